@@ -1,0 +1,197 @@
+"""Start real servers on loopback for tests and benchmarks: Apache ZooKeeper and kraal.
+
+The reference release comes from Maven once and is kept in ``build/reference-<version>``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE_VERSION = "3.9.5"
+HOST = "127.0.0.1"
+
+
+class ReferenceMissingError(Exception):
+    """Java or Maven is not there, so Apache ZooKeeper cannot be run."""
+
+
+def reference_classpath(version: str = REFERENCE_VERSION) -> str:
+    """Fetch Apache ZooKeeper with Maven (once) and return its class path.
+
+    Raises ReferenceMissingError when `java` or `mvn` is missing or the fetch fails.
+    """
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise ReferenceMissingError(f"{tool} is not installed")
+    target = ROOT / "build" / f"reference-{version}"
+    if not (target / f"zookeeper-{version}.jar").exists():
+        pom = ROOT / "tests" / "support" / "reference-pom.xml"
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
+             f"-DoutputDirectory={target}", f"-Dzookeeper.version={version}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ReferenceMissingError(f"Maven failed: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return f"{target}/*:{Path(__file__).parent}"
+
+
+def require_reference(version: str = REFERENCE_VERSION) -> str:
+    """The class path, or skip the test with the reason; in CI a missing peer is a failure."""
+    try:
+        return reference_classpath(version)
+    except ReferenceMissingError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"the reference server is required in CI: {error}")
+        pytest.skip(f"no reference server: {error}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def four_letter_word(port: int, word: str, timeout: float = 5.0) -> str:
+    """Ask one four-letter word and return the whole answer."""
+    with socket.create_connection((HOST, port), timeout=timeout) as sock:
+        sock.sendall(word.encode())
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+    return answer.decode()
+
+
+@dataclass
+class Server:
+    """One server process on loopback; `stop` and `kill` end it by its own pid."""
+
+    command: list[str]
+    port: int
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "server.log"
+
+    def start(self, timeout: float = 60.0) -> float:
+        """Start and wait until it serves; returns the seconds to the first `srvr` answer."""
+        began = time.monotonic()
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory,
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
+        while time.monotonic() - began < timeout:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"server ended at start: {self.log_path.read_text()[-2000:]}")
+            try:
+                if "Mode:" in four_letter_word(self.port, "srvr", 1.0):
+                    return time.monotonic() - began
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise RuntimeError(f"server not ready in {timeout} s: {self.log_path.read_text()[-2000:]}")
+
+    def stop(self, timeout: float = 20.0) -> int:
+        """SIGTERM, wait, and return the exit code (SIGKILL when it does not end in time)."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.stop()
+
+
+def write_config(directory: Path, port: int, settings: Mapping[str, object]) -> Path:
+    """Write a standalone zoo.cfg into `directory` and return its path."""
+    values: dict[str, object] = {
+        "tickTime": 2000,
+        "dataDir": directory / "data",
+        "clientPort": port,
+        "clientPortAddress": HOST,
+        "maxClientCnxns": 0,
+        "4lw.commands.whitelist": "*",
+        "admin.enableServer": "false",
+        "extendedTypesEnabled": "true",
+        **settings,
+    }
+    path = directory / "zoo.cfg"
+    path.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    return path
+
+
+def apache(
+    directory: Path | None = None,
+    *,
+    port: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    properties: Mapping[str, object] | None = None,
+    java_options: tuple[str, ...] = (),
+    version: str = REFERENCE_VERSION,
+) -> Server:
+    """A standalone Apache ZooKeeper; `properties` become -D options (bare names)."""
+    directory = directory or Path(tempfile.mkdtemp(prefix="apache-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    config = write_config(directory, port, settings or {})
+    defines = [f"-D{key}={value}" for key, value in (properties or {}).items()]
+    command = [
+        "java", "-cp", reference_classpath(version), "-Dfile.encoding=UTF-8", *java_options,
+        *defines, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config),
+    ]  # fmt: skip
+    return Server(command, port, directory)
+
+
+def kraal(
+    directory: Path | None = None,
+    *,
+    port: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Server:
+    """A standalone kraal server process, run from this checkout."""
+    directory = directory or Path(tempfile.mkdtemp(prefix="kraal-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    config = write_config(directory, port, settings or {})
+    command = [sys.executable, "-m", "kraal", "serve", str(config)]
+    return Server(
+        command, port, directory, {"PYTHONPATH": str(ROOT / "src"), **(environment or {})}
+    )
