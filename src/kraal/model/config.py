@@ -1,0 +1,116 @@
+"""One frozen configuration, built once and passed down; no room reads settings elsewhere.
+
+Fields carry the names of the reference's keys in Python's case, with units. The keys, their
+defaults and what wrong values do: reference/operations.md section 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePath
+
+from kraal.model import limits
+
+
+class SnapshotCodec(StrEnum):
+    """`snapshot.compression.method`; the value is the file name's suffix."""
+
+    NONE = ""
+    GZIP = "gz"
+    SNAPPY = "snappy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """What the disk room needs; sizes in bytes, times in ms, counts in transactions."""
+
+    data_dir: PurePath
+    data_log_dir: PurePath
+    force_sync: bool = True
+    pre_alloc_bytes: int = 65536 * 1024
+    txn_log_size_limit_bytes: int = 0
+    snap_count: int = 100_000
+    snap_size_limit_bytes: int = 4_194_304 * 1024
+    snapshot_codec: SnapshotCodec = SnapshotCodec.NONE
+    snapshot_trust_empty: bool = False
+    digest_enabled: bool = True
+    serialize_last_processed_zxid: bool = True
+    datadir_autocreate: bool = True
+    db_autocreate: bool = True
+    fsync_warning_threshold_ms: int = 1000
+    max_record_bytes: int = 2 * limits.MAX_BUFFER_BYTES
+    snap_retain_count: int = limits.SNAP_RETAIN_MIN
+    purge_interval_hours: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityConfig:
+    """Authentication and authorisation (reference/operations.md sections 7.4 and 7.6)."""
+
+    digest_enabled: bool = True
+    digest_algorithm: str = "SHA1"
+    super_digest: str | None = None
+    skip_acl: bool = False
+    enforce_auth_schemes: tuple[str, ...] = ()
+    """Schemes of which one must be held; empty means that nothing is enforced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleConfig:
+    """Limits on what clients may keep in flight (reference/client-protocol.md section 11.2)."""
+
+    global_outstanding_limit: int = 1000
+    max_client_connections: int = 60
+    max_connections: int = 0
+    request_max: int = 0
+    request_stall_time_ms: int = 100
+    request_drop_stale: bool = True
+    throttled_op_wait_time_ms: int = 0
+    large_request_threshold_bytes: int = -1
+    large_request_max_bytes: int = 100 << 20
+    connection_tokens: int = 0
+    connection_token_fill_time_ms: int = 1
+    connection_token_fill_count: int = 1
+    sessionless_timeout_ms: int = limits.SESSIONLESS_TIMEOUT_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaperConfig:
+    """Deletion of empty containers and expired TTL znodes (section 6.3)."""
+
+    check_interval_ms: int = 60_000
+    max_per_minute: int = 10_000
+    max_never_used_interval_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Everything that one server is told at start."""
+
+    storage: StorageConfig
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    throttle: ThrottleConfig = field(default_factory=ThrottleConfig)
+    reaper: ReaperConfig = field(default_factory=ReaperConfig)
+
+    server_id: int = 1
+    client_port: int | None = None
+    """None: no plain listener. 0: a free port."""
+    client_host: str = ""
+    """Address to bind; empty means every interface."""
+    listen_backlog: int = -1
+    tick_time_ms: int = 3000
+    min_session_timeout_ms: int = 6000
+    max_session_timeout_ms: int = 60_000
+    max_buffer_bytes: int = limits.MAX_BUFFER_BYTES
+    extended_types: bool = False
+    enforce_quota: bool = False
+    reconfig_enabled: bool = False
+    read_only_mode: bool = False
+    close_session_txn: bool = True
+    client_tcp_keep_alive: bool = False
+    four_letter_words: frozenset[str] = frozenset({"srvr"})
+    """Enabled four-letter words; `*` enables all."""
+    passed_through: Mapping[str, str] = field(default_factory=dict)
+    """Keys that concern other parts or nobody, as they were written."""

@@ -1,0 +1,36 @@
+"""Every bound of the server in one place; units are in the names.
+
+Source: reference/client-protocol.md section 12.1 and reference/storage-formats.md section 0.
+"""
+
+from __future__ import annotations
+
+MAX_BUFFER_BYTES = 1_048_575
+"""Largest request frame (`jute.maxbuffer`), inclusive."""
+
+MIN_EXTRA_BYTES = 1024
+"""Smallest slack that strings and buffers inside a record get over `jute.maxbuffer`."""
+
+MAX_TTL_MS = 0xFF_FFFF_FFFF
+MAX_SERVER_ID_WITH_EXTENDED_TYPES = 254
+MAX_INT = 0x7FFF_FFFF
+
+COMMIT_LOG_MIN_TXNS = 500
+SNAP_RETAIN_MIN = 3
+SNAP_COUNT_MIN = 2
+SESSIONLESS_TIMEOUT_MS = 10_000
+
+OUTPUT_HIGH_WATER_BYTES = 1 << 20
+"""A connection with more unsent output than this is not read until it drains."""
+
+OUTPUT_MAX_BYTES = 64 << 20
+"""A connection whose unsent output (watch events nobody reads) passes this is closed."""
+
+MULTI_READ_MAX_REPLY_BYTES = 64 << 20
+"""Largest answer of one multiRead; larger ones are refused with MARSHALLING_ERROR."""
+
+PENDING_FRAMES_MAX = 4096
+"""Requests of one connection that wait behind its own write before reading pauses."""
+
+assert OUTPUT_HIGH_WATER_BYTES < OUTPUT_MAX_BYTES
+assert MAX_BUFFER_BYTES < OUTPUT_MAX_BYTES

@@ -1,0 +1,101 @@
+"""What a server says of itself: immutable values that the admin room turns into text.
+
+Field names follow reference/operations.md section 2. Times are in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """The word after `Mode:` in `srvr`."""
+
+    STANDALONE = "standalone"
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    OBSERVER = "observer"
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Request latencies since the last reset, in milliseconds."""
+
+    minimum_ms: int = 0
+    total_ms: int = 0
+    maximum_ms: int = 0
+    count: int = 0
+
+    @property
+    def average_ms(self) -> float:
+        return self.total_ms / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionStatus:
+    """One client connection, for `cons`, `stat` and `dump`."""
+
+    host: str
+    port: int
+    session_id: int
+    """0 before a session is established."""
+    queued: int
+    received: int
+    sent: int
+    outstanding: int
+    last_operation: str
+    established_wall_ms: int
+    timeout_ms: int
+    last_cxid: int
+    last_zxid: int
+    last_response_ms: int
+    last_latency_ms: int
+    latency: Latency
+    reading: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    session_id: int
+    timeout_ms: int
+    deadline_ms: int
+    """Monotonic time of the expiry bucket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """The figures of `srvr` and `mntr` at one moment."""
+
+    mode: Mode
+    serving: bool
+    last_zxid: int
+    node_count: int
+    """As the reference counts: the root has two keys."""
+    received: int
+    sent: int
+    connections: int
+    outstanding: int
+    latency: Latency
+    watch_count: int
+    ephemerals_count: int
+    session_count: int
+    approximate_data_bytes: int
+    uptime_ms: int
+    proposal_count: int
+    snapshot_count: int
+    connections_rejected: int
+    digest_mismatches: int
+    fsync_latency: Latency
+    gauges: Mapping[str, int | float]
+    """Further figures of `mntr` by their reference names (without the `zk_` prefix)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchStatus:
+    """The data-watch table, which is what `wchs`, `wchc` and `wchp` report."""
+
+    by_path: Sequence[tuple[bytes, Sequence[int]]]
+    """Path and the session ids that watch it."""

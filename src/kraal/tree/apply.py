@@ -1,0 +1,294 @@
+"""Applying a transaction: the only way in which the tree changes.
+
+Every server applies the same transactions in the same order, at run time and when it replays
+its log over a snapshot that may already hold some of their effects. An error that the state
+explains (no node, node exists) is raised as RequestError and ignored in replay; anything else
+is a bug and stops the server. Rules: reference/storage-formats.md sections 3.2 to 3.4.
+
+The value of `apply` is what the reply needs: the stat of the znode that was written (empty
+where there is none), or a list of those for a multi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kraal.errors import ErrorCode, RequestError
+from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
+from kraal.model.limits import MAX_TTL_MS
+from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME
+from kraal.tree.data_tree import (
+    DIGEST_INTERVAL_ZXIDS,
+    DataTree,
+    Event,
+    EventType,
+)
+from kraal.tree.digest import signed, term
+from kraal.tree.znode import Znode, wire_cversion
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records import txn as txns
+from kraal.wire.records.data import STAT
+from kraal.wire.records.txn import Txn
+
+Applied = bytes | list[bytes]
+NO_STAT = b""
+DELETED = -2
+_unpack = STAT.unpack
+_pack = STAT.pack
+_QUOTA_PREFIX = QUOTA + b"/"
+
+
+def apply(tree: DataTree, txn: Txn) -> Applied:
+    """Apply one transaction. Raises RequestError for what replay may ignore."""
+    try:
+        return _APPLY[txn.kind](tree, txn, txn.body)
+    finally:
+        tree.last_zxid = txn.zxid
+        if not txn.zxid % DIGEST_INTERVAL_ZXIDS:
+            tree.digest_history.append((txn.zxid, tree.digest))
+
+
+def digest_matches(tree: DataTree, txn: Txn) -> bool:
+    """Whether the tree agrees with the digest that the transaction carries, if any."""
+    return txn.digest is None or not tree.digests or signed(tree.digest) == txn.digest
+
+
+def _restamp_parent(
+    tree: DataTree, path: bytes, parent: Znode, parent_cversion: int, zxid: int
+) -> None:
+    """Give a parent the stat that follows from a change of its children.
+
+    A create carries the parent's new count of created children: -1 counts up by one, and a
+    count that is not higher than the parent's own leaves count and pzxid alone. `DELETED`
+    keeps the count and raises pzxid.
+    """
+    c, m, ct, mt, version, cversion, aversion, owner, length, before, pzxid = _unpack(parent.stat)
+    created = ((cversion + before) & 0xFFFF_FFFF) >> 1
+    if parent_cversion == DELETED:
+        pzxid = max(pzxid, zxid)
+    elif parent_cversion > created:
+        created = parent_cversion
+        pzxid = zxid
+    elif parent_cversion < 0:
+        created += 1
+        pzxid = zxid
+    count = len(parent.children) if parent.children else 0
+    stat = _pack(
+        c, m, ct, mt, version, wire_cversion(created, count), aversion, owner, length, count, pzxid
+    )  # fmt: skip
+    if tree.digests:
+        old = tree.node_digest(path, parent)
+        parent.digest = term(path, parent.data, stat, parent.stored_owner())
+        tree.digest += parent.digest - old
+    parent.stat = stat
+
+
+def _create(  # the reference's DataTree.createNode
+    tree: DataTree,
+    txn: Txn,
+    body: txns.CreateTxn | txns.CreateContainerTxn | txns.CreateTtlTxn,
+    owner: int,
+    repairs: bool,
+) -> bytes:
+    path = body.path
+    assert path is not None
+    nodes = tree.nodes
+    parent_path = path[: path.rindex(b"/")]
+    parent = nodes.get(parent_path)
+    if parent is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    acl = tree.acls.intern(body.acl)
+    existing = nodes.get(path)
+    if existing is not None:
+        existing.acl = acl
+        # Repair a parent that a fuzzy snapshot shows behind its child (section 3.4).
+        if repairs and body.parent_cversion >= 0:
+            _restamp_parent(tree, parent_path, parent, body.parent_cversion, txn.zxid)
+        raise RequestError(ErrorCode.NODE_EXISTS)
+    zxid, time_ms = txn.zxid, txn.time_ms
+    data = body.data
+    wire_owner = owner
+    node = tree.make_node(data, acl, b"", owner)
+    if type(node) is not Znode:
+        wire_owner = 0
+    size = len(data) if data else 0
+    stat = _pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, wire_owner, size, 0, zxid)
+    node.stat = stat
+    if parent.children is None:
+        parent.children = {}
+    parent.children[path] = None
+    nodes[path] = node
+    if tree.digests:
+        node.digest = term(path, data, stat, owner)
+        tree.digest += node.digest
+    _restamp_parent(tree, parent_path, parent, body.parent_cversion, zxid)
+    if owner:
+        tree.index_owner(path, owner)
+    tree.data_bytes += len(path) + size
+    tree.children_replies.pop(parent_path, None)
+    if path.startswith(_QUOTA_PREFIX):
+        _quota_created(tree, path)
+    if tree.quotas:
+        tree.charge(path, 1, size)
+    tree.events.append(Event(EventType.NODE_CREATED, path, acl, parent.acl))
+    return node.stat
+
+
+def _quota_created(tree: DataTree, path: bytes) -> None:
+    if path.endswith(LIMITS_NAME):
+        tree.quotas.add(path[len(QUOTA) : -len(LIMITS_NAME)])
+    elif path.endswith(STATS_NAME):
+        tree.recount_usage(path[len(QUOTA) : -len(STATS_NAME)])
+
+
+def _delete_path(tree: DataTree, path: bytes, zxid: int) -> None:
+    nodes = tree.nodes
+    cut = path.rfind(b"/")
+    parent_path = path[: max(cut, 0)]
+    parent = nodes.get(parent_path)
+    if parent is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    node = nodes.pop(path, None)
+    if parent.children is not None:
+        parent.children.pop(path, None)
+    _restamp_parent(tree, parent_path, parent, DELETED, zxid)
+    if node is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    tree.children_replies.pop(parent_path, None)
+    tree.children_replies.pop(path, None)
+    if tree.digests:
+        tree.digest -= tree.node_digest(path, node)
+    owner = node.stored_owner()
+    if owner:
+        tree.unindex_owner(path, owner)
+    size = len(node.data or b"")
+    tree.data_bytes -= len(path) + size
+    if path.startswith(_QUOTA_PREFIX) and path.endswith(LIMITS_NAME):
+        tree.quotas.discard(path[len(QUOTA) : -len(LIMITS_NAME)])
+    if tree.quotas:
+        tree.charge(path, -1, -size)
+    tree.events.append(Event(EventType.NODE_DELETED, path, node.acl, parent.acl))
+
+
+def _apply_create(tree: DataTree, txn: Txn, body: txns.CreateTxn) -> bytes:
+    return _create(tree, txn, body, txn.client_id if body.ephemeral else 0, repairs=True)
+
+
+def _apply_create2(tree: DataTree, txn: Txn, body: txns.CreateTxn) -> bytes:
+    return _create(tree, txn, body, txn.client_id if body.ephemeral else 0, repairs=False)
+
+
+def _apply_create_container(tree: DataTree, txn: Txn, body: txns.CreateContainerTxn) -> bytes:
+    return _create(tree, txn, body, CONTAINER_OWNER, repairs=False)
+
+
+def _apply_create_ttl(tree: DataTree, txn: Txn, body: txns.CreateTtlTxn) -> bytes:
+    if not 0 < body.ttl_ms <= MAX_TTL_MS:
+        raise ValueError(f"impossible TTL {body.ttl_ms} in transaction {txn.zxid:x}")
+    return _create(tree, txn, body, ttl_owner(body.ttl_ms), repairs=False)
+
+
+def _apply_delete(tree: DataTree, txn: Txn, body: txns.DeleteTxn) -> bytes:
+    assert body.path is not None
+    _delete_path(tree, body.path, txn.zxid)
+    return NO_STAT
+
+
+def _apply_set_data(tree: DataTree, txn: Txn, body: txns.SetDataTxn) -> bytes:
+    path = body.path
+    assert path is not None
+    node = tree.nodes.get(path)
+    if node is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    c, _, ct, _, _, cversion, aversion, owner, before, children, pzxid = _unpack(node.stat)
+    data = body.data
+    size = len(data) if data else 0
+    stat = _pack(
+        c, txn.zxid, ct, txn.time_ms, body.version, cversion, aversion, owner, size, children,
+        pzxid,
+    )  # fmt: skip
+    if tree.digests:
+        key = b"" if path == b"/" else path
+        old = tree.node_digest(key, node)
+        node.digest = term(key, data, stat, node.stored_owner())
+        tree.digest += node.digest - old
+    node.data = data
+    node.stat = stat
+    tree.data_bytes += size - before
+    if tree.quotas:
+        tree.charge(path, 0, size - before)
+    tree.events.append(Event(EventType.NODE_DATA_CHANGED, path, node.acl, None))
+    return stat
+
+
+def _apply_set_acl(tree: DataTree, _txn: Txn, body: txns.SetAclTxn) -> bytes:
+    path = body.path
+    assert path is not None
+    node = tree.nodes.get(path)
+    if node is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    key = b"" if path == b"/" else path
+    old = tree.node_digest(key, node) if tree.digests else 0
+    stat = node.stat
+    node.acl = tree.acls.intern(body.acl)
+    node.stat = stat[:40] + body.version.to_bytes(4, "big", signed=True) + stat[44:]
+    if tree.digests:
+        node.digest = term(key, node.data, node.stat, node.stored_owner())
+        tree.digest += node.digest - old
+    return node.stat
+
+
+def _apply_multi(tree: DataTree, txn: Txn, body: txns.MultiTxn) -> list[bytes]:
+    if body.failed:
+        return []
+    results: list[bytes] = []
+    failure: RequestError | None = None
+    for kind, part in body.ops:
+        try:
+            results.append(_APPLY[kind](tree, txn, part))
+        except RequestError as error:
+            failure = failure or error
+            results.append(NO_STAT)
+    if failure is not None:
+        raise failure
+    return results
+
+
+def _apply_create_session(tree: DataTree, txn: Txn, body: txns.CreateSessionTxn) -> bytes:
+    tree.sessions[txn.client_id] = body.timeout_ms
+    return NO_STAT
+
+
+def _apply_close_session(tree: DataTree, txn: Txn, body: txns.CloseSessionTxn) -> bytes:
+    tree.sessions.pop(txn.client_id, None)
+    # Listed paths first, whoever owns them by now; then what is left of the session's own.
+    listed = [path for path in body.paths or () if path is not None]
+    for path in dict.fromkeys([*listed, *tree.ephemerals.get(txn.client_id, ())]):
+        try:
+            _delete_path(tree, path, txn.zxid)
+        except RequestError:
+            continue  # deleted meanwhile
+    return NO_STAT
+
+
+def _apply_nothing(_tree: DataTree, _txn: Txn, _body: Any) -> bytes:
+    return NO_STAT
+
+
+_APPLY: dict[int, Callable[[DataTree, Txn, Any], bytes | list[bytes]]] = {
+    OpCode.CREATE: _apply_create,
+    OpCode.CREATE2: _apply_create2,
+    OpCode.CREATE_CONTAINER: _apply_create_container,
+    OpCode.CREATE_TTL: _apply_create_ttl,
+    OpCode.DELETE: _apply_delete,
+    OpCode.DELETE_CONTAINER: _apply_delete,
+    OpCode.SET_DATA: _apply_set_data,
+    OpCode.RECONFIG: _apply_set_data,
+    OpCode.SET_ACL: _apply_set_acl,
+    OpCode.CHECK: _apply_nothing,
+    OpCode.MULTI: _apply_multi,
+    OpCode.ERROR: _apply_nothing,
+    OpCode.CREATE_SESSION: _apply_create_session,
+    OpCode.CLOSE_SESSION: _apply_close_session,
+}

@@ -1,0 +1,228 @@
+"""The replicated state machine: znodes, sessions, ephemerals, the running digest.
+
+What changes it is in `kraal.tree.apply`; this module holds the state and the few steps that
+keep its parts in agreement. The index maps full paths to znodes; the root has two keys, ``/``
+and the empty path, as in the reference. The index keeps insertion order, and a parent is
+always inserted before its children: snapshots rely on that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+from kraal.model.create_mode import (
+    CONTAINER_OWNER,
+    is_extended_owner,
+    owner_ttl_ms,
+)
+from kraal.model.path import CONFIG, LIMITS_NAME, QUOTA, ROOT, STATS_NAME, SYSTEM
+from kraal.tree import digest, quota
+from kraal.tree.acl_cache import AclCache, AclList
+from kraal.tree.znode import (
+    EMPTY_STAT,
+    UNKNOWN_DIGEST,
+    ReapedZnode,
+    Znode,
+    created_children,
+    wire_cversion,
+)
+from kraal.wire.records.data import STAT, Stat
+
+CHILDREN_REPLIES_MAX = 400
+"""Cached child lists, as `maxGetChildrenResponseCacheSize`."""
+DIGEST_INTERVAL_ZXIDS = 128
+DIGESTS_KEPT = 1024
+
+
+class EventType(IntEnum):
+    """Types of watch events (reference/client-protocol.md section 8.1)."""
+
+    NODE_CREATED = 1
+    NODE_DELETED = 2
+    NODE_DATA_CHANGED = 3
+    NODE_CHILDREN_CHANGED = 4
+
+
+class Event(NamedTuple):
+    """A change that watches may be waiting for, with the ACLs that filter it."""
+
+    type: EventType
+    path: bytes
+    acl: AclList
+    parent_acl: AclList | None
+
+
+class DataTree:
+    """All state that transactions change. Not thread-safe: one loop owns it."""
+
+    def __init__(self, *, extended_types: bool = False, digests: bool = True) -> None:
+        self.extended_types = extended_types
+        self.digests = digests
+        self.acls = AclCache()
+        self.nodes: dict[bytes, Znode] = {}
+        self.sessions: dict[int, int] = {}
+        """Timeouts in ms by global session id."""
+        self.ephemerals: dict[int, dict[bytes, None]] = {}
+        self.containers: dict[bytes, None] = {}
+        self.ttls: dict[bytes, int] = {}
+        """TTLs in ms by path."""
+        self.quotas = quota.QuotaIndex()
+        self.last_zxid = 0
+        self.digest = 0
+        self.data_bytes = 0
+        """Paths and data, as `approximate_data_size`."""
+        self.events: list[Event] = []
+        """Changes of the transaction just applied; whoever applies takes them."""
+        self.children_replies: dict[bytes, bytes] = {}
+        self.digest_history: deque[tuple[int, int]] = deque(maxlen=DIGESTS_KEPT)
+
+    @classmethod
+    def pristine(cls, *, extended_types: bool = False, digests: bool = True) -> DataTree:
+        """The tree of a fresh server (reference/storage-formats.md section 7.1)."""
+        tree = cls(extended_types=extended_types, digests=digests)
+        opened = tree.acls.open
+        tree.load(b"", Znode(b"", opened, EMPTY_STAT))
+        tree.load(SYSTEM, Znode(b"", opened, EMPTY_STAT))
+        config_stat = STAT.pack(0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0)
+        tree.load(CONFIG, Znode(b"", tree.acls.read_only, config_stat))
+        tree.load(QUOTA, Znode(b"", opened, EMPTY_STAT))
+        tree.loaded()
+        return tree
+
+    def load(self, path: bytes, node: Znode) -> None:
+        """Insert a znode as it stands in a snapshot; `loaded` must follow the last one.
+
+        Raises KeyError when the parent is not there.
+        """
+        if path:
+            parent = self.nodes[path[: path.rindex(b"/")]]
+            if parent.children is None:
+                parent.children = {}
+            parent.children[path] = None
+            self.nodes[path] = node
+        else:
+            self.nodes[b""] = self.nodes[ROOT] = node
+        owner = node.stored_owner()
+        if owner:
+            self.index_owner(path, owner)
+        self.data_bytes += len(path) + len(node.data or b"")
+
+    def loaded(self) -> None:
+        """Complete what depends on all znodes: child counts, quotas, the digest."""
+        for node in self.nodes.values():
+            if node.children:
+                stat = Stat.unpack(node.stat)
+                if not stat.num_children:  # the root has two keys
+                    count = len(node.children)
+                    created = created_children(stat.cversion, 0)
+                    cversion = wire_cversion(created, count)
+                    node.stat = STAT.pack(*stat._replace(cversion=cversion, num_children=count))
+        self.digest = self.compute_digest()
+        below_quota = list(self.walk(QUOTA))
+        for path in below_quota:
+            if path.endswith(LIMITS_NAME):
+                self.quotas.add(path[len(QUOTA) : -len(LIMITS_NAME)])
+        for path in below_quota:
+            if path.endswith(STATS_NAME):
+                self.recount_usage(path[len(QUOTA) : -len(STATS_NAME)])
+
+    def compute_digest(self) -> int:
+        """The digest of the whole tree, from scratch."""
+        if not self.digests:
+            return 0
+        term = digest.term
+        return sum(
+            term(path, node.data, node.stat, node.stored_owner())
+            for path, node in self.nodes.items()
+            if path != ROOT
+        )
+
+    def node_digest(self, path: bytes, node: Znode) -> int:
+        """The node's term, cached until its stat or data change."""
+        if node.digest == UNKNOWN_DIGEST:
+            node.digest = digest.term(path, node.data, node.stat, node.stored_owner())
+        return node.digest
+
+    def index_owner(self, path: bytes, owner: int) -> None:
+        """Enter an owned znode into the index of its kind."""
+        if owner == CONTAINER_OWNER:
+            self.containers[path] = None
+        elif self.extended_types and is_extended_owner(owner):
+            self.ttls[path] = owner_ttl_ms(owner)
+        else:
+            self.ephemerals.setdefault(owner, {})[path] = None
+
+    def unindex_owner(self, path: bytes, owner: int) -> None:
+        if owner == CONTAINER_OWNER:
+            self.containers.pop(path, None)
+        elif self.extended_types and is_extended_owner(owner):
+            self.ttls.pop(path, None)
+        else:
+            owned = self.ephemerals.get(owner)
+            if owned is not None:
+                owned.pop(path, None)
+                if not owned:
+                    del self.ephemerals[owner]
+
+    def make_node(self, data: bytes | None, acl: AclList, stat: bytes, owner: int) -> Znode:
+        """A znode of the kind that its stored owner says."""
+        if owner == CONTAINER_OWNER or (self.extended_types and is_extended_owner(owner)):
+            return ReapedZnode(data, acl, stat, owner)
+        return Znode(data, acl, stat)
+
+    def charge(self, path: bytes, count: int, size: int) -> None:
+        """Adjust the usage of the quota that covers a path."""
+        covering = self.quotas.covering(path)
+        if covering is not None:
+            stats = self.nodes.get(quota.stats_path(covering))
+            if stats is not None:
+                self._set_usage(stats, quota.add_usage(stats.data, count, size))
+
+    def recount_usage(self, path: bytes) -> None:
+        """Compute the usage text of a quota from the tree."""
+        stats = self.nodes.get(quota.stats_path(path))
+        if stats is None:
+            return
+        count = size = 0
+        for member in self.walk(path):
+            count += 1
+            size += len(self.nodes[member].data or b"")
+        self._set_usage(stats, quota.show({"count": count, "bytes": size}))
+
+    def _set_usage(self, stats: Znode, text: bytes) -> None:
+        # Not a transaction: only data and its length change, and the digest skips the znode.
+        stats.data = text
+        stats.stat = STAT.pack(*Stat.unpack(stats.stat)._replace(data_length=len(text)))
+
+    def walk(self, path: bytes) -> Iterator[bytes]:
+        """The path, if it exists, and everything below it; parents come first."""
+        left = [path] if path in self.nodes else []
+        while left:
+            path = left.pop()
+            yield path
+            left.extend(self.nodes[path].children or ())
+
+    def descendants(self, path: bytes) -> int:
+        """How many znodes lie below a path that exists."""
+        if path in (b"", ROOT):
+            return len(self.nodes) - 2  # the root has two keys
+        return sum(1 for _ in self.walk(path)) - 1
+
+    def children_reply(self, path: bytes, node: Znode) -> bytes:
+        """The encoded vector of child names, kept until the children change."""
+        key = b"" if path == ROOT else path
+        found = self.children_replies.get(key)
+        if found is None:
+            children = node.children or ()
+            cut = len(key) + 1
+            parts = [len(children).to_bytes(4, "big")]
+            for child in children:
+                parts += ((len(child) - cut).to_bytes(4, "big"), child[cut:])
+            found = b"".join(parts)
+            if len(self.children_replies) >= CHILDREN_REPLIES_MAX:
+                self.children_replies.pop(next(iter(self.children_replies)))
+            self.children_replies[key] = found
+        return found

@@ -1,0 +1,104 @@
+"""Quotas: limits and usage kept in znodes below /zookeeper/quota.
+
+Rules: reference/client-protocol.md section 6.5. Text that cannot be read in a usage znode
+counts as no usage; the reference server ends its process there (section 13).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME
+
+_NO_LIMIT = -1
+
+
+def limits_path(path: bytes) -> bytes:
+    return QUOTA + path + LIMITS_NAME
+
+
+def stats_path(path: bytes) -> bytes:
+    return QUOTA + path + STATS_NAME
+
+
+def parse(text: bytes | None) -> dict[str, int]:
+    """Pairs of a limits or usage text. ValueError when it is neither empty nor readable."""
+    values: dict[str, int] = {}
+    for pair in (text or b"").decode("utf-8", "replace").replace(";", ",").split(","):
+        if not pair:
+            continue
+        parts = pair.split("=")
+        while parts and not parts[-1]:
+            parts.pop()
+        if len(parts) == 1 and pair.count("=") > 1:
+            continue  # "key==…": a value left empty before a second "=" is no limit
+        if len(parts) < 2:
+            raise ValueError(f"no value in {pair!r}")
+        if parts[1]:
+            values[parts[0]] = int(parts[1])
+    return values
+
+
+def show(values: dict[str, int]) -> bytes:
+    """The canonical text: count and bytes first, further keys sorted."""
+    text = f"count={values.get('count', _NO_LIMIT)},bytes={values.get('bytes', _NO_LIMIT)}"
+    further = sorted(key for key in values if key not in ("count", "bytes"))
+    if further:
+        text += "=" + "".join(f";{key}={values[key]}" for key in further)
+    return text.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class HardLimits:
+    count: int
+    bytes: int
+
+
+def hard_limits(text: bytes | None) -> HardLimits:
+    """The enforced limits of a limits text; -1 is none. ValueError when unreadable."""
+    values = parse(text)
+    return HardLimits(
+        values.get("countHardLimit", _NO_LIMIT), values.get("byteHardLimit", _NO_LIMIT)
+    )
+
+
+def usage(text: bytes | None) -> dict[str, int]:
+    """The usage text; unreadable text counts as zero."""
+    try:
+        return parse(text)
+    except ValueError:
+        return {"count": 0, "bytes": 0}
+
+
+def add_usage(text: bytes | None, count: int, size: int) -> bytes:
+    """The usage text after a change by `count` znodes and `size` bytes."""
+    values = usage(text)
+    values["count"] = values.get("count", _NO_LIMIT) + count
+    values["bytes"] = values.get("bytes", _NO_LIMIT) + size
+    return show(values)
+
+
+class QuotaIndex:
+    """The paths that have a limits znode."""
+
+    def __init__(self) -> None:
+        self._paths: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
+
+    def add(self, path: bytes) -> None:
+        """Quotas on the root are ignored: the reference cannot serve with one."""
+        if path:
+            self._paths.add(path)
+
+    def discard(self, path: bytes) -> None:
+        self._paths.discard(path)
+
+    def covering(self, path: bytes) -> bytes | None:
+        """The deepest path with a quota among the path and its ancestors."""
+        while path:
+            if path in self._paths:
+                return path
+            path = path[: path.rfind(b"/")] if b"/" in path else b""
+        return None
