@@ -1,0 +1,1 @@
+"""kraal against Apache ZooKeeper on one machine: `python -m bench --help`."""

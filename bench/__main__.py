@@ -1,0 +1,120 @@
+"""`python -m bench`: kraal and Apache ZooKeeper under the same load on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import cases, loader, profiling, report
+from bench.runner import Plan, Run
+from tests.support.servers import ReferenceMissingError
+
+DESCRIPTION = """\
+Starts Apache ZooKeeper and kraal in turn, each on an empty data directory on the same disk,
+drives both with the same compiled load generator and prints medians and ratios. Progress goes
+to standard error. Nothing else should run on the machine meanwhile."""
+
+FAILURES = (
+    loader.LoaderError, ReferenceMissingError, RuntimeError, OSError, subprocess.SubprocessError,
+    KeyboardInterrupt,
+)  # fmt: skip
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--quick", action="store_true", help="1 round, 2 s per load, 100 000 znodes")
+    add("--rounds", type=int, help="rounds, each with every case on every server (3)")
+    add("--seconds", type=float, help="measured seconds per load (4)")
+    add("--znodes", type=int, help="znodes for memory and recovery (1 000 000)")
+    add("--only", default="", metavar="PATTERN",
+        help="only cases whose name matches this regular expression; see --list")  # fmt: skip
+    add("--server", choices=("apache", "kraal", "both"), default="both")
+    add("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
+    add("--list", action="store_true", help="print the names of the cases and stop")
+    add("--profile", nargs="?", const="auto", choices=profiling.TOOLS,
+        help="profile kraal under the selected loads instead (read and write 10x100)")  # fmt: skip
+    options = parser.parse_args(arguments)
+    try:
+        options.selection = cases.select(options.only)
+    except re.error as error:
+        parser.error(f"--only: {error}")
+    if not options.selection.names:
+        parser.error(f"--only {options.only}: no such case; --list prints them")
+    for name in ("rounds", "seconds", "znodes"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            parser.error(f"--{name} must be positive")
+    return options
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    quick: bool = options.quick
+    return Plan(
+        selection=options.selection,
+        servers=("apache", "kraal") if options.server == "both" else (options.server,),
+        rounds=options.rounds or (1 if quick else 3),
+        seconds=options.seconds or (2.0 if quick else 4.0),
+        server_warm_up=5.0 if quick else 10.0,
+        znodes=options.znodes or (100_000 if quick else 1_000_000),
+    )
+
+
+def complain(error: BaseException) -> None:
+    """Say what ended the run, with where the log of the server is."""
+    lines = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+    print("bench: " + "\n".join(lines), file=sys.stderr)
+
+
+def run_profile(options: argparse.Namespace) -> int:
+    pattern = options.only or "^(read|write)-10x100$"
+    loads = cases.select(pattern).loads
+    print(profiling.profile(options.profile, loads, options.seconds or 5.0))
+    return 0
+
+
+def run_cases(options: argparse.Namespace) -> int:
+    plan = make_plan(options)
+    run = Run(plan)
+    status = 0
+    try:
+        run.execute()
+    except FAILURES as error:
+        complain(error)
+        status = 1
+    # What was measured before a failure is still worth reading.
+    if run.samples:
+        print(report.render(plan, run.samples))
+        if options.json is not None:
+            report.write_json(options.json, plan, run.samples)
+    return status
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    if options.list:
+        print("\n".join(options.selection.names))
+        return 0
+    # SIGTERM takes the way of ^C, so that the servers end with us.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        loader.build()
+        return run_profile(options) if options.profile else run_cases(options)
+    except FAILURES as error:
+        complain(error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tests of the benchmark: the load generator against a scripted server, and the report."""

@@ -1,0 +1,72 @@
+"""The load generator counts what was answered and refuses wrong answers."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from bench import loader
+from bench.cases import OPERATIONS
+from bench.loader import Load, LoaderError
+from tests.bench.responder import responder
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+@pytest.mark.parametrize("mode", OPERATIONS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (2, 20)])
+def test_measures_every_operation(mode: str, shape: tuple[int, int]) -> None:
+    with responder() as server:
+        figures = loader.run(Load(mode, *shape, warm_up=0.05, seconds=0.2), server.port)
+    assert figures["operations"] > 10
+    assert figures["per_second"] == pytest.approx(figures["operations"] / 0.2)
+    assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["p999_us"] <= figures["max_us"]
+
+
+def test_fill_names_every_znode_once() -> None:
+    with responder() as server:
+        figures = loader.run(Load("fill", 2, 10, area="x", keys=500, parents=7), server.port)
+    expected = {"/bench", "/bench/x"} | {f"/bench/x/p{parent:04}" for parent in range(7)}
+    expected |= {f"/bench/x/p{leaf % 7:04}/n{leaf:08}" for leaf in range(500)}
+    assert figures["operations"] == 500
+    assert sorted(server.paths) == sorted(expected)
+
+
+def test_create_never_repeats_a_path() -> None:
+    with responder() as server:
+        loader.run(Load("create", 3, 5, warm_up=0.05, seconds=0.1, area="y"), server.port)
+    assert len(server.paths) == len(set(server.paths))
+
+
+def test_reads_stay_within_the_keys() -> None:
+    with responder() as server:
+        load = Load("read", 1, 10, warm_up=0, seconds=0.2, keys=20, parents=4)
+        loader.run(load, server.port)
+    assert set(server.paths) == {f"/bench/keys/p{n % 4:04}/n{n:08}" for n in range(20)}
+
+
+def test_replies_may_come_in_pieces() -> None:
+    with responder(chunk=7) as server:
+        load = Load("read", 2, 10, warm_up=0, seconds=0.2)
+        assert loader.run(load, server.port)["operations"] > 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("error", "error -101"),
+        ("xid", "xid 51, expected 50"),
+        ("close", "closed|reset|pipe"),
+    ],
+)
+def test_a_wrong_answer_ends_the_run(fault: str, message: str) -> None:
+    with responder(fault) as server, pytest.raises(LoaderError, match=message):
+        loader.run(Load("read", 1, 10, warm_up=0, seconds=5), server.port)
+
+
+def test_nobody_listening_is_said_plainly() -> None:
+    with responder() as server:
+        port = server.port
+    with pytest.raises(LoaderError, match="Connection refused"):
+        loader.run(Load("read"), port)
