@@ -141,10 +141,12 @@ def notes(figures: Figures, loads: Sequence[cases.LoadCase]) -> list[str]:
     """What a reader of the tables has to know about this run."""
 
     def above(figure: str, limit: float) -> str:
-        return ", ".join(
-            f"{label(case)} ({TITLES[server]})" for case in loads for server in figures.servers
+        pairs = [(case, server) for case in loads for server in figures.servers]
+        found = [
+            f"{label(case)} ({TITLES[server]})" for case, server in pairs
             if (figures.median(server, case.name, figure) or 0) > limit
-        )  # fmt: skip
+        ]  # fmt: skip
+        return "every load" if len(found) == len(pairs) > 1 else ", ".join(found)
 
     limited, disturbed = above("loader_cores", LOADER_LIMIT), above("other_cores", OTHERS_LIMIT)
     result = []
