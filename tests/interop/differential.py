@@ -1,0 +1,262 @@
+"""Differential test: the same random requests to two servers must have the same effects.
+
+Run `python -m tests.interop.differential --seed 1 --requests 10000` to compare Apache ZooKeeper
+with kraal. Every reply, zxid, Stat, error code and watch event is compared, in order, and at the
+end the whole tree. The first difference is printed with the steps before it and the command that
+replays it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from tests.interop.differential_generator import Generator, Variant
+from tests.interop.differential_rules import Plain
+from tests.interop.differential_shrink import shrink
+from tests.interop.differential_side import Coverage, Outcome, Pausing, Side
+from tests.interop.differential_steps import Step
+from tests.support import servers
+
+SHOWN_STEPS = 20
+KINDS = ("apache", "kraal")
+# Not to be reaped at a time that differs: containers and TTL nodes outlive the run.
+_NO_REAPER = {"znode.container.checkIntervalMs": 86_400_000}
+
+
+@dataclass
+class Difference:
+    """Where two servers first disagreed; `number` counts steps of the full script."""
+
+    number: int
+    step: str
+    left: Outcome
+    right: Outcome
+    recent: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """How a run ended, and what it covered on the left server."""
+
+    difference: Difference | None
+    steps: int
+    requests: int
+    seconds: float
+    coverage: Coverage
+    operations: Counter[str]
+    directory: Path | None = None
+
+
+def make_server(kind: str, directory: Path, variant: Variant) -> servers.Server:
+    settings = {**variant.settings(), "forceSync": "no"}
+    if kind == "apache":
+        return servers.apache(directory, settings=settings, properties=_NO_REAPER)
+    return servers.kraal(directory, settings={**settings, **_NO_REAPER})
+
+
+@contextmanager
+def two_sides(
+    kinds: Sequence[str], variant: Variant, directory: Path
+) -> Iterator[tuple[Side, Side]]:
+    """Two fresh servers with their data and logs below `directory`."""
+    with ExitStack() as stack:
+        sides = []
+        for place, kind in zip(("left", "right"), kinds, strict=True):
+            server = stack.enter_context(make_server(kind, directory / place, variant))
+            side = Side(server.port)
+            stack.callback(side.close)
+            sides.append(side)
+        yield sides[0], sides[1]
+
+
+def together(left: Pausing, right: Pausing) -> tuple[Outcome, Outcome]:
+    """Run a step on both servers at once: each works while the other is sent to or read."""
+    outcomes: dict[int, Outcome] = {}
+    running = {0: left, 1: right}
+    while running:
+        for number, steps in list(running.items()):
+            try:
+                next(steps)
+            except StopIteration as end:
+                outcomes[number] = end.value
+                del running[number]
+    return outcomes[0], outcomes[1]
+
+
+def compare(
+    script: Sequence[tuple[int, Step]], left: Side, right: Side, progress: bool = False
+) -> Result:
+    """Run numbered steps on both sides up to the first difference, then compare the trees."""
+    began = reported = time.monotonic()
+    operations: Counter[str] = Counter()
+    requests = done = 0
+    difference = None
+    for done, (number, step) in enumerate(script, start=1):
+        outcomes = together(left.run(step), right.run(step))
+        requests += step.requests
+        operations.update(str(call.op) for call in step.calls)
+        if outcomes[0] != outcomes[1]:
+            recent = [f"{n}: {s}" for n, s in script[max(0, done - SHOWN_STEPS) : done]]
+            difference = Difference(number, str(step), *outcomes, recent)
+            break
+        if progress and time.monotonic() - reported > 5:
+            reported = time.monotonic()
+            print(f"  {done} steps, {requests} requests, {reported - began:.0f} s", flush=True)
+    else:
+        dumps = together(left.dump(), right.dump())
+        if dumps[0] != dumps[1]:
+            last = script[-1][0] if script else 0
+            difference = Difference(last, "dump of the tree", *dumps)
+    seconds = time.monotonic() - began
+    return Result(difference, done, requests, seconds, left.coverage, operations)
+
+
+def run(
+    seed: int,
+    requests: int,
+    kinds: Sequence[str] = KINDS,
+    *,
+    only: Sequence[int] | None = None,
+    progress: bool = False,
+    keep: bool = False,
+) -> Result:
+    """Compare two fresh servers on the script of a seed, or on some of its steps.
+
+    With `keep` the data and logs of servers that differ stay where `Result.directory` says.
+    """
+    script = list(enumerate(Generator(seed, requests), start=1))
+    if only is not None:
+        script = [script[number - 1] for number in only]
+    directory = Path(tempfile.mkdtemp(prefix="differential-"))
+    with two_sides(kinds, Variant.of(seed), directory) as (left, right):
+        result = compare(script, left, right, progress)
+    if keep and result.difference is not None:
+        result.directory = directory
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return result
+
+
+# ---- Reports ------------------------------------------------------------------------------
+
+
+def describe(difference: Difference, kinds: Sequence[str], command: str) -> str:
+    """The difference, line by line only where the servers disagree."""
+    lines = [f"DIFFERENCE at step {difference.number}: {difference.step}", ""]
+    titles = tuple(f"{side} ({kind})" for side, kind in zip(("left", "right"), kinds, strict=True))
+    absent: tuple[str, list[Plain]] = ("absent", [])
+    for left, right in zip_longest(difference.left, difference.right, fillvalue=absent):
+        if left == right:
+            continue
+        lines.append(f"  {left[0]}" if left[0] == right[0] else f"  {left[0]} / {right[0]}")
+        for one, other in zip_longest(left[1], right[1]):
+            if one == other:
+                lines.append(f"      both           {_short(one)}")
+            else:
+                lines.append(f"    ! {titles[0]:15}{_short(one)}")
+                lines.append(f"    ! {titles[1]:15}{_short(other)}")
+    lines += ["", "last steps:", *(f"  {step}" for step in difference.recent), ""]
+    return "\n".join([*lines, f"replay: {command}"])
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 2000 else f"{text[:1990]}… ({len(text)} characters)"
+
+
+def report(result: Result) -> str:
+    """What a run has covered."""
+    coverage = result.coverage
+    lines = ["requests: " + _counts(result.operations), "replies by operation and error:"]
+    for op in sorted({op for op, _ in coverage.replies}):
+        errors = {err: n for (name, err), n in coverage.replies.items() if name == op}
+        lines.append(f"  {op:22}" + _counts(errors))
+    lines.append("parts of multis by result type and error:")
+    for kind in sorted({kind for kind, _ in coverage.parts}):
+        errors = {err: n for (name, err), n in coverage.parts.items() if name == kind and n}
+        lines.append(f"  {kind:<22}" + _counts(errors))
+    lines.append("events: " + _counts(coverage.events))
+    lines.append("connects: " + _counts({" ".join(k): n for k, n in coverage.connects.items()}))
+    rate = result.requests / result.seconds if result.seconds else 0
+    lines.append(
+        f"{result.steps} steps, {result.requests} requests in {result.seconds:.1f} s "
+        f"({rate:.0f}/s): {'DIFFERENT' if result.difference else 'no difference'}"
+    )
+    return "\n".join(lines)
+
+
+def _counts(counts: Counter[str] | dict[str, int] | dict[int, int]) -> str:
+    return " ".join(f"{key}:{n}" for key, n in sorted(counts.items(), key=str))
+
+
+def command_line(seed: int, requests: int, kinds: Sequence[str], only: Sequence[int] = ()) -> str:
+    """The command that runs the same steps again."""
+    words = f"python -m tests.interop.differential --seed {seed} --requests {requests}"
+    if tuple(kinds) != KINDS:
+        words += f" --left {kinds[0]} --right {kinds[1]}"
+    if only:
+        words += f" --only {','.join(str(number) for number in only)}"
+    return words
+
+
+def _numbers(text: str) -> list[int]:
+    """Step numbers as `3,7,20-25`."""
+    numbers: list[int] = []
+    for item in text.split(","):
+        first, _, last = item.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _shrunk(result: Result, seed: int, requests: int, kinds: Sequence[str]) -> str:
+    """Search a smaller script with a difference and describe that."""
+    assert result.difference is not None
+    last = result.difference.number
+
+    def differs(numbers: Sequence[int]) -> bool:
+        return run(seed, requests, kinds, only=numbers).difference is not None
+
+    numbers = shrink(list(range(1, last + 1)), differs, print)
+    smaller = run(seed, requests, kinds, only=numbers)
+    command = command_line(seed, requests, kinds, numbers)
+    if smaller.difference is None:
+        return f"the shrunk script shows no difference any more: {command}"
+    return "SHRUNK\n" + describe(smaller.difference, kinds, command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.interop.differential")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--left", choices=KINDS, default="apache")
+    parser.add_argument("--right", choices=KINDS, default="kraal")
+    parser.add_argument("--only", type=_numbers, help="run only these steps, as 3,7,20-25")
+    parser.add_argument("--shrink", action="store_true", help="look for a smaller script")
+    options = parser.parse_args(arguments)
+    kinds = (options.left, options.right)
+    print(f"seed {options.seed}: {Variant.of(options.seed)}", flush=True)
+    result = run(options.seed, options.requests, kinds, only=options.only, progress=True, keep=True)
+    print(report(result))
+    if result.difference is None:
+        return 0
+    only = options.only or ()
+    command = command_line(options.seed, options.requests, kinds, only)
+    print(describe(result.difference, kinds, command))
+    print(f"data and logs: {result.directory}", flush=True)
+    if options.shrink and not only:
+        print(_shrunk(result, options.seed, options.requests, kinds))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
