@@ -1,0 +1,298 @@
+"""Starting from a data directory: the newest sound snapshot, then the log behind it.
+
+The order of steps and what each kind of damage leads to: reference/storage-formats.md
+sections 2.5, 5 and 6. Stricter than the reference where it would start with a silently wrong
+tree: every attempt at a snapshot begins with an empty tree, the log must follow the snapshot
+without a hole, and the result may not end before a snapshot that was given up as damaged.
+What was read is synced before it is believed: it may still be in the page cache only.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from time import monotonic
+
+from kraal.errors import CorruptError, DecodeError, RequestError
+from kraal.model.config import StorageConfig
+from kraal.model.limits import COMMIT_LOG_MIN_TXNS
+from kraal.model.zxid import counter, epoch, show
+from kraal.storage.data_dir import Layout, prepare
+from kraal.storage.interface import FileSystem, failing, sync_file
+from kraal.storage.log_reader import LogRecord, drop_empty_newest, list_logs, records
+from kraal.storage.names import Named, needed_logs
+from kraal.storage.snapshot_store import SnapshotStore
+from kraal.tree import snapshot
+from kraal.tree.apply import apply, digest_matches
+from kraal.tree.data_tree import DataTree
+from kraal.tree.digest import signed
+from kraal.tree.snapshot import SnapshotDigest
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records.txn import CloseSessionTxn, Txn
+
+UNTRUSTED_ZXID = -1
+_NEXT_STEP = (
+    "Put the missing files back, or, on a member of an ensemble, move the data directory "
+    "away and let the server copy the state from its leader."
+)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a data directory holds, and what the operator should know about it."""
+
+    tree: DataTree
+    """With `last_zxid` set; its sessions are the live ones. -1 is an untrusted empty one."""
+    snapshot: Named | None = None
+    """The snapshot that was loaded."""
+    damaged_snapshots: list[str] = field(default_factory=list)
+    """Newer ones that were given up."""
+    replayed: int = 0
+    recent: deque[tuple[int, bytes]] = field(
+        default_factory=lambda: deque(maxlen=COMMIT_LOG_MIN_TXNS)
+    )
+    """The last replayed transactions: zxid and payload."""
+    digest_mismatches: int = 0
+    pending_digest: SnapshotDigest | None = None
+    """A snapshot's digest whose zxid the log did not reach; digests mean nothing before."""
+    needs_initial_snapshot: bool = False
+    """No snapshot is there yet: write one before the first log record (`save_initial`)."""
+    warnings: list[str] = field(default_factory=list)
+    snapshot_ms: float = 0.0
+    replay_ms: float = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        """False for an empty directory that nobody declared the start of a new history."""
+        return self.tree.last_zxid != UNTRUSTED_ZXID
+
+
+def recover(fs: FileSystem, config: StorageConfig, *, extended_types: bool) -> Recovered:
+    """Rebuild the tree from the data directory.
+
+    Raises DataDirError, CorruptError (the message names file, offset and next step) or
+    StorageError; the directory is then as it was.
+    """
+    layout = prepare(fs, config)
+    with _collector_off():
+        began = monotonic()
+        recovered = _load_snapshot(fs, config, extended_types)
+        recovered.snapshot_ms = (monotonic() - began) * 1000
+        logs = list_logs(fs, layout.logs)
+        note = drop_empty_newest(fs, layout.logs, logs)
+        if note:
+            recovered.warnings.append(note)
+        if recovered.snapshot is None and not _start_empty(fs, config, layout, recovered, logs):
+            return recovered
+        began = monotonic()
+        _replay(fs, config, recovered, logs)
+        recovered.replay_ms = (monotonic() - began) * 1000
+    if recovered.snapshot is not None:
+        forget_initialize(fs, config)
+    _sync_what_was_read(fs, layout, recovered, logs)
+    return recovered
+
+
+def save_initial(fs: FileSystem, config: StorageConfig, tree: DataTree) -> str:
+    """Write a whole snapshot at once, for a start; returns its name."""
+    writer = SnapshotStore(fs, config).create(tree.last_zxid)
+    for piece in snapshot.encode(tree, last_zxid_section=config.serialize_last_processed_zxid):
+        writer.write(piece)
+    name = writer.commit()
+    forget_initialize(fs, config)
+    return name
+
+
+def forget_initialize(fs: FileSystem, config: StorageConfig) -> None:
+    """Remove the operator's mark, which counts for one start (section 5.1 step 5)."""
+    path = Layout.of(config).initialize
+    with failing("removing", path):
+        if fs.exists(path):
+            fs.unlink(path)
+            fs.sync_directory(path.parent)
+
+
+def drop_orphans(tree: DataTree) -> int:
+    """Delete ephemerals whose session is not there, without transactions (section 5.5).
+
+    For a standalone server and a new leader; returns how many znodes went.
+    """
+    before = len(tree.nodes)
+    for owner in [owner for owner in tree.ephemerals if owner not in tree.sessions]:
+        apply(
+            tree,
+            Txn(owner, 0, tree.last_zxid, 0, OpCode.CLOSE_SESSION, CloseSessionTxn([]), None),
+        )
+    tree.events.clear()
+    return before - len(tree.nodes)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Loading makes millions of objects and no garbage: collecting would only cost time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) -> Recovered:
+    """The newest snapshot that can be read; an empty tree when there is none at all."""
+    store = SnapshotStore(fs, config, extended_types=extended_types)
+    damaged: list[str] = []
+    warnings: list[str] = []
+    for found in store.valid():
+        try:
+            tree, carried = store.read(found)
+        except DecodeError as error:
+            damaged.append(found.name)
+            warnings.append(f"{store.directory / found.name} is damaged and passed over: {error}")
+            continue
+        tree.last_zxid = found.zxid
+        recovered = Recovered(tree, found, damaged, warnings=warnings)
+        if carried is not None and carried.zxid >= found.zxid:
+            recovered.pending_digest = carried
+            _compare_pending(recovered, found.zxid)
+        return recovered
+    if damaged:
+        raise CorruptError(
+            f"{store.directory}: no snapshot can be read. {'; '.join(warnings)}. {_NEXT_STEP}"
+        )
+    tree = DataTree.pristine(extended_types=extended_types, digests=config.digest_enabled)
+    return Recovered(tree, warnings=warnings)
+
+
+def _start_empty(
+    fs: FileSystem, config: StorageConfig, layout: Layout, recovered: Recovered, logs: list[Named]
+) -> bool:
+    """No snapshot (section 5.1 step 6): whether the logs, if any, may be replayed."""
+    if logs and not config.snapshot_trust_empty:
+        unusable = [found.name for found in SnapshotStore(fs, config).named()]
+        raise CorruptError(
+            f"{layout.logs} holds {logs[-1].name} but {layout.snapshots} holds no valid snapshot"
+            f"{f' ({unusable[0]} is incomplete)' if unusable else ''}. {_NEXT_STEP} If the logs "
+            "are the whole history, snapshot.trust.empty=true replays them from the start."
+        )
+    if logs or config.db_autocreate or fs.exists(layout.initialize):
+        recovered.needs_initial_snapshot = True
+        return True
+    recovered.tree.last_zxid = UNTRUSTED_ZXID
+    forget_initialize(fs, config)
+    return False
+
+
+def _replay(fs: FileSystem, config: StorageConfig, recovered: Recovered, logs: list[Named]) -> None:
+    tree = recovered.tree
+    recent, events = recovered.recent, tree.events
+    for record in records(fs, config, tree.last_zxid + 1, logs):
+        zxid, payload, _, _ = record
+        if zxid != tree.last_zxid + 1 and not _may_follow(recovered, record):
+            continue
+        try:
+            txn = Txn.decode(payload)
+            apply(tree, txn)
+        except RequestError:
+            pass  # the snapshot already had the effect (section 3.4)
+        except (DecodeError, ValueError, LookupError, AssertionError, TypeError) as error:
+            raise CorruptError(
+                f"{record.file} holds an impossible transaction {show(zxid)} "
+                f"at offset {record.offset}: {error}"
+            ) from error
+        events.clear()
+        recent.append((zxid, payload))
+        recovered.replayed += 1
+        if recovered.pending_digest is not None:
+            _compare_pending(recovered, zxid)
+        elif not digest_matches(tree, txn):
+            _count_mismatch(recovered, f"transaction {show(zxid)}")
+    _check_end(recovered)
+
+
+def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
+    """Whether a record that is not the next zxid is applied; CorruptError for a hole."""
+    last = recovered.tree.last_zxid
+    zxid = record.zxid
+    if zxid <= last:
+        # The reference applies it again, over the newer state.
+        recovered.warnings.append(
+            f"{record.file} repeats {show(zxid)} at offset {record.offset}: skipped"
+        )
+        return False
+    if epoch(zxid) > epoch(last):
+        if counter(zxid) > 1:
+            recovered.warnings.append(
+                f"{record.file} begins epoch {epoch(zxid):x} with {show(zxid)}: transactions "
+                "may be missing"
+            )
+        return True
+    loaded = recovered.snapshot
+    if recovered.replayed or loaded is None:
+        behind = f"the record before it is {show(last)}"
+    else:
+        behind = f"{loaded.name} ends at {show(last)}"
+        if recovered.damaged_snapshots:
+            behind += f" (newer but damaged: {', '.join(recovered.damaged_snapshots)})"
+    raise CorruptError(
+        f"{record.file} continues with {show(zxid)} at offset {record.offset}, but {behind}: "
+        f"{show(last + 1)} to {show(zxid - 1)} are missing. {_NEXT_STEP}"
+    )
+
+
+def _check_end(recovered: Recovered) -> None:
+    """A snapshot that cannot be read proves that its zxid was reached."""
+    last = recovered.tree.last_zxid
+    for name in recovered.damaged_snapshots:
+        zxid = int(name.split(".")[1], 16)
+        if zxid > last:
+            loaded = recovered.snapshot.name if recovered.snapshot else "nothing"
+            raise CorruptError(
+                f"{name} is damaged, and {loaded} with the logs behind it leads to {show(last)} "
+                f"only: {show(last + 1)} to {show(zxid)} are missing. {_NEXT_STEP}"
+            )
+    pending = recovered.pending_digest
+    if pending is not None:
+        recovered.warnings.append(
+            f"the log ends at {show(last)}, before the snapshot's digest at {show(pending.zxid)}"
+        )
+
+
+def _compare_pending(recovered: Recovered, zxid: int) -> None:
+    """Compare with the snapshot's digest once its zxid is reached (section 6)."""
+    pending = recovered.pending_digest
+    if pending is None or zxid < pending.zxid:
+        return
+    recovered.pending_digest = None
+    tree = recovered.tree
+    if zxid == pending.zxid and tree.digests and signed(tree.digest) != pending.digest:
+        _count_mismatch(recovered, f"the snapshot at {show(zxid)}")
+
+
+def _count_mismatch(recovered: Recovered, where: str) -> None:
+    if not recovered.digest_mismatches:
+        recovered.warnings.append(f"the tree digest differs from the one recorded by {where}")
+    recovered.digest_mismatches += 1
+
+
+def _sync_what_was_read(
+    fs: FileSystem, layout: Layout, recovered: Recovered, logs: list[Named]
+) -> None:
+    """Sync the files that the tree came from, and their names."""
+    paths: list[PurePath] = []
+    if recovered.snapshot is not None:
+        paths.append(layout.snapshots / recovered.snapshot.name)
+        paths += [layout.logs / log.name for log in needed_logs(logs, recovered.snapshot.zxid + 1)]
+    else:
+        paths += [layout.logs / log.name for log in logs]
+    for path in paths:
+        with failing("syncing", path):
+            sync_file(fs, path)
+    for directory in dict.fromkeys((layout.snapshots, layout.logs)):
+        with failing("syncing", directory):
+            fs.sync_directory(directory)

@@ -1,0 +1,166 @@
+"""The snapshots of a data directory: which are there, reading one, writing one.
+
+A snapshot is written under a name that no server takes for a snapshot, synced, renamed, and
+its directory synced. The reference writes most of its snapshots in place and unsynced.
+Rules: reference/storage-formats.md sections 4.3 to 4.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import PurePath
+from zlib import adler32
+
+from kraal.errors import DecodeError, StorageError
+from kraal.model.config import SnapshotCodec, StorageConfig
+from kraal.storage.data_dir import Layout
+from kraal.storage.interface import FileSystem, failing
+from kraal.storage.names import SNAPSHOT, UNFINISHED, Named, pick, snapshot_name
+from kraal.storage.snapshot_codec import GZIP_MAGIC, SNAPPY_MAGIC, decoded, encoder
+from kraal.tree import snapshot
+from kraal.tree.data_tree import DataTree
+from kraal.tree.snapshot import SnapshotDigest
+
+PIECE_BYTES = 1 << 20
+SYNC_EVERY_BYTES = 16 << 20
+"""A snapshot is synced as it grows: one large flush at its end would hold up the log's."""
+_END = b"\x00\x00\x00\x01/"
+_MIN_BYTES = 10
+_SEAL_BYTES = 8 + len(_END)
+_CANDIDATES = 100
+
+
+class SnapshotWriter:
+    """One snapshot being written; ends with `commit` or `abort`. Any thread, one at a time."""
+
+    def __init__(self, fs: FileSystem, directory: PurePath, zxid: int, codec: SnapshotCodec):
+        self._fs = fs
+        self._directory = directory
+        self.name = snapshot_name(zxid, codec)
+        self.size = 0
+        """Bytes of the file so far."""
+        self._path = directory / (UNFINISHED + self.name)
+        self._encoder = encoder(codec)
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._unsynced = 0
+        with failing("creating", self._path):
+            self._file = fs.create(self._path)
+
+    def write(self, piece: bytes) -> None:
+        """The next slice of `kraal.tree.snapshot.encode`. Raises StorageError."""
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
+        if self._pending_bytes >= PIECE_BYTES:
+            with failing("writing", self._path):
+                self._put(self._encoder.encode(self._take()))
+
+    def commit(self) -> str:
+        """Make the snapshot durable and visible; returns its name. Raises StorageError.
+
+        What the tree had applied by the last slice must be durable in the log by now.
+        """
+        try:
+            with failing("writing", self._path):
+                self._put(self._encoder.encode(self._take()) + self._encoder.finish())
+                self._file.sync_data()
+                self._file.close()
+                self._fs.rename(self._path, self._directory / self.name)
+                self._fs.sync_directory(self._directory)
+        except StorageError:
+            self.abort()
+            raise
+        return self.name
+
+    def abort(self) -> None:
+        """Forget it; no error leaves here, and a rest is cleared at the next start."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._fs.unlink(self._path)
+
+    def _take(self) -> bytes:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+        return data
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._file.write(data, self.size)
+            self.size += len(data)
+            self._unsynced += len(data)
+        if self._unsynced >= SYNC_EVERY_BYTES:
+            self._file.sync_data()
+            self._unsynced = 0
+
+
+class SnapshotStore:
+    def __init__(
+        self, fs: FileSystem, config: StorageConfig, *, extended_types: bool = False
+    ) -> None:
+        self._fs = fs
+        self._config = config
+        self._extended_types = extended_types
+        self.directory = Layout.of(config).snapshots
+
+    def named(self) -> list[Named]:
+        """Every file with a snapshot's name, newest first."""
+        with failing("listing", self.directory):
+            return pick(self._fs.listdir(self.directory), SNAPSHOT)[::-1]
+
+    def valid(self) -> list[Named]:
+        """What the reference takes for valid, newest first: a look at the ends only."""
+        return [found for found in self.named() if self._looks_valid(found)][:_CANDIDATES]
+
+    def read(self, found: Named) -> tuple[DataTree, SnapshotDigest | None]:
+        """A fresh tree. Raises DecodeError when damaged, StorageError when unreadable."""
+        return snapshot.decode(
+            b"".join(self.stream(found)),
+            extended_types=self._extended_types,
+            digests=self._config.digest_enabled,
+            last_zxid_section=self._config.serialize_last_processed_zxid,
+        )
+
+    def verify(self, found: Named) -> bool:
+        """Whether the last seal holds, which covers the whole stream before it."""
+        checksum = 1
+        tail = b""
+        try:
+            for piece in self.stream(found):
+                tail += piece
+                checksum = adler32(tail[:-_SEAL_BYTES], checksum)
+                tail = tail[-_SEAL_BYTES:]
+        except DecodeError:
+            return False
+        seal = int.from_bytes(tail[:8], "big")
+        return len(tail) == _SEAL_BYTES and tail[8:] == _END and seal == checksum
+
+    def stream(self, found: Named) -> Iterator[bytes]:
+        """The uncompressed bytes, piece by piece."""
+        return decoded(self._pieces(self.directory / found.name), found.codec)
+
+    def create(self, zxid: int) -> SnapshotWriter:
+        """Begin the snapshot named after `zxid`: the tree's last one before the first slice."""
+        return SnapshotWriter(self._fs, self.directory, zxid, self._config.snapshot_codec)
+
+    def _pieces(self, path: PurePath) -> Iterator[bytes]:
+        offset = 0
+        while True:
+            with failing("reading", path):
+                piece = self._fs.read(path, offset, PIECE_BYTES)
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
+
+    def _looks_valid(self, found: Named) -> bool:
+        path = self.directory / found.name
+        with failing("reading", path):
+            if found.codec is SnapshotCodec.GZIP:
+                return self._fs.read(path, 0, len(GZIP_MAGIC)) == GZIP_MAGIC
+            if found.codec is SnapshotCodec.SNAPPY:
+                return self._fs.read(path, 0, len(SNAPPY_MAGIC)) == SNAPPY_MAGIC
+            size = self._fs.size(path)
+            return size >= _MIN_BYTES and self._fs.read(path, size - len(_END)) == _END
