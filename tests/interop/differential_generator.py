@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.interop import differential_values as values
-from tests.interop.differential_rules import LIMITS, QUOTA, STATS, kept_out
+from tests.interop.differential_rules import LIMITS, QUOTA, STATS, Where, kept_out
 from tests.interop.differential_steps import (
     IDENTITIES,
     READ_ONLY_OPS,
@@ -69,7 +69,7 @@ _CALL_WEIGHTS = {
     "getChildren2": 35, "getAllChildrenNumber": 14, "getEphemerals": 14, "sync": 14, "ping": 8,
     "whoAmI": 10, "multi": 80, "multiRead": 28, "reconfig": 8, "checkWatches": 24,
     "removeWatches": 22, "addWatch": 40, "setWatches": 14, "setWatches2": 18,
-    "deleteContainer": 6, "sasl": 2, "createSession": 3,
+    "deleteContainer": 12, "sasl": 2, "createSession": 3,
 }  # fmt: skip
 _PARTS = ("create", "create2", "createContainer", "createTTL", "delete", "setData", "check")
 _ODD_XIDS = (0, raw.PING_XID, raw.AUTH_XID, raw.SET_WATCHES_XID, -100, 2**31 - 1, -(2**31))
@@ -88,6 +88,9 @@ class Generator:
     # Paths used lately, so that requests meet on a node more often than by chance.
     recent: deque[raw.Text] = field(init=False)
     watched: deque[raw.Text] = field(init=False)
+    # Whether the super slot has authenticated on its connection; where the next request stands.
+    super_known: bool = False
+    where: Where = field(default_factory=Where)
     # Per slot: "open", "dropped" (its session lives on), "ended", or "none" before the first.
     states: list[str] = field(init=False)
 
@@ -113,6 +116,7 @@ class Generator:
             yield from self._return(self.random.choice(away))
             return
         slot = self.random.choice([slot for slot in range(SLOTS) if slot not in away])
+        self.where = Where(as_super=slot == SUPER_SLOT and self.super_known)
         kind = self._weighted(_STEP_WEIGHTS)
         match kind:
             case "call":
@@ -183,7 +187,10 @@ class Generator:
         read_only = self.random.choice((False, False, True, None))
         yield Step(kind, slot, delta=delta, timeout=timeout, read_only=read_only)
         identity = IDENTITIES[slot]
-        if identity is not None and self.random.random() < 0.85:
+        known = identity is not None and self.random.random() < 0.85
+        if slot == SUPER_SLOT:
+            self.super_known = known
+        if known:
             call = Call("auth", (0, "digest", identity), raw.AUTH_XID)
             yield Step("requests", slot, (call,))
         if kind == "resume" and self.random.random() < 0.5:
@@ -303,7 +310,7 @@ class Generator:
         while True:
             op = self._weighted(_CALL_WEIGHTS)
             call = Call(op, self._args(op), self._xid(op))
-            if kept_out(call) is None:
+            if kept_out(call, self.where) is None:
                 return call
 
     def _xid(self, op: str) -> int | None:
@@ -407,6 +414,8 @@ class Generator:
         return values.data(self.random)
 
     def _delete_container(self) -> tuple[object, ...]:
+        if self.where.as_super:
+            return (self._path(),)
         return (self.random.choice(("/never", "/never/x", "/", "/zookeeper", QUOTA, "a", "",
                                     "/zookeeper/config", "/a\0", None)),)  # fmt: skip
 

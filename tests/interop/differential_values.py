@@ -31,7 +31,7 @@ BAD_PATHS: tuple[raw.Text, ...] = (
 SYSTEM_PATHS = (
     "/", "/", "/zookeeper", QUOTA, "/zookeeper/config", "/zookeeper/x", "/zookeeper/x/y",
     "/zookeeper/config/x", f"{QUOTA}/a", f"{QUOTA}/a/{LIMITS}", f"{QUOTA}/a/{STATS}",
-    f"{QUOTA}/b/{STATS}", f"{QUOTA}/a/b/{LIMITS}", f"{QUOTA}/a/b/{STATS}",
+    f"{QUOTA}/b/{STATS}", f"{QUOTA}/{STATS}", f"{QUOTA}/a/b/{LIMITS}", f"{QUOTA}/a/b/{STATS}",
 )  # fmt: skip
 
 
