@@ -120,7 +120,8 @@ class Generator:
         kind = self._weighted(_STEP_WEIGHTS)
         match kind:
             case "call":
-                yield Step("requests", slot, (self._damaged(self._call()),))
+                split = self.random.randrange(1, 24) if self.random.random() < 0.02 else None
+                yield Step("requests", slot, (self._damaged(self._call()),), split=split)
             case "burst":
                 yield self._burst(slot)
             case "auth":
@@ -185,7 +186,10 @@ class Generator:
         timeout = self.random.choice((raw.DEFAULT_TIMEOUT_MS, raw.DEFAULT_TIMEOUT_MS, 2**31 - 1))
         delta = self.random.choice((0, 0, -1, -10, -(2**40)))
         read_only = self.random.choice((False, False, True, None))
-        yield Step(kind, slot, delta=delta, timeout=timeout, read_only=read_only)
+        # Requests may follow at once, without waiting for the answer.
+        behind = self.random.choice((0, 0, 0, 1, 3))
+        calls = tuple(self._burst_call(mutating=False) for _ in range(behind))
+        yield Step(kind, slot, calls, delta=delta, timeout=timeout, read_only=read_only)
         identity = IDENTITIES[slot]
         known = identity is not None and self.random.random() < 0.85
         if slot == SUPER_SLOT:

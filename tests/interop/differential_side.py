@@ -8,6 +8,7 @@ and reads up to its reply: events for a change leave before later replies, so al
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -154,13 +155,20 @@ class Side:
         client = self.slots[step.slot].open
         if client is None:
             return [("not connected",)]
-        client.send_bytes(
-            b"".join(
-                client.encode(call.op, call.body(self.last_zxid), call.xid) for call in step.calls
-            )
-        )
+        requests = self._encoded(client, step)
+        if step.split is not None:
+            client.send_bytes(requests[: step.split])
+            # Give the server a chance to see the pieces apart.
+            yield
+            time.sleep(0.001)
+        client.send_bytes(requests[step.split or 0 :])
         yield
         return self._read_replies(client)
+
+    def _encoded(self, client: raw.RawClient, step: Step) -> bytes:
+        return b"".join(
+            client.encode(call.op, call.body(self.last_zxid), call.xid) for call in step.calls
+        )
 
     def _bad_frame(self, step: Step) -> PausingFrames:
         client = self.slots[step.slot].open
@@ -231,13 +239,14 @@ class Side:
             last_zxid=self.last_zxid + step.delta,
         )  # fmt: skip
         client = raw.RawClient(self.port, timeout=REPLY_TIMEOUT_S)
-        client.send_frame(request)
+        client.send_bytes(raw.i32(len(request)) + request + self._encoded(client, step))
         yield
         frames, handshake = self._read_handshake(client)
         shown = "refused" if handshake is None else "accepted"
         self.coverage.connects[step.kind, shown] += 1
         if handshake is None:
             return frames
+        frames += self._read_replies(client)
         old = slot.open
         slot.client, slot.session, slot.password = client, handshake.session, handshake.password
         if old is not None:

@@ -92,7 +92,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a script. `payload` is the raw frame, ConnectRequest or word of its kind."""
+    """One step of a script. `payload` is the raw frame, ConnectRequest or word of its kind.
+
+    `calls` of a connect are sent right behind it; requests are sent in two pieces at `split`.
+    """
 
     kind: Kind
     slot: int = 0
@@ -102,6 +105,7 @@ class Step:
     delta: int = 0
     timeout: int = raw.DEFAULT_TIMEOUT_MS
     read_only: bool | None = False
+    split: int | None = None
     note: str = field(default="", compare=False)
 
     @property
@@ -116,7 +120,8 @@ class Step:
     def __str__(self) -> str:
         match self.kind:
             case "requests":
-                return f"session {self.slot}: " + " + ".join(str(call) for call in self.calls)
+                split = "" if self.split is None else f" split at {self.split}"
+                return f"session {self.slot}: {self._calls()}{split}"
             case "bad-frame":
                 return f"session {self.slot}: raw bytes {_show(self.payload)} {self.note}"
             case "probe" | "word":
@@ -128,8 +133,11 @@ class Step:
             case _:
                 return (
                     f"session {self.slot}: {self.kind} timeout={self.timeout} "
-                    f"last zxid{self.delta:+d} readOnly={self.read_only}"
+                    f"last zxid{self.delta:+d} readOnly={self.read_only} {self._calls()}"
                 )
+
+    def _calls(self) -> str:
+        return " + ".join(str(call) for call in self.calls)
 
 
 def _show(value: object) -> str:
