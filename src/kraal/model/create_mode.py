@@ -20,6 +20,7 @@ class CreateMode(IntEnum):
     PERSISTENT_SEQUENTIAL_WITH_TTL = 6
 
 
+ALL_MODES = frozenset(mode.value for mode in CreateMode)
 SEQUENTIAL_MODES = frozenset((2, 3, 6))
 EPHEMERAL_MODES = frozenset((1, 3))
 TTL_MODES = frozenset((5, 6))

@@ -55,6 +55,8 @@ class ConnectionStatus:
     last_latency_ms: int
     latency: Latency
     reading: bool
+    deadline_ms: int | None = None
+    """Monotonic time of the bucket in which the idle connection is closed; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

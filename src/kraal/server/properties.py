@@ -34,20 +34,18 @@ def parse(data: bytes) -> dict[str, str]:
 def _logical_lines(text: str) -> list[str]:
     """Join continued lines and drop blank lines and comments."""
     lines: list[str] = []
-    continued: str | None = None
+    begun = ""
     for natural in _NATURAL_LINE.split(text):
         line = natural.lstrip(_BLANKS)
-        if continued is None and (not line or line[0] in "#!"):
+        if not begun and (not line or line[0] in "#!"):
             continue
-        line = (continued or "") + line
+        line = begun + line
         if _ends_with_escape(line):
-            continued = line[:-1]
+            begun = line[:-1]
         else:
             lines.append(line)
-            continued = None
-    if continued:
-        lines.append(continued)
-    return [line for line in lines if line]
+            begun = ""
+    return [*lines, begun] if begun else lines
 
 
 def _ends_with_escape(line: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
 from kraal.model.limits import MAX_TTL_MS
-from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME
+from kraal.model.path import LIMITS_NAME, QUOTA, ROOT, STATS_NAME
 from kraal.tree.data_tree import (
     DIGEST_INTERVAL_ZXIDS,
     DataTree,
@@ -25,17 +25,14 @@ from kraal.tree.data_tree import (
     EventType,
 )
 from kraal.tree.digest import signed, term
-from kraal.tree.znode import Znode, wire_cversion
+from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
+from kraal.tree.znode import Znode
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn as txns
-from kraal.wire.records.data import STAT
 from kraal.wire.records.txn import Txn
 
 Applied = bytes | list[bytes]
 NO_STAT = b""
-DELETED = -2
-_unpack = STAT.unpack
-_pack = STAT.pack
 _QUOTA_PREFIX = QUOTA + b"/"
 
 
@@ -57,31 +54,18 @@ def digest_matches(tree: DataTree, txn: Txn) -> bool:
 def _restamp_parent(
     tree: DataTree, path: bytes, parent: Znode, parent_cversion: int, zxid: int
 ) -> None:
-    """Give a parent the stat that follows from a change of its children.
-
-    A create carries the parent's new count of created children: -1 counts up by one, and a
-    count that is not higher than the parent's own leaves count and pzxid alone. `DELETED`
-    keeps the count and raises pzxid.
-    """
-    c, m, ct, mt, version, cversion, aversion, owner, length, before, pzxid = _unpack(parent.stat)
-    created = ((cversion + before) & 0xFFFF_FFFF) >> 1
-    if parent_cversion == DELETED:
-        pzxid = max(pzxid, zxid)
-    elif parent_cversion > created:
-        created = parent_cversion
-        pzxid = zxid
-    elif parent_cversion < 0:
-        created += 1
-        pzxid = zxid
+    """Give a parent the stat that follows from a change of its children."""
     count = len(parent.children) if parent.children else 0
-    stat = _pack(
-        c, m, ct, mt, version, wire_cversion(created, count), aversion, owner, length, count, pzxid
-    )  # fmt: skip
+    _restamp(tree, path, parent, children_changed(parent.stat, count, parent_cversion, zxid))
+
+
+def _restamp(tree: DataTree, path: bytes, node: Znode, stat: bytes) -> None:
+    """Replace a stat and keep the digest in step; the root's path is empty here."""
     if tree.digests:
-        old = tree.node_digest(path, parent)
-        parent.digest = term(path, parent.data, stat, parent.stored_owner())
-        tree.digest += parent.digest - old
-    parent.stat = stat
+        old = tree.node_digest(path, node)
+        node.digest = term(path, node.data, stat, node.stored_owner())
+        tree.digest += node.digest - old
+    node.stat = stat
 
 
 def _create(  # the reference's DataTree.createNode
@@ -108,13 +92,9 @@ def _create(  # the reference's DataTree.createNode
         raise RequestError(ErrorCode.NODE_EXISTS)
     zxid, time_ms = txn.zxid, txn.time_ms
     data = body.data
-    wire_owner = owner
-    node = tree.make_node(data, acl, b"", owner)
-    if type(node) is not Znode:
-        wire_owner = 0
     size = len(data) if data else 0
-    stat = _pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, wire_owner, size, 0, zxid)
-    node.stat = stat
+    node = tree.make_node(data, acl, b"", owner)
+    node.stat = stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
     if parent.children is None:
         parent.children = {}
     parent.children[path] = None
@@ -201,25 +181,19 @@ def _apply_set_data(tree: DataTree, txn: Txn, body: txns.SetDataTxn) -> bytes:
     node = tree.nodes.get(path)
     if node is None:
         raise RequestError(ErrorCode.NO_NODE)
-    c, _, ct, _, _, cversion, aversion, owner, before, children, pzxid = _unpack(node.stat)
-    data = body.data
-    size = len(data) if data else 0
-    stat = _pack(
-        c, txn.zxid, ct, txn.time_ms, body.version, cversion, aversion, owner, size, children,
-        pzxid,
-    )  # fmt: skip
+    before = len(node.data or b"")
+    size = len(body.data) if body.data else 0
+    # The old term needs the old data, so it is taken before the data change.
+    key = b"" if path == ROOT else path
     if tree.digests:
-        key = b"" if path == b"/" else path
-        old = tree.node_digest(key, node)
-        node.digest = term(key, data, stat, node.stored_owner())
-        tree.digest += node.digest - old
-    node.data = data
-    node.stat = stat
+        tree.node_digest(key, node)
+    node.data = body.data
+    _restamp(tree, key, node, data_set(node.stat, txn.zxid, txn.time_ms, body.version, size))
     tree.data_bytes += size - before
     if tree.quotas:
         tree.charge(path, 0, size - before)
     tree.events.append(Event(EventType.NODE_DATA_CHANGED, path, node.acl, None))
-    return stat
+    return node.stat
 
 
 def _apply_set_acl(tree: DataTree, _txn: Txn, body: txns.SetAclTxn) -> bytes:
@@ -228,14 +202,8 @@ def _apply_set_acl(tree: DataTree, _txn: Txn, body: txns.SetAclTxn) -> bytes:
     node = tree.nodes.get(path)
     if node is None:
         raise RequestError(ErrorCode.NO_NODE)
-    key = b"" if path == b"/" else path
-    old = tree.node_digest(key, node) if tree.digests else 0
-    stat = node.stat
     node.acl = tree.acls.intern(body.acl)
-    node.stat = stat[:40] + body.version.to_bytes(4, "big", signed=True) + stat[44:]
-    if tree.digests:
-        node.digest = term(key, node.data, node.stat, node.stored_owner())
-        tree.digest += node.digest - old
+    _restamp(tree, b"" if path == ROOT else path, node, acl_set(node.stat, body.version))
     return node.stat
 
 
@@ -246,7 +214,9 @@ def _apply_multi(tree: DataTree, txn: Txn, body: txns.MultiTxn) -> list[bytes]:
     failure: RequestError | None = None
     for kind, part in body.ops:
         try:
-            results.append(_APPLY[kind](tree, txn, part))
+            done = _APPLY[kind](tree, txn, part)
+            assert isinstance(done, bytes)
+            results.append(done)
         except RequestError as error:
             failure = failure or error
             results.append(NO_STAT)

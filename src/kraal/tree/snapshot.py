@@ -9,18 +9,19 @@ finds its parent written before it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from zlib import adler32
+from zlib import adler32, crc32
 
 from kraal.errors import DecodeError
 from kraal.model.create_mode import CONTAINER_OWNER, is_extended_owner
-from kraal.model.path import ROOT
+from kraal.model.path import ROOT, SYSTEM
 from kraal.tree.acl_cache import OPEN_ID, AclList
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
-from kraal.tree.znode import wire_cversion
-from kraal.wire.jute.primitives import pack_int, read_buffer, skip_acl_vector
+from kraal.tree.znode import ReapedZnode, Znode, wire_cversion
+from kraal.wire.jute.primitives import pack_int, skip_acl_vector, unpack_int
 from kraal.wire.records.data import STAT
 from kraal.wire.records.txn import DIGEST_VERSION
 
@@ -32,9 +33,14 @@ _SESSION = struct.Struct(">qi")
 _LONG = struct.Struct(">q")
 _NODE = struct.Struct(">qqqqqiiiqq")
 """ACL id, then StatPersisted: czxid, mzxid, ctime, mtime, versions, owner, pzxid."""
+_unpack_rare = struct.Struct(">q36xi4xq8x").unpack_from
+"""Of `_NODE`: ACL id, children ever created, owner."""
 _DIGEST = struct.Struct(">qiq")
 _END = b"\x00\x00\x00\x01/"
 _SEAL_BYTES = 8 + len(_END)
+_ZERO = bytes(4)
+_SLASH = ROOT[0]
+_UNCOUNTED = SYSTEM + b"/"
 SLICE_NODES = 200
 
 
@@ -104,91 +110,168 @@ def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) 
 
 
 def decode(
-    buf: bytes, *, extended_types: bool, digests: bool, last_zxid_section: bool
+    stream: bytes | Iterable[bytes], *, extended_types: bool, digests: bool
 ) -> tuple[DataTree, SnapshotDigest | None]:
-    """Read and verify a whole stream into a fresh tree; `last_zxid` is left to the caller.
+    """Read and verify a stream, whole or in pieces; `last_zxid` is left to the caller.
 
-    Raises DecodeError for whatever does not follow the layout, a seal included.
+    Which of the last two sections are there shows in what is left, so no setting has to agree
+    with the writer's. Raises DecodeError for whatever does not follow the layout, a seal
+    included.
     """
-    tree = DataTree(extended_types=extended_types, digests=digests)
+    tree = DataTree(extended_types=extended_types, digests=False)
+    source = _Source((stream,) if isinstance(stream, bytes) else stream)
+    magic, _, _ = _FILE_HEADER.unpack(source.take(_FILE_HEADER.size))
+    if magic != MAGIC:
+        raise DecodeError("not a snapshot")
+    _decode_sessions(tree, source)
+    lists = _decode_acls(tree, source)
     try:
-        magic, _, _ = _FILE_HEADER.unpack_from(buf)
-        if magic != MAGIC:
-            raise DecodeError("not a snapshot")
-        at = _decode_sessions(tree, buf, _FILE_HEADER.size)
-        lists, at = _decode_acls(tree, buf, at)
-        at = _decode_nodes(tree, lists, buf, at)
-        at = _check_seal(buf, at)
-        carried = None
-        if digests and at < len(buf):
-            zxid, version, value = _DIGEST.unpack_from(buf, at)
-            at = _check_seal(buf, at + _DIGEST.size)
-            if version == DIGEST_VERSION and zxid:
-                carried = SnapshotDigest(zxid, value)
-        if last_zxid_section and at < len(buf):
-            _check_seal(buf, at + _LONG.size)
-    except (struct.error, IndexError) as error:
-        raise DecodeError(f"a snapshot is cut off: {error}") from error
+        digest = _decode_nodes(tree, lists, source, digests)
+    except ValueError as error:
+        raise DecodeError(f"an impossible owner: {error}") from error
+    source.check_seal()
+    carried = None
+    left = source.left()
+    if left >= _DIGEST.size + _SEAL_BYTES:
+        zxid, version, value = _DIGEST.unpack(source.take(_DIGEST.size))
+        source.check_seal()
+        if version == DIGEST_VERSION and zxid:
+            carried = SnapshotDigest(zxid, value)
+        left -= _DIGEST.size + _SEAL_BYTES
+    if left >= _LONG.size + _SEAL_BYTES:
+        source.take(_LONG.size)
+        source.check_seal()
     if b"" not in tree.nodes:
         raise DecodeError("a snapshot without a root")
     tree.loaded()
+    if digests:  # summed up on the way already
+        tree.digests, tree.digest = True, digest
     return tree, carried
 
 
-def _check_seal(buf: bytes, at: int) -> int:
-    (seal,) = _LONG.unpack_from(buf, at)
-    if seal != adler32(memoryview(buf)[:at]):
-        raise DecodeError(f"the checksum at offset {at} does not match")
-    if buf[at + 8 : at + _SEAL_BYTES] != _END:
-        raise DecodeError(f"no end mark at offset {at + 8}")
-    return at + _SEAL_BYTES
+class _Source:
+    """The pieces of a stream: a buffer, how far it was read, the checksum up to there."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._checksum = 1
+        self.buf = b""
+        self.at = 0
+
+    def more(self, at: int) -> bytes:
+        """Forget what lies before `at` and read on; the new buffer, to be read from 0.
+
+        It grows by its own size at least: no damaged length makes this quadratic.
+        """
+        parts = [self.buf[at:]]
+        wanted = size = len(parts[0])
+        while size <= 2 * wanted:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            parts.append(piece)
+            size += len(piece)
+        if size == wanted:
+            raise DecodeError("a snapshot is cut off")
+        self._checksum = adler32(memoryview(self.buf)[:at], self._checksum)
+        self.buf = b"".join(parts)
+        self.at = 0
+        return self.buf
+
+    def take(self, size: int) -> bytes:
+        """The next bytes; DecodeError when there are not so many."""
+        while len(self.buf) - self.at < size:
+            self.more(self.at)
+        self.at += size
+        return self.buf[self.at - size : self.at]
+
+    def left(self) -> int:
+        """How many bytes follow; only for the end, because it reads them."""
+        with suppress(DecodeError):
+            while True:
+                self.more(self.at)
+        return len(self.buf) - self.at
+
+    def check_seal(self) -> None:
+        checksum = adler32(memoryview(self.buf)[: self.at], self._checksum)
+        (seal,) = _LONG.unpack(self.take(_LONG.size))
+        if seal != checksum:
+            raise DecodeError(f"the checksum {seal:x} does not match the content ({checksum:x})")
+        if self.take(len(_END)) != _END:
+            raise DecodeError("no end mark behind a checksum")
 
 
-def _decode_sessions(tree: DataTree, buf: bytes, at: int) -> int:
-    (count,) = _COUNT.unpack_from(buf, at)
-    at += _COUNT.size
+def _decode_sessions(tree: DataTree, source: _Source) -> None:
+    (count,) = _COUNT.unpack(source.take(_COUNT.size))
     for _ in range(count):
-        session_id, timeout_ms = _SESSION.unpack_from(buf, at)
+        session_id, timeout_ms = _SESSION.unpack(source.take(_SESSION.size))
         tree.sessions[session_id] = timeout_ms
-        at += _SESSION.size
-    return at
 
 
-def _decode_acls(tree: DataTree, buf: bytes, at: int) -> tuple[dict[int, AclList], int]:
-    (count,) = _COUNT.unpack_from(buf, at)
-    at += _COUNT.size
+def _decode_acls(tree: DataTree, source: _Source) -> dict[int, AclList]:
+    (count,) = _COUNT.unpack(source.take(_COUNT.size))
     lists: dict[int, AclList] = {OPEN_ID: tree.acls.open}
     for _ in range(count):
-        (acl_id,) = _LONG.unpack_from(buf, at)
-        encoded, at = skip_acl_vector(buf, at + 8)
+        (acl_id,) = _LONG.unpack(source.take(_LONG.size))
+        while True:
+            try:
+                encoded, source.at = skip_acl_vector(source.buf, source.at)
+                break
+            except DecodeError:
+                source.more(source.at)
         if encoded is None:
             raise DecodeError(f"ACL list {acl_id} is null")
         lists[acl_id] = tree.acls.load(acl_id, encoded)
-    return lists, at
+    return lists
 
 
-def _decode_nodes(tree: DataTree, lists: dict[int, AclList], buf: bytes, at: int) -> int:
-    """The hot loop of recovery: a few microseconds per znode."""
-    unpack_node, node_bytes, pack_stat = _NODE.unpack_from, _NODE.size, STAT.pack
-    load, make_node, extended = tree.load, tree.make_node, tree.extended_types
+def _decode_nodes(
+    tree: DataTree, lists: dict[int, AclList], source: _Source, digests: bool
+) -> int:
+    """The hot loop of recovery: it moves slices and unpacks only what it must look at.
+
+    Returns the tree digest, for which the slices lie ready here.
+    """
+    load, extended = tree.load, tree.extended_types
+    buf, at = source.buf, source.at
+    digest = 0
     while True:
-        path, at = read_buffer(buf, at)
-        if path == ROOT:
-            return at
-        if path is None or (path and path[0] != 0x2F):
-            raise DecodeError(f"impossible path before offset {at}")
-        data, at = read_buffer(buf, at)
-        acl_id, c, m, ct, mt, version, created, aversion, owner, pzxid = unpack_node(buf, at)
-        at += node_bytes
-        reaped = owner == CONTAINER_OWNER or (extended and is_extended_owner(owner))
-        stat = pack_stat(
-            c, m, ct, mt, version, wire_cversion(created, 0), aversion,
-            0 if reaped else owner, len(data) if data else 0, 0, pzxid,
-        )  # fmt: skip
+        try:
+            (path_size,) = unpack_int(buf, at)
+            path_end = at + 4 + path_size
+            path = buf[at + 4 : path_end]
+            if path == ROOT and path_size == 1:
+                source.at = path_end
+                return digest
+            if path_size < 0 or (path and path[0] != _SLASH):
+                raise DecodeError(f"an impossible path: {path[:100]!r}")
+            (data_size,) = unpack_int(buf, path_end)
+            data_at = path_end + 4
+            node_at = data_at if data_size < 0 else data_at + data_size
+            acl_id, created, owner = _unpack_rare(buf, node_at)
+        except struct.error:  # the node passes the end of this piece
+            buf, at = source.more(at), 0
+            continue
+        data = buf[data_at:node_at] if data_size >= 0 else None
+        at = node_at + _NODE.size
+        stored = buf[node_at + 8 : at]
+        size = buf[path_end:data_at] if data_size >= 0 else _ZERO
+        stat = stored[:52] + size + _ZERO + stored[52:]
+        if created:
+            stat = stat[:36] + pack_int(wire_cversion(created, 0)) + stat[40:]
         acl = lists.get(acl_id)
         if acl is None:
             raise DecodeError(f"{path!r} has the unknown ACL list {acl_id}")
+        if not owner:
+            node = Znode(data, acl, stat)
+        elif owner == CONTAINER_OWNER or (extended and is_extended_owner(owner)):
+            node = ReapedZnode(data, acl, stat[:44] + bytes(8) + stat[52:], owner)
+        else:
+            node = Znode(data, acl, stat)
         try:
-            load(path, make_node(data, acl, stat, owner))
+            load(path, node)
         except KeyError:
             raise DecodeError(f"{path!r} comes before its parent") from None
+        if digests and not path.startswith(_UNCOUNTED):
+            crc = crc32(data, crc32(path)) if data else crc32(path)
+            digest += crc32(stored[:16] + stored[52:] + stored[16:52], crc)

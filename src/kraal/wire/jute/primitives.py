@@ -18,6 +18,7 @@ _INT = struct.Struct(">i")
 pack_int = _INT.pack
 unpack_int = _INT.unpack_from
 NULL = pack_int(-1)
+_OPEN_ACL_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 
 
 def read_buffer(buf: bytes, at: int) -> tuple[bytes | None, int]:
@@ -95,8 +96,11 @@ def write_vector(write: Callable[[T], bytes], items: list[T] | None) -> bytes:
 def skip_acl_vector(buf: bytes, at: int) -> tuple[bytes | None, int]:
     """A vector of ACL entries, checked and returned as its own bytes (None when null).
 
-    ACL lists repeat, so whoever needs their entries looks the bytes up in a cache.
+    ACL lists repeat, so whoever needs their entries looks the bytes up in a cache; the open
+    list is so frequent that it is recognised whole.
     """
+    if buf.startswith(_OPEN_ACL_VECTOR, at):
+        return _OPEN_ACL_VECTOR, at + len(_OPEN_ACL_VECTOR)
     begin = at
     count, at = read_count(buf, at)
     if count < 0:

@@ -1,0 +1,131 @@
+"""Who is who and may do what: auth packets, ACL lists of requests, permission checks.
+
+Rules: reference/client-protocol.md section 10. A connection with a `super` identity passes
+every check.
+"""
+
+from __future__ import annotations
+
+from kraal.errors import ErrorCode, RequestError
+from kraal.model.acl import ADMIN, WORLD_ANYONE, Acl, Id
+from kraal.model.config import SecurityConfig
+from kraal.pipeline.auth import digest, ip
+from kraal.tree.acl_cache import AclList
+from kraal.wire.records.data import decode_acls, encode_acls
+
+KNOWN_LISTS_MAX = 4096
+SUPER = Id("super", "")
+
+
+class Authority:
+    """Authentication providers and ACL rules of one server."""
+
+    def __init__(self, config: SecurityConfig) -> None:
+        self._config = config
+        self._algorithm = digest.hash_function(config.digest_algorithm)
+        self._checked: dict[bytes, bytes] = {}
+        """Vectors of requests that are valid for every connection, and their stored form."""
+
+    def authenticate(self, scheme: str | None, auth: bytes | None, host: str) -> list[Id]:
+        """The identities that an auth packet earns. RequestError(AUTH_FAILED) when none."""
+        if scheme == "digest" and self._config.digest_enabled and auth is not None:
+            id_ = digest.identity(auth, self._algorithm)
+            earned = [Id("digest", id_)]
+            if id_ == self._config.super_digest:
+                earned.append(SUPER)
+            return earned
+        if scheme == "ip":
+            return [Id("ip", host)]
+        raise RequestError(ErrorCode.AUTH_FAILED)
+
+    def permits(self, acl: AclList, perms: int, auth: tuple[Id, ...]) -> bool:
+        """Whether any of the identities has any of the permissions on a list."""
+        if acl.world & perms or self._config.skip_acl:
+            return True
+        for identity in auth:
+            if identity.scheme == "super":
+                return True
+        return any(
+            entry.perms & perms and self._names(entry, auth)
+            for entry in acl.acls
+            if entry.scheme is not None and entry.id is not None
+        )
+
+    def _names(self, entry: Acl, auth: tuple[Id, ...]) -> bool:
+        if entry.scheme == "ip":
+            return any(i.scheme == "ip" and ip.matches(i.id, entry.id or "") for i in auth)
+        return any(i.scheme == entry.scheme and i.id == entry.id for i in auth)
+
+    def stored_list(self, vector: bytes | None, auth: tuple[Id, ...]) -> bytes:
+        """The list that a create or setACL stores, encoded (section 10.3).
+
+        Raises RequestError: INVALID_ACL, or MARSHALLING_ERROR for a null id.
+        """
+        if vector is None:
+            raise RequestError(ErrorCode.INVALID_ACL)
+        known = self._checked.get(vector)
+        if known is not None:
+            return known
+        entries = list(dict.fromkeys(decode_acls(vector)))
+        if not entries:
+            raise RequestError(ErrorCode.INVALID_ACL)
+        stored: list[Acl] = []
+        for entry in entries:
+            stored += self._stored_entries(entry, auth)
+        encoded = encode_acls(stored)
+        if all(entry.scheme != "auth" for entry in entries):
+            if len(self._checked) >= KNOWN_LISTS_MAX:
+                self._checked.clear()
+            self._checked[vector] = encoded
+        return encoded
+
+    def _stored_entries(self, entry: Acl, auth: tuple[Id, ...]) -> list[Acl]:
+        scheme, id_ = entry.scheme, entry.id
+        if scheme is None:
+            raise RequestError(ErrorCode.INVALID_ACL)
+        if scheme == "auth":
+            mine = [Acl(entry.perms, *i) for i in auth if self._authenticates(i.scheme)]
+            if not mine:
+                raise RequestError(ErrorCode.INVALID_ACL)
+            return mine
+        if id_ is None and (scheme == "world" or self._provides(scheme)):
+            raise RequestError(ErrorCode.MARSHALLING_ERROR)
+        if (scheme, id_) == WORLD_ANYONE or (
+            id_ is not None and self._provides(scheme) and self._is_valid(scheme, id_)
+        ):
+            return [entry]
+        raise RequestError(ErrorCode.INVALID_ACL)
+
+    def _provides(self, scheme: str) -> bool:
+        return scheme == "ip" or (scheme == "digest" and self._config.digest_enabled)
+
+    def _authenticates(self, scheme: str) -> bool:
+        """Whether `auth` entries expand to identities of this scheme."""
+        return scheme == "digest" and self._config.digest_enabled
+
+    def _is_valid(self, scheme: str, id_: str) -> bool:
+        return ip.is_valid(id_) if scheme == "ip" else digest.is_valid(id_)
+
+    def shown_list(self, acl: AclList, auth: tuple[Id, ...]) -> bytes:
+        """The list that getACL answers: hashes are hidden without ADMIN (section 10.6)."""
+        if self.permits(acl, ADMIN, auth):
+            return acl.encoded
+        return encode_acls(
+            [
+                Acl(e.perms, e.scheme, e.id.partition(":")[0] + ":x")
+                if e.scheme == "digest" and e.id is not None
+                else e
+                for e in acl.acls
+            ]
+        )
+
+    def user_name(self, identity: Id) -> str:
+        """The user that whoAmI shows."""
+        if identity.scheme == "digest":
+            return identity.id.partition(":")[0]
+        return identity.id if identity.scheme == "ip" else ""
+
+    def is_enforced_and_missing(self, auth: tuple[Id, ...]) -> bool:
+        """Whether enforced authentication refuses a connection with these identities."""
+        schemes = self._config.enforce_auth_schemes
+        return bool(schemes) and not any(i.scheme in schemes for i in auth)

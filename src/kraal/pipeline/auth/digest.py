@@ -1,0 +1,31 @@
+"""The `digest` scheme: user and password, kept as user and hash.
+
+Rules: reference/client-protocol.md sections 10.2 and 10.4.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+_JAVA_NAMES = {"SHA1": "sha1", "SHA-1": "sha1", "MD5": "md5"}
+
+
+def hash_function(java_name: str) -> str:
+    """The hashlib name of a Java digest algorithm. ValueError when there is none."""
+    name = _JAVA_NAMES.get(java_name.upper(), java_name.lower().replace("-", ""))
+    hashlib.new(name)
+    return name
+
+
+def identity(credentials: bytes, algorithm: str) -> str:
+    """`user:hash` of `user:password`; without a colon all of it is the user."""
+    user = credentials.decode("utf-8", "replace").partition(":")[0]
+    # The reference hashes the decoded text, so malformed bytes hash as U+FFFD.
+    hashed = hashlib.new(algorithm, credentials.decode("utf-8", "replace").encode()).digest()
+    return f"{user}:{base64.b64encode(hashed).decode()}"
+
+
+def is_valid(id_: str) -> bool:
+    """Exactly two parts once trailing empty ones are dropped."""
+    return len(id_.rstrip(":").split(":")) == 2 if id_.rstrip(":") else False

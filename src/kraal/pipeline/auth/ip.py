@@ -1,0 +1,72 @@
+"""The `ip` scheme: an address, or a network as address/bits.
+
+Rules: reference/client-protocol.md sections 10.1 and 10.5.
+"""
+
+from __future__ import annotations
+
+import re
+
+_DECIMAL = re.compile(r"\+?[0-9]+")
+_HEX = re.compile(r"[0-9a-fA-F]{1,4}")
+
+
+def parse_address(text: str) -> bytes | None:
+    """4 or 16 bytes; None when it is no literal address of the accepted forms."""
+    return _parse_v6(text) if ":" in text else _parse_v4(text)
+
+
+def _parse_v4(text: str) -> bytes | None:
+    parts = text.split(".")
+    if len(parts) != 4 or not all(_DECIMAL.fullmatch(part) for part in parts):
+        return None
+    values = [int(part) for part in parts]
+    return bytes(values) if max(values) <= 255 else None
+
+
+def _parse_v6(text: str) -> bytes | None:
+    head, gap, tail = text.partition("::")
+    groups = head.split(":") if head else []
+    ending = tail.split(":") if tail else []
+    if not all(_HEX.fullmatch(group) for group in groups + ending):
+        return None
+    missing = 8 - len(groups) - len(ending)
+    if (missing < 1) if gap else (missing != 0):
+        return None
+    values = [*groups, *["0"] * missing, *ending]
+    return b"".join(int(group, 16).to_bytes(2, "big") for group in values)
+
+
+def _parse_network(id_: str) -> tuple[bytes, int] | None:
+    parts = id_.split("/", 1)
+    address = parse_address(parts[0])
+    if address is None:
+        return None
+    bits = len(address) * 8
+    if len(parts) == 2:
+        if not re.fullmatch(r"[+-]?[0-9]+", parts[1]) or not 0 <= int(parts[1]) <= bits:
+            return None
+        bits = int(parts[1])
+    return address, bits
+
+
+def is_valid(id_: str) -> bool:
+    return _parse_network(id_) is not None
+
+
+def matches(host: str, id_: str) -> bool:
+    """Whether the address of a connection lies in the network of an ACL entry."""
+    network = _parse_network(id_)
+    address = parse_address(host)
+    if network is None or address is None or len(network[0]) != len(address):
+        return False
+    shift = len(address) * 8 - network[1]
+    return int.from_bytes(address, "big") >> shift == int.from_bytes(network[0], "big") >> shift
+
+
+def show(host: str) -> str:
+    """The address as identities have it: IPv6 as eight unpadded hex groups."""
+    address = parse_address(host.partition("%")[0])
+    if address is None or len(address) == 4:
+        return host
+    return ":".join(f"{int.from_bytes(address[i : i + 2], 'big'):x}" for i in range(0, 16, 2))

@@ -1,0 +1,66 @@
+"""What every validation of a write has at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kraal.errors import ErrorCode, RequestError
+from kraal.model.acl import Id
+from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.outstanding import Outstanding
+from kraal.tree.data_tree import DataTree
+from kraal.tree.znode import Znode
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings that decide about writes."""
+
+    extended_types: bool
+    enforce_quota: bool
+    reconfig_enabled: bool
+    close_session_txn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The state that writes are judged by."""
+
+    tree: DataTree
+    outstanding: Outstanding
+    authority: Authority
+    rules: Rules
+
+
+class Draft:
+    """One write on its way to a transaction: who asks, and the header's zxid and time."""
+
+    __slots__ = ("auth", "closing", "internal", "session_id", "time_ms", "zxid")
+
+    def __init__(self, session_id: int, auth: tuple[Id, ...], zxid: int, time_ms: int) -> None:
+        self.session_id = session_id
+        self.auth = auth
+        self.zxid = zxid
+        self.time_ms = time_ms
+        self.closing = False
+        """Whether the session's end is proposed already."""
+        self.internal = False
+        """Whether the server itself asks: the reaper needs no permission."""
+
+    def check_session(self) -> None:
+        if self.closing:
+            raise RequestError(ErrorCode.SESSION_EXPIRED)
+
+
+def require(context: Context, draft: Draft, node: Znode, perms: int) -> None:
+    """Raise NO_AUTH unless the draft's identities have one of the permissions."""
+    if not node.acl.world & perms and not context.authority.permits(node.acl, perms, draft.auth):
+        raise RequestError(ErrorCode.NO_AUTH)
+
+
+def require_node(context: Context, path: bytes) -> Znode:
+    """The znode as it will be. Raises NO_NODE."""
+    node = context.outstanding.node(path)
+    if node is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    return node

@@ -1,0 +1,240 @@
+"""Writes of single znodes: from a request to the body of a transaction.
+
+Each function checks in the order of reference/client-protocol.md section 5.2, records what
+will change in `Outstanding`, and returns the transaction's type and body. The first check
+that fails raises RequestError.
+"""
+
+from __future__ import annotations
+
+from kraal.errors import ErrorCode, RequestError
+from kraal.model.acl import ADMIN, CREATE, DELETE, READ, WRITE
+from kraal.model.create_mode import (
+    ALL_MODES,
+    CONTAINER_OWNER,
+    EPHEMERAL_MODES,
+    SEQUENTIAL_MODES,
+    TTL_MODES,
+    ttl_owner,
+)
+from kraal.model.limits import MAX_INT, MAX_TTL_MS
+from kraal.model.path import LIMITS_NAME, QUOTA, ROOT, UNDELETABLE, is_valid
+from kraal.pipeline.outstanding import image_of
+from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
+from kraal.tree import quota
+from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
+from kraal.tree.znode import Znode
+from kraal.wire.jute.schema import Record
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records import proto, txn
+
+Prepared = tuple[int, Record]
+"""Type and body of a transaction."""
+
+_ROOT_QUOTA = QUOTA + LIMITS_NAME
+ANY_VERSION = -1
+
+
+def _key(path: bytes) -> bytes:
+    return b"" if path == ROOT else path
+
+
+def _checked_version(current: int, expected: int) -> int:
+    """The version after a conditional write, wrapping as Java's int does."""
+    if expected not in (ANY_VERSION, current):
+        raise RequestError(ErrorCode.BAD_VERSION)
+    return current + 1 if current != MAX_INT else -MAX_INT - 1
+
+
+def _split(path: bytes | None) -> tuple[bytes, bytes]:
+    """Path and its parent's key, for operations that need a parent."""
+    if path is None:
+        raise RequestError(ErrorCode.MARSHALLING_ERROR)
+    cut = path.rfind(b"/")
+    if cut < 0 or b"\0" in path:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    return path, path[:cut]
+
+
+def _check_ttl(context: Context, flags: int, kind: int, ttl_ms: int | None) -> None:
+    if flags in TTL_MODES:
+        if not context.rules.extended_types:
+            raise RequestError(ErrorCode.UNIMPLEMENTED)
+        if ttl_ms is None or not 0 < ttl_ms <= MAX_TTL_MS:
+            raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    elif kind == OpCode.CREATE_TTL:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+
+
+def create(
+    context: Context,
+    draft: Draft,
+    kind: int,
+    request: proto.CreateRequest | proto.CreateTtlRequest,
+) -> Prepared:
+    """create, create2, createContainer and createTTL; `kind` is the opcode."""
+    flags = request.flags
+    if flags not in ALL_MODES:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    ttl_ms = request.ttl_ms if isinstance(request, proto.CreateTtlRequest) else None
+    _check_ttl(context, flags, kind, ttl_ms)
+    draft.check_session()
+    path, parent_path = _split(request.path)
+    acl = context.authority.stored_list(request.acl, draft.auth)
+    outstanding = context.outstanding
+    parent = require_node(context, parent_path)
+    require(context, draft, parent, CREATE)
+    made = parent.created_children
+    if flags in SEQUENTIAL_MODES:
+        path += b"%010d" % made
+    if not is_valid(path) or path == _ROOT_QUOTA:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    if outstanding.node(path) is not None:
+        raise RequestError(ErrorCode.NODE_EXISTS)
+    if parent.ephemeral_owner:
+        raise RequestError(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
+    data = request.data
+    size = len(data) if data else 0
+    if context.rules.enforce_quota:
+        _check_quota(context, path, size, 1)
+    tree, zxid = context.tree, draft.zxid
+    made = min(made + 1, MAX_INT)
+    body: Record
+    if kind == OpCode.CREATE_CONTAINER:
+        owner = CONTAINER_OWNER
+        body = txn.CreateContainerTxn(path, data, acl, made)
+    elif ttl_ms is not None:
+        owner = ttl_owner(ttl_ms)
+        body = txn.CreateTtlTxn(path, data, acl, made, ttl_ms)
+    else:
+        ephemeral = flags in EPHEMERAL_MODES
+        owner = draft.session_id if ephemeral else 0
+        body = txn.CreateTxn(path, data, acl, ephemeral, made)
+    node = tree.make_node(data, tree.acls.intern(acl), b"", owner)
+    node.stat = created(zxid, draft.time_ms, owner if type(node) is Znode else 0, size)
+    stat = children_changed(parent.stat, parent.num_children + 1, made, zxid)
+    outstanding.put(path, node, zxid)
+    outstanding.put(parent_path, image_of(parent, parent.data, stat), zxid)
+    return kind, body
+
+
+def _delete(context: Context, draft: Draft, path: bytes, parent_path: bytes, parent: Znode) -> None:
+    stat = children_changed(parent.stat, parent.num_children - 1, DELETED, draft.zxid)
+    context.outstanding.delete(path, draft.zxid)
+    context.outstanding.put(parent_path, image_of(parent, parent.data, stat), draft.zxid)
+
+
+def _deletable(path: bytes | None) -> tuple[bytes, bytes]:
+    path, parent_path = _split(path)
+    if path in UNDELETABLE:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    return path, parent_path
+
+
+def delete(context: Context, draft: Draft, kind: int, request: proto.DeleteRequest) -> Prepared:
+    draft.check_session()
+    path, parent_path = _deletable(request.path)
+    parent = require_node(context, parent_path)
+    require(context, draft, parent, DELETE)
+    node = require_node(context, path)
+    _checked_version(node.version, request.version)
+    if node.num_children:
+        raise RequestError(ErrorCode.NOT_EMPTY)
+    _delete(context, draft, path, parent_path, parent)
+    return kind, txn.DeleteTxn(path)
+
+
+def delete_container(
+    context: Context, draft: Draft, kind: int, request: proto.DeleteContainerRequest
+) -> Prepared:
+    """Meant for the reaper; of a client it asks what a delete asks (section 13)."""
+    path, parent_path = _deletable(request.path)
+    node = require_node(context, path)
+    parent = require_node(context, parent_path)
+    if not draft.internal:
+        draft.check_session()
+        require(context, draft, parent, DELETE)
+    if node.num_children:
+        raise RequestError(ErrorCode.NOT_EMPTY)
+    if node.ephemeral_owner:
+        raise RequestError(ErrorCode.BAD_VERSION)
+    _delete(context, draft, path, parent_path, parent)
+    return kind, txn.DeleteTxn(path)
+
+
+def delete_ephemeral(context: Context, draft: Draft, path: bytes) -> None:
+    """The end of its session deletes it, without any check."""
+    parent_path = path[: path.rindex(b"/")]
+    parent = context.outstanding.node(parent_path)
+    assert parent is not None, "an ephemeral without a parent"
+    _delete(context, draft, path, parent_path, parent)
+
+
+def _valid_path(path: bytes | None) -> bytes:
+    if path is None or not is_valid(path):
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    return path
+
+
+def set_data(context: Context, draft: Draft, kind: int, request: proto.SetDataRequest) -> Prepared:
+    draft.check_session()
+    path = request.path
+    node = context.outstanding.node(path) if path else None
+    if node is None or path is None:
+        _valid_path(path)  # a path that names a znode is valid
+        raise RequestError(ErrorCode.NO_NODE)
+    require(context, draft, node, WRITE)
+    data = request.data
+    size = len(data) if data else 0
+    if context.rules.enforce_quota:
+        _check_quota(context, path, size - len(node.data or b""), 0)
+    version = _checked_version(node.version, request.version)
+    stat = data_set(node.stat, draft.zxid, draft.time_ms, version, size)
+    context.outstanding.put(_key(path), image_of(node, data, stat), draft.zxid)
+    return kind, txn.SetDataTxn(path, data, version)
+
+
+def set_acl(context: Context, draft: Draft, kind: int, request: proto.SetAclRequest) -> Prepared:
+    draft.check_session()
+    path = _valid_path(request.path)
+    acl = context.authority.stored_list(request.acl, draft.auth)
+    node = require_node(context, _key(path))
+    require(context, draft, node, ADMIN)
+    version = _checked_version(node.aversion, request.version)
+    image = image_of(node, node.data, acl_set(node.stat, version))
+    image.acl = context.tree.acls.intern(acl)
+    context.outstanding.put(_key(path), image, draft.zxid)
+    return kind, txn.SetAclTxn(path, acl, version)
+
+
+def check(
+    context: Context, draft: Draft, kind: int, request: proto.CheckVersionRequest
+) -> Prepared:
+    """Only inside a multi; the logged version is one too high, as the reference has it."""
+    draft.check_session()
+    path = _valid_path(request.path)
+    node = require_node(context, _key(path))
+    require(context, draft, node, READ)
+    version = _checked_version(node.version, request.version)
+    return kind, txn.CheckVersionTxn(path, version)
+
+
+def _check_quota(context: Context, path: bytes, size: int, count: int) -> None:
+    """Refuse what would pass a hard limit, judged by committed usage (section 6.5)."""
+    tree = context.tree
+    covering = tree.quotas.covering(path)
+    if covering is None:
+        return
+    limits = tree.nodes.get(quota.limits_path(covering))
+    stats = tree.nodes.get(quota.stats_path(covering))
+    if limits is None or stats is None:
+        return
+    try:
+        hard = quota.hard_limits(limits.data)
+    except ValueError:
+        raise RequestError(ErrorCode.MARSHALLING_ERROR) from None
+    used = quota.usage(stats.data)
+    too_many = count and -1 < hard.count < used.get("count", -1) + count
+    too_large = size and -1 < hard.bytes < used.get("bytes", -1) + size
+    if too_many or too_large:
+        raise RequestError(ErrorCode.QUOTA_EXCEEDED)

@@ -1,0 +1,57 @@
+"""Plain integers that count; whoever shows them reads them when asked."""
+
+from __future__ import annotations
+
+from kraal.replica.status import Latency
+
+
+class LatencyCounter:
+    """Minimum, maximum, sum and count of latencies in milliseconds."""
+
+    __slots__ = ("count", "maximum", "minimum", "total")
+
+    def __init__(self) -> None:
+        self.minimum = self.maximum = self.total = self.count = 0
+
+    def add(self, latency_ms: int, count: int = 1) -> None:
+        if not self.count or latency_ms < self.minimum:
+            self.minimum = latency_ms
+        self.maximum = max(self.maximum, latency_ms)
+        self.total += latency_ms * count
+        self.count += count
+
+    def value(self) -> Latency:
+        return Latency(
+            minimum_ms=self.minimum,
+            total_ms=self.total,
+            maximum_ms=self.maximum,
+            count=self.count,
+        )
+
+
+class Counters:
+    """What `srvr` and `mntr` report; `reset` is `srst`."""
+
+    def __init__(self, *, started_ms: int) -> None:
+        self.started_ms = started_ms
+        self.reset()
+
+    def reset(self) -> None:
+        self.received = 0
+        self.sent = 0
+        self.commits = 0
+        self.sessions_created = 0
+        self.sessions_expired = 0
+        self.connections_revalidated = 0
+        self.connections_rejected = 0
+        self.snapshots = 0
+        self.latency = LatencyCounter()
+        self.update_latency = LatencyCounter()
+        self.fsync = LatencyCounter()
+
+    def answered(self, latency_ms: int, count: int) -> None:
+        self.latency.add(latency_ms, count)
+
+    def committed(self, latency_ms: int) -> None:
+        self.commits += 1
+        self.update_latency.add(latency_ms)

@@ -1,0 +1,179 @@
+"""One client socket: bytes in, frames to the replica; the replica's replies out.
+
+Before a session there may be a four-letter word instead of a frame
+(reference/client-protocol.md section 2.1). A peer that does not read is not read either, and
+is closed when what it was sent passes a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, cast
+
+from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
+from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, OUTPUT_MAX_BYTES
+from kraal.pipeline.auth.ip import show
+from kraal.pipeline.connection import ClientConnection
+from kraal.wire.framing import LENGTH_BYTES, FrameReader
+
+if TYPE_CHECKING:
+    from kraal.server.listener import ClientListener
+
+logger = logging.getLogger("kraal.server.client")
+TELNET_INTERRUPT = b"\xff\xf4\xff\xfd"
+NS_PER_MS = 1_000_000
+
+
+class ClientSocket(asyncio.Protocol):
+    """The shell's end of a connection; the replica knows it as its `Channel`."""
+
+    __slots__ = (
+        "_conn",
+        "_first",
+        "_frames",
+        "_is_framed",
+        "_listener",
+        "_replica",
+        "_transport",
+    )
+
+    def __init__(self, listener: ClientListener) -> None:
+        self._listener = listener
+        self._replica = listener.replica
+        self._frames = FrameReader(listener.config.max_buffer_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._conn: ClientConnection | None = None
+        self._first = b""
+        """Bytes before it is known whether they are a word or a frame."""
+        self._is_framed = False
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        host, port = show(peer[0]), peer[1]
+        if not self._listener.admit(self, host):
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=OUTPUT_HIGH_WATER_BYTES)
+        self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)
+        self._replica.opened(self._conn)
+
+    def data_received(self, data: bytes) -> None:
+        conn = self._conn
+        if conn is None or conn.closed:
+            return
+        if conn.session is None:
+            self._begin(conn, data)
+            return
+        frames, error = self._frames.feed(data)
+        if frames:
+            self._replica.frames(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, conn, frames)
+        if error is not None:
+            logger.warning("closing %s:%d: %s", conn.host, conn.port, error)
+            self._end(conn)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            if not conn.closed:
+                self._replica.closed(conn)
+            self._listener.left(self, conn.host)
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        if self._conn is not None and not self._conn.closed:
+            self._replica.blocked(self._conn)
+
+    def resume_writing(self) -> None:
+        if self._conn is not None and not self._conn.closed:
+            self._replica.drained(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, self._conn)
+
+    # What the replica calls
+
+    def write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        conn = self._conn
+        if (
+            conn is not None
+            and conn.blocked
+            and transport.get_write_buffer_size() > OUTPUT_MAX_BYTES
+        ):
+            logger.warning("closing %s:%d: it does not read", conn.host, conn.port)
+            self.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # Before a session
+
+    @property
+    def is_reading(self) -> bool:
+        return self._transport is not None and self._transport.is_reading()
+
+    def close_if_sessionless(self) -> None:
+        """The time in which a ConnectRequest must come is over."""
+        conn = self._conn
+        if conn is not None and conn.session is None:
+            self._end(conn)
+
+    def _begin(self, conn: ClientConnection, data: bytes) -> None:
+        if not self._is_framed:
+            self._first += data
+            if len(self._first) < LENGTH_BYTES or self._four_letter_word(conn, self._first):
+                return
+            self._is_framed = True
+            data, self._first = self._first, b""
+        frames, error = self._frames.feed(data)
+        if frames:
+            now_ms, wall_ms = monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS
+            if not self._listener.admit_session(now_ms):
+                self._end(conn)
+                return
+            self._replica.connect(now_ms, wall_ms, conn, frames[0])
+            if frames[1:] and not conn.closed:
+                self._replica.frames(now_ms, wall_ms, conn, frames[1:])
+        if error is not None and not conn.closed:
+            self._end(conn)
+
+    def _four_letter_word(self, conn: ClientConnection, data: bytes) -> bool:
+        """Whether the connection asked for a word; it may be waiting for the word's argument."""
+        code = data[:LENGTH_BYTES]
+        argument = data[LENGTH_BYTES : LENGTH_BYTES + TRACE_MASK_BYTES]
+        if code == TELNET_INTERRUPT:
+            text = self._listener.telnet_answer()
+        elif (word := KNOWN.get(code)) is not None:
+            if word == "stmk" and len(argument) < TRACE_MASK_BYTES:
+                return True
+            logger.info("Processing %s command from /%s:%d", word, conn.host, conn.port)
+            conn.received += 1
+            self._replica.counters.received += 1
+            text = answer(word, self._listener.status, argument)
+        else:
+            return False
+        self.write(text.encode("utf-8", "replace"))
+        self._end(conn)
+        return True
+
+    def _end(self, conn: ClientConnection) -> None:
+        self.close()
+        self._replica.closed(conn)

@@ -1,0 +1,464 @@
+"""Build the one configuration of a server from `zoo.cfg`, properties, environment and options.
+
+What stands later wins: defaults of a start without a file, `-D` properties, zoo.cfg,
+environment variables, command-line options. Keys, defaults and what wrong values do:
+reference/operations.md sections 1.1 to 1.7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from kraal.errors import ConfigError
+from kraal.model import limits
+from kraal.model.config import (
+    ReaperConfig,
+    SecurityConfig,
+    ServerConfig,
+    SnapshotCodec,
+    StorageConfig,
+    ThrottleConfig,
+)
+from kraal.pipeline.auth.digest import hash_function
+from kraal.server import config_keys, properties
+from kraal.server.membership import Member, standalone_member
+from kraal.server.settings import Settings, decimal, refuse
+
+WITHOUT_FILE = {
+    "clientPort": "2181",
+    "clientPortAddress": "127.0.0.1",
+    "dataDir": "./kraal-data",
+}
+"""Where a server started without a zoo.cfg listens and stores."""
+
+_MEMBERSHIP = re.compile(r"server\..+|group.*|weight.*")
+_METRICS_PROVIDERS = (
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
+    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+)
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration and what its author should know about it."""
+
+    config: ServerConfig
+    warnings: tuple[str, ...]
+    unknown: tuple[str, ...]
+    """Keys, or environment variables, that nobody knows; each has a warning too."""
+
+
+def load(
+    path: Path | None,
+    *,
+    defines: Mapping[str, str],
+    environment: Mapping[str, str],
+    overrides: Mapping[str, str],
+) -> LoadedConfig:
+    """Read and check a configuration; ConfigError names key, value and reason.
+
+    `defines` are Java properties with or without the `zookeeper.` prefix, `environment` is the
+    whole process environment, of which only `KRAAL_*` counts, `overrides` are keys of zoo.cfg.
+    """
+    variables, unknown_variables = _from_environment(environment)
+    settings = Settings(
+        _canonical(WITHOUT_FILE if path is None else {})
+        | _canonical({key.removeprefix("zookeeper."): value for key, value in defines.items()})
+        | _canonical({} if path is None else _read(path))
+        | variables
+        | _canonical(overrides)
+    )
+    settings.check_parsed()
+    if path is not None:
+        _warn_if_relative(settings, "the configuration file", str(path))
+    config = _server(settings)
+    unknown_keys = sorted(filter(_is_unknown, config.passed_through))
+    unknown = (*unknown_keys, *unknown_variables)
+    settings.warnings += map(_unknown_warning, unknown)
+    return LoadedConfig(config, tuple(settings.warnings), unknown)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return properties.parse(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} file is missing") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _canonical(values: Mapping[str, str]) -> dict[str, str]:
+    """Spell every key as the reference does; its own spelling wins over the guide's."""
+    spellings = config_keys.GUIDE_SPELLINGS
+    in_guide = {spellings[key]: value.strip() for key, value in values.items() if key in spellings}
+    return in_guide | {key: value.strip() for key, value in values.items() if key not in spellings}
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Keys set by `KRAAL_*` variables, and the variables that set none; empty means not set."""
+    variables = {
+        name: value.strip()
+        for name, value in sorted(environment.items())
+        if name.upper().startswith(config_keys.ENVIRONMENT_PREFIX)
+        and name.upper() not in config_keys.NOT_SETTINGS
+        and value.strip()
+    }
+    names: dict[str, str] = {}
+    unknown = []
+    for name in variables:
+        key = config_keys.key_of_variable(name)
+        if key is None:
+            unknown.append(name)
+        elif key in names:
+            raise ConfigError(f"{names[key]} and {name} both set {key}")
+        else:
+            names[key] = name
+    return {key: variables[name] for key, name in names.items()}, unknown
+
+
+def _is_unknown(key: str) -> bool:
+    return not config_keys.is_known(key)
+
+
+def _unknown_warning(name: str) -> str:
+    meant = config_keys.suggestion(name)
+    hint = f"; did you mean {meant}?" if meant else ""
+    return f"{name} is no known setting and changes nothing{hint}"
+
+
+def _warn_if_relative(settings: Settings, what: str, path: str) -> None:
+    if not path.startswith(("./", "/")):
+        settings.warnings.append(
+            f"{what} {path} is relative. Prepend ./ to indicate that you're sure!"
+        )
+
+
+def _server(settings: Settings) -> ServerConfig:
+    max_buffer_bytes = settings.number("jute.maxbuffer", limits.MAX_BUFFER_BYTES)
+    if max_buffer_bytes <= 0:
+        raise refuse("jute.maxbuffer", str(max_buffer_bytes), "must be positive")
+    storage = _storage(settings, max_buffer_bytes)
+    myid = _read_myid(Path(storage.data_dir))
+    client_host, client_port = _client_address(settings, _membership(settings, myid))
+    tick_time_ms, min_timeout_ms, max_timeout_ms = _session_times(settings)
+    extended_types = settings.flag("extendedTypesEnabled", False)
+    server_id = 1 if myid is None else myid
+    if extended_types and server_id > limits.MAX_SERVER_ID_WITH_EXTENDED_TYPES:
+        raise ConfigError(
+            f"extendedTypesEnabled=true: server id {server_id} is larger than"
+            f" {limits.MAX_SERVER_ID_WITH_EXTENDED_TYPES}"
+        )
+    read_only_mode = settings.flag("readonlymode.enabled", False)
+    _check_unused(settings.values)
+    _refuse_tls(settings.values)
+    return ServerConfig(
+        storage=storage,
+        security=_security(settings),
+        throttle=_throttle(settings),
+        reaper=_reaper(settings),
+        server_id=server_id,
+        client_port=client_port,
+        client_host=client_host,
+        listen_backlog=settings.parsed_number("clientPortListenBacklog", -1),
+        tick_time_ms=tick_time_ms,
+        min_session_timeout_ms=min_timeout_ms,
+        max_session_timeout_ms=max_timeout_ms,
+        max_buffer_bytes=max_buffer_bytes,
+        extended_types=extended_types,
+        enforce_quota=settings.flag("enforceQuota", False),
+        reconfig_enabled=settings.parsed_flag("reconfigEnabled", False),
+        read_only_mode=read_only_mode,
+        close_session_txn=settings.flag("closeSessionTxn.enabled", True),
+        client_tcp_keep_alive=settings.flag("clientTcpKeepAlive", False),
+        four_letter_words=_four_letter_words(settings, read_only_mode),
+        passed_through=_passed_through(settings),
+    )
+
+
+def _storage(settings: Settings, max_buffer_bytes: int) -> StorageConfig:
+    data_dir = settings.text("dataDir")
+    if not data_dir:
+        raise ConfigError("dataDir is not set")
+    data_log_dir = settings.text("dataLogDir") or data_dir
+    _warn_if_relative(settings, "dataDir", data_dir)
+    if data_log_dir != data_dir:
+        _warn_if_relative(settings, "dataLogDir", data_log_dir)
+    extra_bytes = settings.number(
+        "jute.maxbuffer.extrasize", max_buffer_bytes, minimum=limits.MIN_EXTRA_BYTES
+    )
+    retained = settings.parsed_number("autopurge.snapRetainCount", limits.SNAP_RETAIN_MIN)
+    if retained < limits.SNAP_RETAIN_MIN:
+        settings.warn("autopurge.snapRetainCount", f"too small; {limits.SNAP_RETAIN_MIN} is used")
+    return StorageConfig(
+        data_dir=PurePath(data_dir),
+        data_log_dir=PurePath(data_log_dir),
+        force_sync=not settings.word("forceSync", other="no", default="yes"),
+        pre_alloc_bytes=_pre_alloc_kib(settings) * 1024,
+        txn_log_size_limit_bytes=max(0, settings.number("txnLogSizeLimitInKb", -1, bits=64)) * 1024,
+        snap_count=settings.number("snapCount", 100_000, minimum=limits.SNAP_COUNT_MIN),
+        snap_size_limit_bytes=max(0, settings.number("snapSizeLimitInKb", 4_194_304, bits=64))
+        * 1024,
+        snapshot_codec=_snapshot_codec(settings),
+        snapshot_trust_empty=settings.flag("snapshot.trust.empty", False),
+        digest_enabled=settings.flag("digest.enabled", True),
+        serialize_last_processed_zxid=settings.flag("serializeLastProcessedZxid.enabled", True),
+        datadir_autocreate=settings.flag("datadir.autocreate", True),
+        db_autocreate=settings.flag("db.autocreate", True),
+        fsync_warning_threshold_ms=settings.number("fsync.warningthresholdms", 1000, bits=64),
+        max_record_bytes=max_buffer_bytes + extra_bytes,
+        snap_retain_count=max(retained, limits.SNAP_RETAIN_MIN),
+        purge_interval_hours=max(0, settings.parsed_number("autopurge.purgeInterval", 0)),
+    )
+
+
+def _pre_alloc_kib(settings: Settings) -> int:
+    """`preAllocSize` is decimal, unlike the other pass-through numbers (section 1.3)."""
+    text = settings.text("preAllocSize")
+    kib = None if text is None else decimal(text, bits=64)
+    if text is not None and (kib is None or kib < 0):
+        settings.warn("preAllocSize", "not a size in KB; the default 65536 is used")
+    return 65536 if kib is None or kib < 0 else kib
+
+
+def _snapshot_codec(settings: Settings) -> SnapshotCodec:
+    text = (settings.text("snapshot.compression.method") or "").lower()
+    if text not in {codec.value for codec in SnapshotCodec}:
+        settings.warn("snapshot.compression.method", "neither gz nor snappy; nothing is compressed")
+        return SnapshotCodec.NONE
+    return SnapshotCodec(text)
+
+
+def _security(settings: Settings) -> SecurityConfig:
+    digest_enabled = settings.flag("DigestAuthenticationProvider.enabled", True)
+    algorithm = settings.text("DigestAuthenticationProvider.digestAlg") or "SHA1"
+    try:
+        hash_function(algorithm)
+    except ValueError:
+        key = "DigestAuthenticationProvider.digestAlg"
+        raise refuse(key, algorithm, "there is no such digest algorithm") from None
+    return SecurityConfig(
+        digest_enabled=digest_enabled,
+        digest_algorithm=algorithm,
+        super_digest=settings.text("DigestAuthenticationProvider.superDigest") or None,
+        skip_acl=settings.word("skipACL", other="yes", default="no"),
+        enforce_auth_schemes=_enforced_schemes(settings, digest_enabled),
+    )
+
+
+def _enforced_schemes(settings: Settings, digest_enabled: bool) -> tuple[str, ...]:
+    """Section 7.6; a scheme that the server cannot grant would lock every client out."""
+    listed = settings.text("enforce.auth.schemes") or ""
+    if settings.flag("sessionRequireClientSASLAuth", False):
+        key, schemes = "sessionRequireClientSASLAuth", ["sasl"]
+    elif settings.flag("enforce.auth.enabled", False):
+        key, schemes = "enforce.auth.schemes", _split(listed)
+    else:
+        return ()
+    if not schemes:
+        raise ConfigError("enforce.auth.enabled=true: enforce.auth.schemes must be configured")
+    available = {"ip", "digest"} if digest_enabled else {"ip"}
+    for scheme in schemes:
+        if scheme not in available:
+            raise refuse(
+                key, settings.values[key], f"Authentication scheme {scheme} is not available"
+            )
+    return tuple(schemes)
+
+
+def _throttle(settings: Settings) -> ThrottleConfig:
+    number = settings.number
+    threshold_bytes = number("largeRequestThreshold", -1)
+    if threshold_bytes == 0 or threshold_bytes < -1:
+        settings.warn("largeRequestThreshold", "should be -1 or positive; -1 is used")
+        threshold_bytes = -1
+    return ThrottleConfig(
+        global_outstanding_limit=number("globalOutstandingLimit", 1000, minimum=1),
+        max_client_connections=max(0, settings.parsed_number("maxClientCnxns", 60)),
+        max_connections=number("maxCnxns", 0, minimum=0),
+        request_max=number("request_throttle_max_requests", 0, minimum=0),
+        request_stall_time_ms=number("request_throttle_stall_time", 100, minimum=1),
+        request_drop_stale=settings.flag("request_throttle_drop_stale", True),
+        throttled_op_wait_time_ms=number("throttled_op_wait_time", 0, minimum=0),
+        large_request_threshold_bytes=threshold_bytes,
+        large_request_max_bytes=number("largeRequestMaxBytes", 100 << 20, minimum=1),
+        connection_tokens=number("connection_throttle_tokens", 0, minimum=0),
+        connection_token_fill_time_ms=number("connection_throttle_fill_time", 1, minimum=1),
+        connection_token_fill_count=number("connection_throttle_fill_count", 1, minimum=1),
+        sessionless_timeout_ms=number(
+            "nio.sessionlessCnxnTimeout", limits.SESSIONLESS_TIMEOUT_MS, minimum=1
+        ),
+    )
+
+
+def _reaper(settings: Settings) -> ReaperConfig:
+    return ReaperConfig(
+        check_interval_ms=settings.number("znode.container.checkIntervalMs", 60_000, minimum=1),
+        max_per_minute=settings.number("znode.container.maxPerMinute", 10_000, minimum=1),
+        max_never_used_interval_ms=settings.number(
+            "znode.container.maxNeverUsedIntervalMs", 0, minimum=0, bits=64
+        ),
+    )
+
+
+def _session_times(settings: Settings) -> tuple[int, int, int]:
+    """Tick, smallest and largest session timeout, in ms; -1 means the multiple of the tick."""
+    tick = settings.parsed_number("tickTime", 3000)
+    if tick == 0:
+        raise refuse("tickTime", "0", "tickTime is not set")
+    smallest = settings.parsed_number("minSessionTimeout", -1)
+    largest = settings.parsed_number("maxSessionTimeout", -1)
+    smallest = 2 * tick if smallest == -1 else smallest
+    largest = 20 * tick if largest == -1 else largest
+    if smallest > largest:
+        raise ConfigError(
+            "minSessionTimeout must not be larger than maxSessionTimeout:"
+            f" {smallest} > {largest}, tickTime={tick}"
+        )
+    if tick < 0:
+        raise refuse("tickTime", str(tick), "must be positive")
+    return tick, smallest, largest
+
+
+def _membership(settings: Settings, myid: int | None) -> Member | None:
+    """The server.N line of this server, from zoo.cfg or the dynamic file (sections 1.4, 1.5)."""
+    lines = {key: value for key, value in settings.values.items() if _MEMBERSHIP.fullmatch(key)}
+    if dynamic_file := settings.text("dynamicConfigFile"):
+        if lines:
+            key = min(lines)
+            raise refuse(
+                key, lines[key], f"parameter: {key} must be in a separate dynamic config file"
+            )
+        lines = _read(Path(dynamic_file))
+        for key in sorted(lines):
+            if not _MEMBERSHIP.fullmatch(key):
+                raise ConfigError(f"{dynamic_file}: Unrecognised parameter: {key}")
+    return standalone_member(
+        {key: value for key, value in lines.items() if key.startswith("server.")},
+        server_id=myid,
+        standalone_enabled=settings.parsed_flag("standaloneEnabled", True),
+        multi=settings.parsed_flag("multiAddress.enabled", False),
+    )
+
+
+def _client_address(settings: Settings, member: Member | None) -> tuple[str, int | None]:
+    """Host and port to listen on; a server.N line may name them too, and then must agree."""
+    host = settings.text("clientPortAddress")
+    port = settings.parsed_number("clientPort", -1) if settings.text("clientPort") else None
+    if port is not None and not 0 <= port <= 0xFFFF:
+        raise refuse("clientPort", str(port), f"port out of range:{port}")
+    if host is not None and port is None:
+        raise refuse(
+            "clientPortAddress", host, "clientPortAddress is set but clientPort is not set"
+        )
+    if host is not None:
+        # The original looks an empty name up too, which gives the loopback address.
+        host = host.strip("[]") or "localhost"
+        _check_resolves(host)
+    if member is not None and member.client_address is not None:
+        named = member.client_address
+        if port is not None and (port != named[1] or (host or "") not in {*_WILDCARDS, named[0]}):
+            raise ConfigError(
+                f"client address {host or '0.0.0.0'}:{port} is different from"
+                f" the client address of the server line {named[0]}:{named[1]}"
+            )
+        return named
+    if port is None:
+        settings.warnings.append("clientPort is not set: nothing listens for clients")
+    return host or "", port
+
+
+def _check_resolves(host: str) -> None:
+    """Refuse a host that cannot be looked up, as the original does at start."""
+    import socket  # noqa: PLC0415 - only where an address is configured
+
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refuse("clientPortAddress", host, f"{host}: {reason}") from None
+
+
+def _read_myid(data_dir: Path) -> int | None:
+    """The first line of `<dataDir>/myid` as a bare decimal number (section 1.6)."""
+    try:
+        lines = (data_dir / "myid").read_text(encoding="latin-1").splitlines()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{data_dir / 'myid'}: {error.strerror}") from error
+    server_id = decimal(lines[0], bits=64) if lines else None
+    if server_id is None:
+        raise ConfigError(f"serverid {lines[0] if lines else 'null'} is not a number")
+    return server_id
+
+
+def _check_unused(values: Mapping[str, str]) -> None:
+    """Refuse what the original refuses in keys of section 1.2 that change nothing here."""
+    algorithm = values.get("electionAlg", "3")
+    if int(algorithm) != 3:
+        raise refuse("electionAlg", algorithm, "Invalid electionAlg value. Only 3 is supported.")
+    role = values.get("peerType", "participant")
+    if role.lower() not in {"participant", "observer"}:
+        raise refuse("peerType", role, f"Unrecognised peertype: {role}")
+    provider = values.get("metricsProvider.className", _METRICS_PROVIDERS[0])
+    if provider not in _METRICS_PROVIDERS:
+        raise refuse("metricsProvider.className", provider, "metrics provider class was not found")
+    if values.get("quorum.auth.enableSasl", "false").lower() == "true":
+        return
+    for key in ("quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl"):
+        if values.get(key, "false").lower() == "true":
+            raise refuse(
+                key, values[key], f"quorum.auth.enableSasl is disabled, so cannot enable {key}"
+            )
+
+
+def _refuse_tls(values: Mapping[str, str]) -> None:
+    """Say no to a TLS port instead of starting without it."""
+    port = values.get("secureClientPort")
+    if port is None and (host := values.get("secureClientPortAddress")):
+        raise refuse(
+            "secureClientPortAddress",
+            host,
+            "secureClientPortAddress is set but secureClientPort is not set",
+        )
+    if port is not None:
+        fits = 0 <= int(port) <= 0xFFFF
+        raise refuse(
+            "secureClientPort",
+            port,
+            "TLS is not served by this version yet" if fits else f"port out of range:{port}",
+        )
+
+
+def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[str]:
+    """`srvr` is always allowed, `isro` where read-only mode is on (section 2.1)."""
+    words = _split(settings.text("4lw.commands.whitelist") or "")
+    return frozenset(["srvr", *words, *(["isro"] if read_only_mode else [])])
+
+
+def _passed_through(settings: Settings) -> dict[str, str]:
+    """The keys that no field holds; says which of them will count in a later version."""
+    unread = settings.unread()
+    waiting = [
+        key
+        for key, value in sorted(unread.items())
+        if config_keys.NOT_SERVED_YET.fullmatch(key)
+        and (key, value) != ("admin.enableServer", "false")
+        and value not in _METRICS_PROVIDERS[:2]
+    ]
+    if waiting:
+        settings.warnings.append(
+            f"not served by this version yet, so without effect: {', '.join(waiting)}"
+        )
+    return unread
+
+
+def _split(csv: str) -> list[str]:
+    return [word for part in csv.split(",") if (word := part.strip())]

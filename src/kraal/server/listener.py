@@ -1,0 +1,114 @@
+"""The client port: who may connect, and what happens to those who say nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+from kraal.admin.source import StatusSource
+from kraal.model.config import ServerConfig
+from kraal.replica.replica import Replica
+from kraal.server.client_socket import ClientSocket
+
+logger = logging.getLogger("kraal.server.listener")
+DEFAULT_BACKLOG = 1024
+
+
+class ClientListener:
+    """Accepts clients within the limits (reference/client-protocol.md section 11.2)."""
+
+    def __init__(self, config: ServerConfig, replica: Replica, status: StatusSource) -> None:
+        self.config = config
+        self.replica = replica
+        self.status = status
+        self._sockets: dict[ClientSocket, None] = {}
+        self._by_host: Counter[str] = Counter()
+        self._sessionless: dict[ClientSocket, None] = {}
+        self._last_sessionless: dict[ClientSocket, None] = {}
+        self._tokens = config.throttle.connection_tokens
+        self._tokens_filled_ms = 0
+        self._server: asyncio.Server | None = None
+
+    @property
+    def bound_port(self) -> int:
+        if self._server is None or not self._server.sockets:
+            return -1
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Bind and listen. Raises OSError."""
+        config = self.config
+        backlog = config.listen_backlog if config.listen_backlog > 0 else DEFAULT_BACKLOG
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: ClientSocket(self),
+            config.client_host or None,
+            config.client_port or 0,
+            backlog=backlog,
+            reuse_address=True,
+        )
+
+    async def stop(self) -> None:
+        """Stop accepting and close every connection."""
+        if self._server is not None:
+            self._server.close()
+        for socket in list(self._sockets):
+            socket.close()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def admit(self, socket: ClientSocket, host: str) -> bool:
+        """Count a connection in, or refuse it without a byte."""
+        limits = self.config.throttle
+        per_host = limits.max_client_connections
+        if per_host and self._by_host[host] >= per_host:
+            logger.warning("Too many connections from /%s - max is %d", host, per_host)
+        elif limits.max_connections and len(self._sockets) >= limits.max_connections:
+            logger.warning("Too many connections in all - max is %d", limits.max_connections)
+        else:
+            self._sockets[socket] = None
+            self._sessionless[socket] = None
+            self._by_host[host] += 1
+            return True
+        self.replica.counters.connections_rejected += 1
+        return False
+
+    def left(self, socket: ClientSocket, host: str) -> None:
+        """Count a connection out."""
+        if self._sockets.pop(socket, socket) is None:
+            self._by_host[host] -= 1
+            if not self._by_host[host]:
+                del self._by_host[host]
+            self._sessionless.pop(socket, None)
+            self._last_sessionless.pop(socket, None)
+
+    def admit_session(self, now_ms: int) -> bool:
+        """Take a token of the connection throttle, if there is one (section 12.3)."""
+        limits = self.config.throttle
+        if limits.connection_tokens <= 0:
+            return True
+        fills = (now_ms - self._tokens_filled_ms) // max(limits.connection_token_fill_time_ms, 1)
+        if fills:
+            self._tokens_filled_ms = now_ms
+            filled = self._tokens + fills * limits.connection_token_fill_count
+            self._tokens = min(filled, limits.connection_tokens)
+        if self._tokens <= 0:
+            self.replica.counters.connections_rejected += 1
+            return False
+        self._tokens -= 1
+        return True
+
+    def close_sessionless(self) -> None:
+        """Called once per timeout: whoever was silent for a whole one is closed."""
+        for socket in list(self._last_sessionless):
+            socket.close_if_sessionless()
+        self._last_sessionless = self._sessionless
+        self._sessionless = {}
+
+    def telnet_answer(self) -> str:
+        """To a telnet client's interrupt: the line of a word that is not enabled, or nothing."""
+        if "*" in self.config.four_letter_words:
+            return ""
+        return "telnet close is not executed because it is not in the whitelist.\n"

@@ -1,0 +1,92 @@
+"""The process around a server: event loop, signals, readiness, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from kraal.model.config import ServerConfig
+from kraal.server.server import Server
+from kraal.version import REFERENCE_VERSION, __version__
+
+logger = logging.getLogger("kraal.server")
+
+SWITCH_INTERVAL_SECONDS = 50e-6
+"""The disk thread asks for the interpreter once per flush and should not wait 5 ms for it."""
+PROFILE_VARIABLE = "KRAAL_PROFILE"
+"""Names a file: the loop runs under cProfile and its figures are written there at the end."""
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def run(config: ServerConfig) -> int:
+    """Run one server until SIGTERM or SIGINT; returns the exit code."""
+    if sys.flags.optimize:
+        logger.error("Python's -O removes assertions, which are part of the server; run without")
+        return 1
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    profile = os.environ.get(PROFILE_VARIABLE)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        if profile is None:
+            return runner.run(_serve(config))
+        import cProfile  # noqa: PLC0415
+
+        profiler = cProfile.Profile()
+        try:
+            return profiler.runcall(runner.run, _serve(config))
+        finally:
+            profiler.dump_stats(profile)
+
+
+async def _serve(config: ServerConfig) -> int:
+    server = Server(config)
+    loop = asyncio.get_running_loop()
+    crashed: list[BaseException] = []
+
+    def on_signal(name: str) -> None:
+        logger.info("%s: stopping", name)
+        server.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+
+    def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        # An impossible state: going on could acknowledge what is not so.
+        error = context.get("exception")
+        logger.critical("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
+        if isinstance(error, BaseException) and not isinstance(error, OSError):
+            crashed.append(error)
+            server.crash()
+
+    loop.set_exception_handler(on_exception)
+    ready = asyncio.Event()
+    running = asyncio.create_task(server.run(ready))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ready.is_set():
+        _announce(config, server)
+    return await running
+
+
+def _announce(config: ServerConfig, server: Server) -> None:
+    host = config.client_host or "0.0.0.0"
+    port = server.listener.bound_port
+    where = f"serving clients on {host}:{port}" if port >= 0 else "no client port is configured"
+    print(
+        f"kraal {__version__} (ZooKeeper {REFERENCE_VERSION}) {where}, "
+        f"data in {config.storage.data_dir}",
+        flush=True,
+    )

@@ -1,0 +1,114 @@
+"""Snapshots while serving: slices of the tree between the loop's turns, a thread that writes.
+
+No slice takes longer than a fraction of a millisecond, so a snapshot of any size is no pause
+for the clients (storage-formats.md section 4.5 says why a snapshot may be fuzzy).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
+
+from kraal.server.disk_thread import DiskThread
+from kraal.storage.snapshot_store import SnapshotStore, SnapshotWriter
+from kraal.tree import snapshot
+from kraal.tree.data_tree import DataTree
+
+logger = logging.getLogger("kraal.server.snapshot")
+TURN_SECONDS = 0.0003
+REST_SECONDS = 0.001
+SLICES_AHEAD_MAX = 64
+
+
+class Snapshotter:
+    """Writes one snapshot at a time; `failed(error)` ends the server."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        tree: DataTree,
+        *,
+        last_zxid_section: bool,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._tree = tree
+        self._last_zxid_section = last_zxid_section
+        self._failed = failed
+        self._task: asyncio.Task[None] | None = None
+        self.taken = 0
+
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def start(self, durable: Callable[[], int]) -> None:
+        """Begin a snapshot named after what is applied now.
+
+        `durable()` is the newest zxid on disk; it is asked at the end, because a snapshot may
+        not hold what the log could still lose.
+        """
+        assert not self.is_busy
+        self._task = asyncio.get_running_loop().create_task(self._take(durable))
+
+    async def finish(self) -> None:
+        """Drop a snapshot that is under way; the log has everything."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _take(self, durable: Callable[[], int]) -> None:
+        thread = DiskThread(asyncio.get_running_loop(), "kraal-snapshot")
+        began = perf_counter()
+        writer: SnapshotWriter | None = None
+        try:
+            slices = snapshot.encode(self._tree, last_zxid_section=self._last_zxid_section)
+            zxid = self._tree.last_zxid
+            first = next(slices)  # in the same turn as the zxid that names the file
+            writer = await thread.call(lambda: self._store.create(zxid))
+            await thread.call(partial(writer.write, first))
+            await self._write_slices(thread, writer, slices)
+            assert durable() >= self._tree.last_zxid, "applied before it was durable"
+            await thread.call(writer.commit)
+            self.taken += 1
+            seconds = perf_counter() - began
+            logger.info("Snapshot %s: %d bytes in %.1f s", writer.name, writer.size, seconds)
+        except asyncio.CancelledError:
+            if writer is not None:
+                thread.submit(writer.abort, _ignore)
+            raise
+        except Exception as error:
+            if writer is not None:
+                thread.submit(writer.abort, _ignore)
+            self._failed(error)
+        finally:
+            thread.stop()
+
+    async def _write_slices(
+        self, thread: DiskThread, writer: SnapshotWriter, slices: Iterator[bytes]
+    ) -> None:
+        """Encode in short turns; the thread may lag behind by a bounded number of slices."""
+        room = asyncio.Semaphore(SLICES_AHEAD_MAX)
+        errors: list[BaseException] = []
+
+        def written(error: BaseException | None) -> None:
+            room.release()
+            if error is not None:
+                errors.append(error)
+
+        turn_ends = perf_counter() + TURN_SECONDS
+        for piece in slices:
+            await room.acquire()
+            if errors:
+                raise errors[0]
+            thread.submit(partial(writer.write, piece), written)
+            if perf_counter() >= turn_ends:
+                await asyncio.sleep(REST_SECONDS)
+                turn_ends = perf_counter() + TURN_SECONDS
+
+
+def _ignore(_error: BaseException | None) -> None:
+    """The answer to an `abort` that nobody waits for."""

@@ -1,0 +1,140 @@
+"""The server's figures, gathered when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING
+
+from kraal.model.config import ServerConfig
+from kraal.pipeline.connection import ClientConnection
+from kraal.replica.status import (
+    ConnectionStatus,
+    Latency,
+    Mode,
+    ServerStatus,
+    SessionStatus,
+    WatchStatus,
+)
+from kraal.server.client_socket import ClientSocket
+from kraal.storage import data_dir
+from kraal.storage.filesystem import OsFileSystem
+from kraal.wire.opcodes import SHORT_NAMES
+
+if TYPE_CHECKING:
+    from kraal.server.server import Server
+
+NS_PER_MS = 1_000_000
+_MASK_64 = (1 << 64) - 1
+
+
+class ServerStatusSource:
+    """Implements `kraal.admin.source.StatusSource`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._replica = server.replica
+
+    @property
+    def config(self) -> ServerConfig:
+        return self._server.config
+
+    @property
+    def bound_port(self) -> int:
+        return self._server.listener.bound_port
+
+    def server_status(self) -> ServerStatus:
+        replica = self._replica
+        tree, counters = replica.tree, replica.counters
+        return ServerStatus(
+            mode=Mode.STANDALONE,
+            serving=True,
+            last_zxid=tree.last_zxid,
+            node_count=len(tree.nodes),
+            received=counters.received,
+            sent=counters.sent,
+            connections=len(replica.connections),
+            outstanding=replica.in_flight,
+            latency=counters.latency.value(),
+            watch_count=replica.watches.count,
+            ephemerals_count=sum(map(len, tree.ephemerals.values())),
+            session_count=len(replica.tracker.sessions),
+            approximate_data_bytes=tree.data_bytes,
+            uptime_ms=self.monotonic_ms() - counters.started_ms,
+            proposal_count=counters.commits,
+            snapshot_count=self._server.snapshots_taken,
+            connections_rejected=counters.connections_rejected,
+            digest_mismatches=self._server.digest_mismatches,
+            fsync_latency=counters.fsync.value(),
+            gauges={},
+        )
+
+    def connection_statuses(self) -> Sequence[ConnectionStatus]:
+        return [_connection(conn) for conn in self._replica.connections]
+
+    def session_statuses(self) -> Sequence[SessionStatus]:
+        sessions = self._replica.tracker.sessions.values()
+        found = [SessionStatus(session_id=s.id, timeout_ms=s.timeout_ms, deadline_ms=s.deadline_ms)
+                 for s in sessions]  # fmt: skip
+        return sorted(found, key=lambda session: session.deadline_ms)
+
+    def ephemerals(self) -> Mapping[int, Sequence[bytes]]:
+        return {owner: list(paths) for owner, paths in self._replica.tree.ephemerals.items()}
+
+    def watch_status(self) -> WatchStatus:
+        return WatchStatus(
+            by_path=[
+                (path, [conn.session.id if conn.session else 0 for conn in watchers])
+                for path, watchers in self._replica.watches.data.items()
+            ]
+        )
+
+    def digests(self) -> Sequence[tuple[int, int]]:
+        return [(zxid, digest & _MASK_64) for zxid, digest in self._replica.tree.digest_history]
+
+    def data_dir_bytes(self) -> int:
+        return data_dir.sizes(OsFileSystem(), self.config.storage).snapshots
+
+    def log_dir_bytes(self) -> int:
+        return data_dir.sizes(OsFileSystem(), self.config.storage).logs
+
+    def monotonic_ms(self) -> int:
+        return monotonic_ns() // NS_PER_MS
+
+    def wall_ms(self) -> int:
+        return time_ns() // NS_PER_MS
+
+    def reset_server_stats(self) -> None:
+        self._replica.counters.reset()
+
+    def reset_connection_stats(self) -> None:
+        for conn in self._replica.connections:
+            conn.received = conn.sent = 0
+            conn.reset_latency()
+
+
+def _connection(conn: ClientConnection) -> ConnectionStatus:
+    session = conn.session
+    return ConnectionStatus(
+        host=conn.host,
+        port=conn.port,
+        session_id=session.id if session else 0,
+        queued=len(conn.out),
+        received=conn.received,
+        sent=conn.sent,
+        outstanding=len(conn.pending),
+        last_operation=SHORT_NAMES.get(conn.last_op, "NA"),
+        established_wall_ms=conn.established_wall_ms,
+        timeout_ms=session.timeout_ms if session else 0,
+        last_cxid=conn.last_cxid,
+        last_zxid=conn.last_zxid,
+        last_response_ms=conn.last_response_ms,
+        last_latency_ms=conn.last_latency_ms,
+        latency=Latency(
+            minimum_ms=conn.latency_min,
+            total_ms=conn.latency_total,
+            maximum_ms=conn.latency_max,
+            count=conn.latency_count,
+        ),
+        reading=isinstance(conn.channel, ClientSocket) and conn.channel.is_reading,
+    )
