@@ -1,0 +1,123 @@
+"""The `kraal` command, with the server itself replaced by a recorder."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kraal.cli.main import main
+from kraal.model.config import ServerConfig
+from kraal.version import __version__
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """Put the logging back that `serve` sets up."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
+    """The configurations with which servers were run; each run ends with code 5."""
+    configs: list[ServerConfig] = []
+
+    def run(config: ServerConfig) -> int:
+        configs.append(config)
+        return 5
+
+    module = ModuleType("kraal.server.main")
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kraal.server.main", module)
+    return configs
+
+
+def kraal(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(main, arguments, env=environment, prog_name="kraal")
+
+
+def test_version_names_kraal_and_the_reference() -> None:
+    result = kraal("--version")
+    assert result.output == f"kraal {__version__} (speaks as Apache ZooKeeper 3.9.5)\n"
+
+
+def test_help_shows_examples_and_options() -> None:
+    assert "serve" in kraal("--help").output
+    text = kraal("serve", "--help").output
+    for expected in ("kraal serve /etc/zookeeper/zoo.cfg", "--client-port", "--define"):
+        assert expected in text
+
+
+def test_help_does_not_load_a_server() -> None:
+    code = (
+        "import sys, kraal.cli.main;"
+        "sys.exit(any(name in sys.modules for name in ('asyncio', 'kraal.server', 'logging')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_serve_without_anything(started: list[ServerConfig]) -> None:
+    assert kraal("serve").exit_code == 5
+    (config,) = started
+    assert (config.client_host, config.client_port) == ("127.0.0.1", 2181)
+
+
+def test_options_win_over_environment_file_and_defines(
+    tmp_path: Path, started: list[ServerConfig]
+) -> None:
+    zoo_cfg = tmp_path / "zoo.cfg"
+    zoo_cfg.write_text(f"dataDir={tmp_path}\nclientPort=1\ntickTime=1000\nsnapCount=20")
+    result = kraal(
+        "serve", str(zoo_cfg), "--client-port", "2", "--client-host", "127.0.0.1",
+        "--data-dir", f"{tmp_path}/d", "--data-log-dir", f"{tmp_path}/l", "--tick-time", "3000",
+        "-D", "zookeeper.snapCount=10", "--define", "maxCnxns=4",
+        KRAAL_CLIENT_PORT="3", KRAAL_MAX_CLIENT_CNXNS="6",
+    )  # fmt: skip
+    assert result.exit_code == 5, result.output
+    (config,) = started
+    assert (config.client_host, config.client_port) == ("127.0.0.1", 2)
+    assert str(config.storage.data_dir) == f"{tmp_path}/d"
+    assert str(config.storage.data_log_dir) == f"{tmp_path}/l"
+    assert (config.tick_time_ms, config.storage.snap_count) == (3000, 20)
+    assert (config.throttle.max_connections, config.throttle.max_client_connections) == (4, 6)
+
+
+def test_warnings_are_logged_on_one_readable_line(started: list[ServerConfig]) -> None:
+    result = kraal("serve", "-D", "snapCuont=3")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARN  kraal\.server\.config"
+        r" snapCuont is no known setting and changes nothing; did you mean snapCount\?\n",
+        result.stderr,
+    )
+
+
+def test_log_level_comes_from_option_or_environment(started: list[ServerConfig]) -> None:
+    assert kraal("serve", "-D", "x=1", "--log-level", "error").stderr == ""
+    assert kraal("serve", "-D", "x=1", KRAAL_LOG_LEVEL="ERROR").stderr == ""
+    assert kraal("serve", "--log-level", "loud").exit_code == 2
+
+
+def test_invalid_configuration_ends_with_2(started: list[ServerConfig]) -> None:
+    result = kraal("serve", "--client-port", "abc")
+    assert result.exit_code == 2
+    log, message = result.stderr.splitlines()
+    assert log.endswith("ERROR kraal.server.config Invalid config, exiting abnormally")
+    assert message == 'clientPort=abc: For input string: "abc"'
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "-D", "name"), ("serve", "-D", "=1"), ("serve", "a", "b"), ("nosuch",)]
+)
+def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
+    assert kraal(*arguments).exit_code == 2
