@@ -1,0 +1,342 @@
+"""The four-letter words: text from a server's values, byte for byte as the reference prints it.
+
+Source: reference/operations.md section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from kraal.admin import java_text
+from kraal.admin.environment import environment
+from kraal.admin.source import StatusSource
+from kraal.replica.status import ConnectionStatus, Latency, Mode, ServerStatus
+from kraal.version import REFERENCE_VERSION
+
+VERSION = (
+    f"{REFERENCE_VERSION}-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 2026-02-11 20:18 UTC"
+)
+"""What clients and tools parse: the reference release that this server speaks as."""
+
+NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
+TRACE_MASK = 306
+"""The reference's default trace mask; kraal has no trace categories, so it never changes."""
+TRACE_MASK_BYTES = 8
+"""`stmk` is followed by a mask of this many bytes, big-endian."""
+
+
+def answer(word: str, source: StatusSource, argument: bytes = b"") -> str:
+    """The whole answer to `word`, one of KNOWN; `argument` is what follows `stmk`."""
+    enabled = source.config.four_letter_words
+    if word not in enabled and "*" not in enabled:
+        return f"{word} is not executed because it is not in the whitelist.\n"
+    if word == "stmk":
+        return str(int.from_bytes(argument, "big", signed=True))
+    if word in _ALWAYS:
+        return _ALWAYS[word](source)
+    status = source.server_status()
+    if not status.serving:
+        return _NOT_SERVING.get(word, f"{NOT_SERVING}\n")
+    return _SERVING[word](source, status)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _ruok(_source: StatusSource) -> str:
+    return "imok"
+
+
+def _gtmk(_source: StatusSource) -> str:
+    return str(TRACE_MASK)
+
+
+def _envi(_source: StatusSource) -> str:
+    values = environment(VERSION)
+    return _lines(["Environment:", *(f"{key}={value}" for key, value in values.items())])
+
+
+def _isro(_source: StatusSource, status: ServerStatus) -> str:
+    return "ro" if status.mode is Mode.READ_ONLY else "rw"
+
+
+def _srvr(_source: StatusSource, status: ServerStatus) -> str:
+    return _lines([*_version_lines(status), *_figures(status)])
+
+
+def _version_lines(status: ServerStatus) -> list[str]:
+    lines = [f"Zookeeper version: {VERSION}"]
+    if status.mode is Mode.READ_ONLY:
+        lines.append("READ-ONLY mode; serving only read-only clients")
+    return lines
+
+
+def _figures(status: ServerStatus) -> list[str]:
+    latency = status.latency
+    average = java_text.number(java_text.average(latency.average_ms))
+    lines = [
+        f"Latency min/avg/max: {latency.minimum_ms}/{average}/{latency.maximum_ms}",
+        f"Received: {status.received}",
+        f"Sent: {status.sent}",
+        f"Connections: {status.connections}",
+        f"Outstanding: {status.outstanding}",
+        f"Zxid: 0x{java_text.hex_long(status.last_zxid)}",
+        f"Mode: {status.mode}",
+        f"Node count: {status.node_count}",
+    ]
+    if status.mode is Mode.LEADER:
+        sizes = [
+            java_text.number(status.gauges.get(f"{which}_proposal_size", -1))
+            for which in ("last", "min", "max")
+        ]
+        lines.append(f"Proposal sizes last/min/max: {'/'.join(sizes)}")
+    return lines
+
+
+def _stat(source: StatusSource, status: ServerStatus) -> str:
+    clients = [f"{_brief(connection)})" for connection in source.connection_statuses()]
+    return _lines([*_version_lines(status), "Clients:", *clients, "", *_figures(status)])
+
+
+def _cons(source: StatusSource, _status: ServerStatus) -> str:
+    return _lines([*map(_full, source.connection_statuses()), ""])
+
+
+def _brief(connection: ConnectionStatus) -> str:
+    """A connection without its session and without the closing bracket.
+
+    `[n]` is the reference's set of socket operations waited for: 1 is reading, 0 is nothing.
+    """
+    return (
+        f" {java_text.socket_address(connection.host, connection.port)}"
+        f"[{int(connection.reading)}](queued={connection.queued}"
+        f",recved={connection.received},sent={connection.sent}"
+    )
+
+
+def _full(connection: ConnectionStatus) -> str:
+    if not connection.session_id:
+        return f"{_brief(connection)})"
+    latency = connection.latency
+    last_cxid = connection.last_cxid
+    return (
+        f"{_brief(connection)},sid=0x{java_text.hex_long(connection.session_id)}"
+        f",lop={connection.last_operation},est={connection.established_wall_ms}"
+        f",to={connection.timeout_ms}"
+        f"{f',lcxid=0x{last_cxid:x}' if last_cxid >= 0 else ''}"
+        f",lzxid=0x{java_text.hex_long(connection.last_zxid)}"
+        f",lresp={connection.last_response_ms},llat={connection.last_latency_ms}"
+        f",minlat={latency.minimum_ms},avglat={int(latency.average_ms)}"
+        f",maxlat={latency.maximum_ms})"
+    )
+
+
+def _conf(source: StatusSource, _status: ServerStatus) -> str:
+    config = source.config
+    data_dir = Path(config.storage.data_dir).absolute() / "version-2"
+    log_dir = Path(config.storage.data_log_dir).absolute() / "version-2"
+    return _lines(
+        [
+            f"clientPort={source.bound_port}",
+            "secureClientPort=-1",
+            f"dataDir={data_dir}",
+            f"dataDirSize={source.data_dir_bytes()}",
+            f"dataLogDir={log_dir}",
+            f"dataLogSize={source.log_dir_bytes()}",
+            f"tickTime={config.tick_time_ms}",
+            f"maxClientCnxns={config.throttle.max_client_connections}",
+            f"minSessionTimeout={config.min_session_timeout_ms}",
+            f"maxSessionTimeout={config.max_session_timeout_ms}",
+            f"clientPortListenBacklog={config.listen_backlog}",
+            # A standalone server of the reference has no id, whatever its myid says.
+            "serverId=0",
+        ]
+    )
+
+
+def _dirs(source: StatusSource, _status: ServerStatus) -> str:
+    return _lines(
+        [
+            f"datadir_size: {source.data_dir_bytes()}",
+            f"logdir_size: {source.log_dir_bytes()}",
+        ]
+    )
+
+
+def _dump(source: StatusSource, _status: ServerStatus) -> str:
+    sessions = source.session_statuses()
+    connections = source.connection_statuses()
+    ephemerals = source.ephemerals()
+    lines = ["SessionTracker dump:"]
+    lines += _expiry_sets(
+        source,
+        "Session",
+        [(session.deadline_ms, _session(session.session_id)) for session in sessions],
+    )
+    lines += ["ephemeral nodes dump:", f"Sessions with Ephemerals ({len(ephemerals)}):"]
+    for session_id, paths in ephemerals.items():
+        lines.append(f"{_session(session_id)}:")
+        lines += [f"\t{java_text.path(path)}" for path in paths]
+    lines.append("Connections dump:")
+    lines += _expiry_sets(
+        source,
+        "Connections",
+        [
+            (
+                connection.deadline_ms,
+                f"ip: {java_text.socket_address(connection.host, connection.port)}"
+                f" sessionId: {_session(connection.session_id)}",
+            )
+            for connection in connections
+        ],
+    )
+    return _lines(lines)
+
+
+def _expiry_sets(
+    source: StatusSource, what: str, members: Iterable[tuple[int | None, str]]
+) -> list[str]:
+    """Members by the time at which they expire; those that never expire are only counted."""
+    members = list(members)
+    buckets: dict[int, list[str]] = {}
+    for deadline_ms, text in members:
+        if deadline_ms is not None:
+            buckets.setdefault(deadline_ms, []).append(text)
+    lines = [f"{what} Sets ({len(buckets)})/({len(members)}):"]
+    wall_offset_ms = source.wall_ms() - source.monotonic_ms()
+    for deadline_ms, texts in sorted(buckets.items()):
+        lines.append(f"{len(texts)} expire at {java_text.date(wall_offset_ms + deadline_ms)}:")
+        lines += [f"\t{text}" for text in texts]
+    return lines
+
+
+def _session(session_id: int) -> str:
+    return f"0x{java_text.hex_long(session_id)}"
+
+
+def _wchs(source: StatusSource, _status: ServerStatus) -> str:
+    by_path = source.watch_status().by_path
+    sessions = {session for _, watching in by_path for session in watching}
+    total = sum(len(watching) for _, watching in by_path)
+    return _lines(
+        [f"{len(sessions)} connections watching {len(by_path)} paths", f"Total watches:{total}"]
+    )
+
+
+def _wchc(source: StatusSource, _status: ServerStatus) -> str:
+    by_session: dict[int, list[str]] = {}
+    for path, sessions in source.watch_status().by_path:
+        for session in sessions:
+            by_session.setdefault(session, []).append(java_text.path(path))
+    return _tree((_session(session), paths) for session, paths in by_session.items())
+
+
+def _wchp(source: StatusSource, _status: ServerStatus) -> str:
+    return _tree(
+        (java_text.path(path), map(_session, sessions))
+        for path, sessions in source.watch_status().by_path
+    )
+
+
+def _tree(branches: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """Headings with their indented members, and one blank line at the very end."""
+    lines: list[str] = []
+    for heading, members in branches:
+        lines += [heading, *(f"\t{member}" for member in members)]
+    return _lines([*lines, ""])
+
+
+def _hash(source: StatusSource, _status: ServerStatus) -> str:
+    return _lines(f"{java_text.hex_long(zxid)}: {digest}" for zxid, digest in source.digests())
+
+
+def _srst(source: StatusSource, _status: ServerStatus) -> str:
+    source.reset_server_stats()
+    return "Server stats reset.\n"
+
+
+def _crst(source: StatusSource, _status: ServerStatus) -> str:
+    source.reset_connection_stats()
+    return "Connection stats reset.\n"
+
+
+def _mntr(_source: StatusSource, status: ServerStatus) -> str:
+    figures = {**metrics(status), **status.gauges}
+    return _lines(
+        [
+            f"zk_version\t{VERSION}",
+            f"zk_server_state\t{status.mode}",
+            *(f"zk_{name}\t{java_text.number(value)}" for name, value in figures.items()),
+        ]
+    )
+
+
+def metrics(status: ServerStatus) -> dict[str, int | float]:
+    """The figures of a server by the reference's metric names (sections 4.2 to 4.4)."""
+    return {
+        "ephemerals_count": status.ephemerals_count,
+        "num_alive_connections": status.connections,
+        "avg_latency": java_text.average(status.latency.average_ms),
+        "min_latency": status.latency.minimum_ms,
+        "max_latency": status.latency.maximum_ms,
+        "outstanding_requests": status.outstanding,
+        "znode_count": status.node_count,
+        "global_sessions": status.session_count,
+        "local_sessions": 0,
+        "packets_sent": status.sent,
+        "packets_received": status.received,
+        "watch_count": status.watch_count,
+        "approximate_data_size": status.approximate_data_bytes,
+        "uptime": status.uptime_ms,
+        "connection_rejected": status.connections_rejected,
+        "proposal_count": status.proposal_count,
+        "digest_mismatches_count": status.digest_mismatches,
+        **_summary("fsynctime", status.fsync_latency),
+        "cnt_snapshottime": status.snapshot_count,
+    }
+
+
+def _summary(name: str, latency: Latency) -> dict[str, int | float]:
+    return {
+        f"avg_{name}": java_text.average(latency.average_ms),
+        f"min_{name}": latency.minimum_ms,
+        f"max_{name}": latency.maximum_ms,
+        f"cnt_{name}": latency.count,
+        f"sum_{name}": latency.total_ms,
+    }
+
+
+_ALWAYS: Mapping[str, Callable[[StatusSource], str]] = MappingProxyType(
+    {"ruok": _ruok, "gtmk": _gtmk, "envi": _envi}
+)
+"""Words that are answered whether or not the server serves (section 2.1), with `stmk`."""
+
+_NOT_SERVING = MappingProxyType({"isro": "null", "hash": NOT_SERVING})
+"""Answers of a server that does not serve, where they differ from the usual line."""
+
+_SERVING: Mapping[str, Callable[[StatusSource, ServerStatus], str]] = MappingProxyType(
+    {
+        "conf": _conf,
+        "cons": _cons,
+        "crst": _crst,
+        "dirs": _dirs,
+        "dump": _dump,
+        "hash": _hash,
+        "isro": _isro,
+        "mntr": _mntr,
+        "srst": _srst,
+        "srvr": _srvr,
+        "stat": _stat,
+        "wchc": _wchc,
+        "wchp": _wchp,
+        "wchs": _wchs,
+    }
+)
+
+KNOWN: Mapping[bytes, str] = MappingProxyType(
+    {word.encode(): word for word in (*_ALWAYS, "stmk", *_SERVING)}
+)
+"""The first four bytes of a connection that are a word and not the length of a frame."""
