@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
-from kraal.model.acl import Id
+from kraal.model.acl import READ, Id
 from kraal.model.config import ServerConfig
 from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, PENDING_FRAMES_MAX
 from kraal.pipeline.auth.authority import Authority
@@ -24,20 +24,20 @@ from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
-from kraal.pipeline.prepare.preparer import WRITES, Preparer, decode_request
+from kraal.pipeline.prepare.preparer import WRITES, PreparedTxn, Preparer
 from kraal.pipeline.read import Reader
-from kraal.pipeline.reply import connect_response, refusal, reply, write_reply
+from kraal.pipeline.reply import connect_response, refusal, reply
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.counters import Counters
 from kraal.replica.handshake import Handshake
 from kraal.tree.acl_cache import AclList
-from kraal.tree.apply import Applied, apply, digest_matches
+from kraal.tree.apply import install
 from kraal.tree.data_tree import DataTree
 from kraal.wire.jute.primitives import NULL
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
-from kraal.wire.records.txn import ErrorTxn, Txn
+from kraal.wire.records.txn import created_session_timeout
 
 _HEADER = struct.Struct(">ii")
 _unpack_header = _HEADER.unpack_from
@@ -53,13 +53,8 @@ class LogSink(Protocol):
         ...
 
 
-class Proposal(NamedTuple):
-    """A transaction in flight, and whom to answer."""
-
-    txn: Txn
-    connection: ClientConnection | None
-    op: int
-    received_ms: int
+Proposal = tuple[int, int, int, PreparedTxn, ClientConnection | None, int]
+"""In flight: zxid, opcode, session id, transaction, whom to answer, when it was received."""
 
 
 class Replica:
@@ -180,8 +175,8 @@ class Replica:
     def logged(self, now_ms: int, wall_ms: int, zxid: int) -> None:
         """Everything up to zxid is durable here, and so, standing alone, committed."""
         in_flight = self._in_flight
-        while in_flight and in_flight[0].txn.zxid <= zxid:
-            self._commit(now_ms, in_flight.popleft())
+        while in_flight and in_flight[0][0] <= zxid:
+            self._commit(now_ms, *in_flight.popleft())
         if self._stalled and len(in_flight) <= self._in_flight_max:
             for conn in list(self._stalled):
                 self._resume(now_ms, wall_ms, conn)
@@ -191,15 +186,13 @@ class Replica:
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
         for session in self.tracker.expired(now_ms):
             self.counters.sessions_expired += 1
-            draft = self._draft(session.id, (), wall_ms)
-            made = self._preparer.close_session(draft, 0)
-            self._propose(made, None, OpCode.CLOSE_SESSION, now_ms)
+            draft = self._draft(session.id, 0, (), wall_ms)
+            made = self._preparer.close_session(draft)
+            self._propose(draft, OpCode.CLOSE_SESSION, made, None, now_ms)
         for path in self._reaper.due(now_ms, wall_ms):
-            draft = self._draft(0, (), wall_ms)
-            draft.internal = True
-            request = proto.DeleteContainerRequest(path)
-            made = self._preparer.single(draft, 0, OpCode.DELETE_CONTAINER, request)
-            self._propose(made, None, OpCode.DELETE_CONTAINER, now_ms)
+            draft = self._draft(0, 0, (), wall_ms)
+            made = self._preparer.delete_container(draft, path)
+            self._propose(draft, OpCode.DELETE_CONTAINER, made, None, now_ms)
 
     # Requests
 
@@ -279,29 +272,32 @@ class Replica:
     ) -> None:
         session = conn.session
         assert session is not None
+        draft = self._draft(session.id, xid, conn.auth, wall_ms)
         if op == OpCode.CLOSE_SESSION:
             self.tracker.mark_closing(session)
-            made = self._preparer.close_session(self._draft(session.id, conn.auth, wall_ms), xid)
-        elif op == OpCode.MULTI:
-            made = self._preparer.multi(self._draft(session.id, conn.auth, wall_ms), xid, frame)
+            made = self._preparer.close_session(draft)
         elif op == OpCode.CREATE_SESSION:
-            timeout_ms = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0].timeout_ms
-            draft = self._draft(session.id, conn.auth, wall_ms)
-            made = self._preparer.create_session(draft, self._handshake.negotiate(timeout_ms))
+            asked_ms = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0].timeout_ms
+            made = self._session_txn(draft, conn, self._handshake.negotiate(asked_ms))
         else:
-            request = decode_request(op, frame)
-            draft = self._draft(session.id, conn.auth, wall_ms)
-            made = self._preparer.single(draft, xid, op, request)
+            made = self._preparer.write(draft, op, frame)
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._propose(made, conn, op, now_ms)
+        self._propose(draft, op, made, conn, now_ms)
 
-    def _draft(self, session_id: int, auth: tuple[Id, ...], wall_ms: int) -> Draft:
-        return Draft(session_id, auth, self._last_proposed + 1, wall_ms)
+    def _draft(self, session_id: int, cxid: int, auth: tuple[Id, ...], wall_ms: int) -> Draft:
+        return Draft(session_id, cxid, auth, self._last_proposed + 1, wall_ms)
 
-    def _propose(self, made: Txn, conn: ClientConnection | None, op: int, now_ms: int) -> None:
-        self._last_proposed = made.zxid
-        self._in_flight.append(Proposal(made, conn, op, now_ms))
-        self._sink.append(made.zxid, made.payload)
+    def _propose(
+        self,
+        draft: Draft,
+        op: int,
+        made: PreparedTxn,
+        conn: ClientConnection | None,
+        now_ms: int,
+    ) -> None:
+        zxid = self._last_proposed = draft.zxid
+        self._in_flight.append((zxid, op, draft.session_id, made, conn, now_ms))
+        self._sink.append(zxid, made.payload)
 
     def _in_order(self, conn: ClientConnection, frame: bytes) -> None:
         """Answer now, or when everything before it on the connection is answered."""
@@ -354,9 +350,15 @@ class Replica:
     ) -> None:
         session_id = self._handshake.next_session_id()
         self._bind(conn, self.tracker.add(session_id, timeout_ms, now_ms))
-        made = self._preparer.create_session(self._draft(session_id, (), wall_ms), timeout_ms)
+        draft = self._draft(session_id, 0, (), wall_ms)
+        made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._propose(made, conn, OpCode.CREATE_SESSION, now_ms)
+        self._propose(draft, OpCode.CREATE_SESSION, made, conn, now_ms)
+
+    def _session_txn(self, draft: Draft, conn: ClientConnection, timeout_ms: int) -> PreparedTxn:
+        answer = connect_response(draft.session_id, timeout_ms, with_read_only=conn.with_read_only)
+        draft.cxid = 0
+        return self._preparer.create_session(draft, timeout_ms, answer)
 
     def _take_over(
         self, now_ms: int, conn: ClientConnection, session: Session, timeout_ms: int
@@ -376,45 +378,42 @@ class Replica:
 
     # Commit
 
-    def _commit(self, now_ms: int, proposal: Proposal) -> None:
-        txn, conn, op, received_ms = proposal
+    def _commit(
+        self,
+        now_ms: int,
+        zxid: int,
+        op: int,
+        session_id: int,
+        made: PreparedTxn,
+        conn: ClientConnection | None,
+        received_ms: int,
+    ) -> None:
         tree = self.tree
-        applied: Applied
-        try:
-            applied = apply(tree, txn)
-        except RequestError as error:
-            # Validation let it through, so the state machine disagrees with itself.
-            raise AssertionError(f"transaction {txn.zxid:x} does not apply: {error}") from error
-        self.outstanding.applied(txn.zxid)
-        assert digest_matches(tree, txn), f"digest after {txn.zxid:x} is not what was proposed"
+        install(tree, zxid, made.changes, made.digest)
+        self.outstanding.installed(made.changes)
         if tree.events:
             for event in tree.events:
-                self.watches.fire(event, txn.zxid)
+                self.watches.fire(event, zxid)
             tree.events.clear()
+        if op == OpCode.CREATE_SESSION:
+            tree.sessions[session_id] = created_session_timeout(made.payload)
+            self.counters.sessions_created += 1
         latency_ms = now_ms - received_ms
         self.counters.committed(latency_ms)
         if conn is not None and not conn.closed:
-            if op == OpCode.CREATE_SESSION and not isinstance(txn.body, ErrorTxn):
-                answer = self._session_created(conn, txn)
-            else:
-                answer = write_reply(op, txn, applied)
             self.counters.answered(latency_ms, 1)
             conn.record_latency(latency_ms, 1)
-            conn.last_zxid, conn.last_response_ms = txn.zxid, now_ms
+            conn.last_zxid, conn.last_response_ms = zxid, now_ms
             conn.pending.popleft()
-            self._send(conn, answer)
+            self._send(conn, made.reply)
             if conn.pending:
                 self._drain_pending(conn)
-        if txn.kind == OpCode.CLOSE_SESSION:
-            self._session_closed(txn.client_id, conn)
-
-    def _session_created(self, conn: ClientConnection, txn: Txn) -> bytes:
-        timeout_ms = self.tree.sessions[txn.client_id]
-        self.counters.sessions_created += 1
-        return connect_response(txn.client_id, timeout_ms, with_read_only=conn.with_read_only)
+        if op == OpCode.CLOSE_SESSION:
+            self._session_closed(session_id, conn)
 
     def _session_closed(self, session_id: int, asked: ClientConnection | None) -> None:
         """The client that asked gets its reply first; one that expired gets no frame."""
+        self.tree.sessions.pop(session_id, None)
         session = self.tracker.remove(session_id)
         conn = session.connection if session is not None else None
         if conn is not None:
@@ -437,7 +436,7 @@ class Replica:
     # Output
 
     def _may_read(self, conn: ClientConnection, acl: AclList) -> bool:
-        return self.authority.permits(acl, 1, conn.auth)
+        return self.authority.permits(acl, READ, conn.auth)
 
     def _send(self, conn: ClientConnection, data: bytes) -> None:
         conn.out.append(data)

@@ -69,7 +69,6 @@ def prepare(fs: FileSystem, config: StorageConfig) -> Layout:
                         f"{directory} is missing and zookeeper.datadir.autocreate is off"
                     )
                 fs.mkdir(directory)
-                fs.sync_directory(directory.parent)
     _check_separation(fs, layout)
     for directory in dict.fromkeys((layout.snapshots, layout.logs)):
         with failing("clearing", directory):

@@ -80,7 +80,10 @@ class OsFileSystem:
         return os.listdir(path)  # noqa: PTH208 - names are what is wanted
 
     def mkdir(self, path: PurePath) -> None:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        missing = [level for level in (path, *path.parents) if not self.exists(level)]
+        for level in reversed(missing):
+            Path(level).mkdir(exist_ok=True)
+            self.sync_directory(level.parent)
 
     def rename(self, old: PurePath, new: PurePath) -> None:
         Path(old).replace(new)

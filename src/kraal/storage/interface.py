@@ -53,7 +53,7 @@ class FileSystem(Protocol):
     def listdir(self, path: PurePath) -> list[str]: ...
 
     def mkdir(self, path: PurePath) -> None:
-        """Create a directory with its parents; one that exists is no error."""
+        """Create a directory with its parents, durably; one that exists is no error."""
 
     def rename(self, old: PurePath, new: PurePath) -> None:
         """Replace `new` in one step."""

@@ -74,8 +74,8 @@ class Recovered:
 def recover(fs: FileSystem, config: StorageConfig, *, extended_types: bool) -> Recovered:
     """Rebuild the tree from the data directory.
 
-    Raises DataDirError, CorruptError (the message names file, offset and next step) or
-    StorageError; the directory is then as it was.
+    No snapshot or log may be in writing. Raises DataDirError, CorruptError (the message names
+    file, offset and next step) or StorageError.
     """
     layout = prepare(fs, config)
     with _collector_off():

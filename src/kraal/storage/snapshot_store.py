@@ -117,10 +117,9 @@ class SnapshotStore:
     def read(self, found: Named) -> tuple[DataTree, SnapshotDigest | None]:
         """A fresh tree. Raises DecodeError when damaged, StorageError when unreadable."""
         return snapshot.decode(
-            b"".join(self.stream(found)),
+            self.stream(found),
             extended_types=self._extended_types,
             digests=self._config.digest_enabled,
-            last_zxid_section=self._config.serialize_last_processed_zxid,
         )
 
     def verify(self, found: Named) -> bool:

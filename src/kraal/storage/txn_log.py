@@ -53,7 +53,8 @@ class Flush:
         self.first_zxid = first_zxid
         self.last_zxid = last_zxid
         self.count = len(parts) // _PARTS
-        self.size = sum(map(len, parts))
+        # Known once it has run:
+        self.size = 0
         """Bytes of the records, framing included."""
         self.duration_ms = 0.0
         self.grown_bytes = 0
@@ -64,8 +65,10 @@ class Flush:
         log = self._log
         log._check()
         began = monotonic()
+        data = b"".join(self._parts)
+        self.size = len(data)
         try:
-            self.grown_bytes = log._write(b"".join(self._parts), self.first_zxid, self._new_file)
+            self.grown_bytes = log._write(data, self.first_zxid, self._new_file)
         except OSError as error:
             log.failure = (
                 f"writing {self.count} transactions up to {show(self.last_zxid)} "

@@ -17,12 +17,10 @@ from typing import Any
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
 from kraal.model.limits import MAX_TTL_MS
-from kraal.model.path import LIMITS_NAME, QUOTA, ROOT, STATS_NAME
+from kraal.model.path import ROOT
 from kraal.tree.data_tree import (
     DIGEST_INTERVAL_ZXIDS,
     DataTree,
-    Event,
-    EventType,
 )
 from kraal.tree.digest import signed, term
 from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
@@ -32,8 +30,9 @@ from kraal.wire.records import txn as txns
 from kraal.wire.records.txn import Txn
 
 Applied = bytes | list[bytes]
+Change = tuple[bytes, Znode | None, bool]
+"""Path, the znode as it becomes (None: deleted), and whether its data changes."""
 NO_STAT = b""
-_QUOTA_PREFIX = QUOTA + b"/"
 
 
 def apply(tree: DataTree, txn: Txn) -> Applied:
@@ -44,6 +43,37 @@ def apply(tree: DataTree, txn: Txn) -> Applied:
         tree.last_zxid = txn.zxid
         if not txn.zxid % DIGEST_INTERVAL_ZXIDS:
             tree.digest_history.append((txn.zxid, tree.digest))
+
+
+def install(tree: DataTree, zxid: int, changes: list[Change], digest: int) -> None:
+    """Apply a transaction that was validated here, by the images that validation made.
+
+    Has the effect of `apply` without computing stats and digests a second time; `digest` is
+    the unsigned running sum after it.
+    """
+    nodes = tree.nodes
+    for path, image, event in changes:
+        node = nodes.get(path)
+        if image is None:
+            assert node is not None, f"{path!r} is deleted twice"
+            parent_path = path[: path.rindex(b"/")]
+            tree.detach(path, node, parent_path, nodes[parent_path])
+        elif node is None:
+            parent_path = path[: path.rindex(b"/")]
+            tree.attach(path, image, parent_path, nodes[parent_path])
+        else:
+            if event:
+                size = len(image.data) if image.data else 0
+                growth = size - (len(node.data) if node.data else 0)
+                node.data = image.data
+                tree.data_changed(path or ROOT, node, growth)
+            node.stat = image.stat
+            node.acl = image.acl
+            node.digest = image.digest
+    tree.digest = digest
+    tree.last_zxid = zxid
+    if not zxid % DIGEST_INTERVAL_ZXIDS:
+        tree.digest_history.append((zxid, digest))
 
 
 def digest_matches(tree: DataTree, txn: Txn) -> bool:
@@ -94,61 +124,30 @@ def _create(  # the reference's DataTree.createNode
     data = body.data
     size = len(data) if data else 0
     node = tree.make_node(data, acl, b"", owner)
-    node.stat = stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
-    if parent.children is None:
-        parent.children = {}
-    parent.children[path] = None
-    nodes[path] = node
+    node.stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
     if tree.digests:
-        node.digest = term(path, data, stat, owner)
+        node.digest = term(path, data, node.stat, owner)
         tree.digest += node.digest
+    tree.attach(path, node, parent_path, parent)
     _restamp_parent(tree, parent_path, parent, body.parent_cversion, zxid)
-    if owner:
-        tree.index_owner(path, owner)
-    tree.data_bytes += len(path) + size
-    tree.children_replies.pop(parent_path, None)
-    if path.startswith(_QUOTA_PREFIX):
-        _quota_created(tree, path)
-    if tree.quotas:
-        tree.charge(path, 1, size)
-    tree.events.append(Event(EventType.NODE_CREATED, path, acl, parent.acl))
     return node.stat
 
 
-def _quota_created(tree: DataTree, path: bytes) -> None:
-    if path.endswith(LIMITS_NAME):
-        tree.quotas.add(path[len(QUOTA) : -len(LIMITS_NAME)])
-    elif path.endswith(STATS_NAME):
-        tree.recount_usage(path[len(QUOTA) : -len(STATS_NAME)])
-
-
 def _delete_path(tree: DataTree, path: bytes, zxid: int) -> None:
-    nodes = tree.nodes
-    cut = path.rfind(b"/")
-    parent_path = path[: max(cut, 0)]
-    parent = nodes.get(parent_path)
+    parent_path = path[: max(path.rfind(b"/"), 0)]
+    parent = tree.nodes.get(parent_path)
     if parent is None:
         raise RequestError(ErrorCode.NO_NODE)
-    node = nodes.pop(path, None)
-    if parent.children is not None:
+    node = tree.nodes.get(path)
+    if node is not None:
+        if tree.digests:
+            tree.digest -= tree.node_digest(path, node)
+        tree.detach(path, node, parent_path, parent)
+    elif parent.children is not None:
         parent.children.pop(path, None)
     _restamp_parent(tree, parent_path, parent, DELETED, zxid)
     if node is None:
         raise RequestError(ErrorCode.NO_NODE)
-    tree.children_replies.pop(parent_path, None)
-    tree.children_replies.pop(path, None)
-    if tree.digests:
-        tree.digest -= tree.node_digest(path, node)
-    owner = node.stored_owner()
-    if owner:
-        tree.unindex_owner(path, owner)
-    size = len(node.data or b"")
-    tree.data_bytes -= len(path) + size
-    if path.startswith(_QUOTA_PREFIX) and path.endswith(LIMITS_NAME):
-        tree.quotas.discard(path[len(QUOTA) : -len(LIMITS_NAME)])
-    if tree.quotas:
-        tree.charge(path, -1, -size)
-    tree.events.append(Event(EventType.NODE_DELETED, path, node.acl, parent.acl))
 
 
 def _apply_create(tree: DataTree, txn: Txn, body: txns.CreateTxn) -> bytes:
@@ -189,10 +188,7 @@ def _apply_set_data(tree: DataTree, txn: Txn, body: txns.SetDataTxn) -> bytes:
         tree.node_digest(key, node)
     node.data = body.data
     _restamp(tree, key, node, data_set(node.stat, txn.zxid, txn.time_ms, body.version, size))
-    tree.data_bytes += size - before
-    if tree.quotas:
-        tree.charge(path, 0, size - before)
-    tree.events.append(Event(EventType.NODE_DATA_CHANGED, path, node.acl, None))
+    tree.data_changed(path, node, size - before)
     return node.stat
 
 

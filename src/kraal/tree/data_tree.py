@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
 
 from kraal.model.create_mode import (
     CONTAINER_OWNER,
@@ -35,6 +34,7 @@ CHILDREN_REPLIES_MAX = 400
 """Cached child lists, as `maxGetChildrenResponseCacheSize`."""
 DIGEST_INTERVAL_ZXIDS = 128
 DIGESTS_KEPT = 1024
+_QUOTA_PREFIX = QUOTA + ROOT
 
 
 class EventType(IntEnum):
@@ -46,13 +46,9 @@ class EventType(IntEnum):
     NODE_CHILDREN_CHANGED = 4
 
 
-class Event(NamedTuple):
-    """A change that watches may be waiting for, with the ACLs that filter it."""
-
-    type: EventType
-    path: bytes
-    acl: AclList
-    parent_acl: AclList | None
+Event = tuple[EventType, bytes, AclList, AclList | None]
+"""A change that watches may be waiting for: type, path, and the ACLs of the znode and, when it
+was created or deleted, of its parent."""
 
 
 class DataTree:
@@ -166,6 +162,55 @@ class DataTree:
                 owned.pop(path, None)
                 if not owned:
                     del self.ephemerals[owner]
+
+    def attach(self, path: bytes, node: Znode, parent_path: bytes, parent: Znode) -> None:
+        """Enter a created znode; stats and digest are the caller's."""
+        if parent.children is None:
+            parent.children = {}
+        parent.children[path] = None
+        self.nodes[path] = node
+        owner = node.stored_owner()
+        if owner:
+            self.index_owner(path, owner)
+        size = len(node.data) if node.data else 0
+        self.data_bytes += len(path) + size
+        self.children_replies.pop(parent_path, None)
+        if path.startswith(_QUOTA_PREFIX):
+            self._quota_created(path)
+        if self.quotas:
+            self.charge(path, 1, size)
+        self.events.append((EventType.NODE_CREATED, path, node.acl, parent.acl))
+
+    def detach(self, path: bytes, node: Znode, parent_path: bytes, parent: Znode) -> None:
+        """Remove a deleted znode; stats and digest are the caller's."""
+        self.nodes.pop(path, None)
+        if parent.children is not None:
+            parent.children.pop(path, None)
+        self.children_replies.pop(parent_path, None)
+        self.children_replies.pop(path, None)
+        owner = node.stored_owner()
+        if owner:
+            self.unindex_owner(path, owner)
+        size = len(node.data) if node.data else 0
+        self.data_bytes -= len(path) + size
+        if path.startswith(_QUOTA_PREFIX) and path.endswith(LIMITS_NAME):
+            self.quotas.discard(path[len(QUOTA) : -len(LIMITS_NAME)])
+        if self.quotas:
+            self.charge(path, -1, -size)
+        self.events.append((EventType.NODE_DELETED, path, node.acl, parent.acl))
+
+    def data_changed(self, path: bytes, node: Znode, growth: int) -> None:
+        """Account for new data that is `growth` bytes longer than the old."""
+        self.data_bytes += growth
+        if self.quotas:
+            self.charge(path, 0, growth)
+        self.events.append((EventType.NODE_DATA_CHANGED, path, node.acl, None))
+
+    def _quota_created(self, path: bytes) -> None:
+        if path.endswith(LIMITS_NAME):
+            self.quotas.add(path[len(QUOTA) : -len(LIMITS_NAME)])
+        elif path.endswith(STATS_NAME):
+            self.recount_usage(path[len(QUOTA) : -len(STATS_NAME)])
 
     def make_node(self, data: bytes | None, acl: AclList, stat: bytes, owner: int) -> Znode:
         """A znode of the kind that its stored owner says."""

@@ -21,8 +21,7 @@ from kraal.tree.acl_cache import OPEN_ID, AclList
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
 from kraal.tree.znode import ReapedZnode, Znode, wire_cversion
-from kraal.wire.jute.primitives import pack_int, skip_acl_vector, unpack_int
-from kraal.wire.records.data import STAT
+from kraal.wire.jute.primitives import NULL, pack_int, skip_acl_vector, unpack_int
 from kraal.wire.records.txn import DIGEST_VERSION
 
 MAGIC = b"ZKSN"
@@ -33,8 +32,11 @@ _SESSION = struct.Struct(">qi")
 _LONG = struct.Struct(">q")
 _NODE = struct.Struct(">qqqqqiiiqq")
 """ACL id, then StatPersisted: czxid, mzxid, ctime, mtime, versions, owner, pzxid."""
-_unpack_rare = struct.Struct(">q36xi4xq8x").unpack_from
-"""Of `_NODE`: ACL id, children ever created, owner."""
+_unpack_slices = struct.Struct(">q16s36s8s").unpack_from
+"""`_NODE` in the slices of which the wire's stat and the digest are put together: ACL id, czxid
+and mzxid, what lies between, pzxid."""
+_unpack_rare = struct.Struct(">44xi4xq").unpack_from
+"""Of `_NODE`, what is looked at: children ever created, owner."""
 _DIGEST = struct.Struct(">qiq")
 _END = b"\x00\x00\x00\x01/"
 _SEAL_BYTES = 8 + len(_END)
@@ -66,7 +68,7 @@ def encode(tree: DataTree, *, last_zxid_section: bool = True) -> Iterator[bytes]
     seal = adler32(piece)
     yield piece
     for begin in range(0, len(paths), SLICE_NODES):
-        piece = b"".join(_slice(tree, paths[begin : begin + SLICE_NODES], base_zxid, known))
+        piece = _slice(tree, paths[begin : begin + SLICE_NODES], base_zxid, known)
         seal = adler32(piece, seal)
         yield piece
     seal = adler32(_END, seal)
@@ -87,26 +89,35 @@ def encode(tree: DataTree, *, last_zxid_section: bool = True) -> Iterator[bytes]
     yield piece
 
 
-def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) -> Iterator[bytes]:
+def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) -> bytes:
+    """The znodes of these paths; like decoding, it moves slices of the stat."""
+    nodes = tree.nodes
+    newest = _LONG.pack(base_zxid)
+    parts: list[bytes] = []
     for path in paths:
-        node = tree.nodes.get(path)
+        node = nodes.get(path)
         if node is None or path == ROOT:  # the root is written under its empty name
             continue
-        c, m, ct, mt, version, cversion, aversion, _, _, children, pzxid = STAT.unpack(node.stat)
-        if c > base_zxid:
+        stat = node.stat
+        if stat[:8] > newest:  # czxid
             continue
         data = node.data
         # A list set after the first slice is not in the file; its setACL will be replayed.
         acl_id = node.acl.id if node.acl.id in known else OPEN_ID
-        yield pack_int(len(path))
-        yield path
-        yield pack_int(-1 if data is None else len(data))
-        if data:
-            yield data
-        yield _NODE.pack(
-            acl_id, c, m, ct, mt, version, ((cversion + children) & 0xFFFF_FFFF) >> 1, aversion,
-            node.stored_owner(), pzxid,
-        )  # fmt: skip
+        stored = stat[:52] + stat[60:]
+        if stat[36:40] != _ZERO or stat[56:60] != _ZERO:
+            stored = stat[:36] + pack_int(node.created_children) + stored[40:]
+        if type(node) is ReapedZnode:
+            stored = stored[:44] + _LONG.pack(node.owner) + stored[52:]
+        parts += (
+            pack_int(len(path)),
+            path,
+            NULL if data is None else pack_int(len(data)),
+            data or b"",
+            _LONG.pack(acl_id),
+            stored,
+        )
+    return b"".join(parts)
 
 
 def decode(
@@ -225,53 +236,57 @@ def _decode_acls(tree: DataTree, source: _Source) -> dict[int, AclList]:
     return lists
 
 
-def _decode_nodes(
-    tree: DataTree, lists: dict[int, AclList], source: _Source, digests: bool
-) -> int:
+def _decode_nodes(tree: DataTree, lists: dict[int, AclList], source: _Source, digests: bool) -> int:
     """The hot loop of recovery: it moves slices and unpacks only what it must look at.
 
     Returns the tree digest, for which the slices lie ready here.
     """
-    load, extended = tree.load, tree.extended_types
+    nodes, load, extended = tree.nodes, tree.load, tree.extended_types
     buf, at = source.buf, source.at
-    digest = 0
+    digest = plain_bytes = 0
     while True:
         try:
             (path_size,) = unpack_int(buf, at)
             path_end = at + 4 + path_size
             path = buf[at + 4 : path_end]
-            if path == ROOT and path_size == 1:
+            if path_size == 1 and path == ROOT:
                 source.at = path_end
+                tree.data_bytes += plain_bytes
                 return digest
             if path_size < 0 or (path and path[0] != _SLASH):
                 raise DecodeError(f"an impossible path: {path[:100]!r}")
             (data_size,) = unpack_int(buf, path_end)
+            if data_size < -1:
+                raise DecodeError(f"{path!r} has {data_size} bytes of data")
             data_at = path_end + 4
             node_at = data_at if data_size < 0 else data_at + data_size
-            acl_id, created, owner = _unpack_rare(buf, node_at)
+            acl_id, front, middle, pzxid = _unpack_slices(buf, node_at)
+            created, owner = _unpack_rare(buf, node_at)
         except struct.error:  # the node passes the end of this piece
             buf, at = source.more(at), 0
             continue
         data = buf[data_at:node_at] if data_size >= 0 else None
-        at = node_at + _NODE.size
-        stored = buf[node_at + 8 : at]
         size = buf[path_end:data_at] if data_size >= 0 else _ZERO
-        stat = stored[:52] + size + _ZERO + stored[52:]
+        at = node_at + _NODE.size
+        stat = b"".join((front, middle, size, _ZERO, pzxid))
         if created:
             stat = stat[:36] + pack_int(wire_cversion(created, 0)) + stat[40:]
         acl = lists.get(acl_id)
         if acl is None:
             raise DecodeError(f"{path!r} has the unknown ACL list {acl_id}")
-        if not owner:
-            node = Znode(data, acl, stat)
-        elif owner == CONTAINER_OWNER or (extended and is_extended_owner(owner)):
-            node = ReapedZnode(data, acl, stat[:44] + bytes(8) + stat[52:], owner)
-        else:
-            node = Znode(data, acl, stat)
         try:
-            load(path, node)
+            if path and not owner:  # `load` in place, for the many
+                parent = nodes[path[: path.rindex(b"/")]]
+                if parent.children is None:
+                    parent.children = {}
+                parent.children[path] = None
+                nodes[path] = Znode(data, acl, stat)
+                plain_bytes += path_size + (data_size if data_size > 0 else 0)
+            elif owner == CONTAINER_OWNER or (extended and is_extended_owner(owner)):
+                load(path, ReapedZnode(data, acl, stat[:44] + bytes(8) + stat[52:], owner))
+            else:
+                load(path, Znode(data, acl, stat))
         except KeyError:
             raise DecodeError(f"{path!r} comes before its parent") from None
         if digests and not path.startswith(_UNCOUNTED):
-            crc = crc32(data, crc32(path)) if data else crc32(path)
-            digest += crc32(stored[:16] + stored[52:] + stored[16:52], crc)
+            digest += crc32(b"".join((path, data or b"", front, pzxid, middle)))

@@ -12,7 +12,7 @@ import struct
 
 from kraal.model.create_mode import CONTAINER_OWNER
 from kraal.tree.acl_cache import AclList
-from kraal.wire.records.data import STAT, Stat
+from kraal.wire.records.data import STAT
 
 UNKNOWN_DIGEST = -1
 _MASK_32 = 0xFFFF_FFFF
@@ -20,6 +20,9 @@ _OWNER = struct.Struct(">q")
 OWNER_OFFSET = 44
 VERSION = struct.Struct(">i")
 VERSION_OFFSET = 32
+CVERSION_OFFSET = 36
+_CHILD_COUNTS = struct.Struct(">i16xi")
+"""cversion, and behind aversion, owner and data length numChildren."""
 AVERSION_OFFSET = 40
 CHILDREN_OFFSET = 56
 
@@ -67,8 +70,12 @@ class Znode:
 
     @property
     def created_children(self) -> int:
-        stat = Stat.unpack(self.stat)
-        return created_children(stat.cversion, stat.num_children)
+        return self.child_counts()[0]
+
+    def child_counts(self) -> tuple[int, int]:
+        """Children ever created, and children now."""
+        cversion, children = _CHILD_COUNTS.unpack_from(self.stat, CVERSION_OFFSET)
+        return ((cversion + children) & _MASK_32) >> 1, children
 
 
 class ReapedZnode(Znode):

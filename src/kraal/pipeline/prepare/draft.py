@@ -35,10 +35,13 @@ class Context:
 class Draft:
     """One write on its way to a transaction: who asks, and the header's zxid and time."""
 
-    __slots__ = ("auth", "closing", "internal", "session_id", "time_ms", "zxid")
+    __slots__ = ("auth", "closing", "cxid", "internal", "session_id", "time_ms", "zxid")
 
-    def __init__(self, session_id: int, auth: tuple[Id, ...], zxid: int, time_ms: int) -> None:
+    def __init__(
+        self, session_id: int, cxid: int, auth: tuple[Id, ...], zxid: int, time_ms: int
+    ) -> None:
         self.session_id = session_id
+        self.cxid = cxid
         self.auth = auth
         self.zxid = zxid
         self.time_ms = time_ms

@@ -6,21 +6,26 @@ Rules: reference/client-protocol.md section 7 and storage-formats.md section 3.3
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
-from kraal.model.create_mode import ALL_MODES, EPHEMERAL_MODES, TTL_MODES, CreateMode
+from kraal.model.create_mode import ALL_MODES, TTL_MODES, CreateMode
 from kraal.pipeline.prepare import znodes
 from kraal.pipeline.prepare.draft import Context, Draft
 from kraal.pipeline.prepare.znodes import Prepared
+from kraal.wire.jute.primitives import pack_int, write_buffer
 from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
-from kraal.wire.records import proto, txn
+from kraal.wire.records import proto
 
-MULTI_HEADER = struct.Struct(">i?i")
-"""type, done, err."""
+HEADER = struct.Struct(">i?i")
+"""MultiHeader: type, done, err."""
+END = HEADER.pack(-1, True, -1)
+SubRequest = tuple[int, tuple[Any, ...]]
 
 _MODES_WITHOUT_TTL = ALL_MODES - TTL_MODES
-_REQUESTS: dict[int, type[Record]] = {
+_SHAPES: dict[int, type[Record]] = {
     OpCode.CREATE: proto.CreateRequest,
     OpCode.CREATE2: proto.CreateRequest,
     OpCode.CREATE_CONTAINER: proto.CreateRequest,
@@ -31,79 +36,82 @@ _REQUESTS: dict[int, type[Record]] = {
 }
 
 
-def decode(frame: bytes, at: int) -> list[tuple[int, Record]]:
+def decode(frame: bytes, at: int) -> list[SubRequest]:
     """The sub-requests. DecodeError for what the reference refuses as a whole."""
-    ops: list[tuple[int, Record]] = []
+    ops: list[SubRequest] = []
     while True:
         try:
-            kind, done, _ = MULTI_HEADER.unpack_from(frame, at)
+            kind, done, _ = HEADER.unpack_from(frame, at)
         except struct.error:
             raise DecodeError("a multi without its end") from None
-        at += MULTI_HEADER.size
+        at += HEADER.size
         if done:
             return ops
-        shape = _REQUESTS.get(kind)
+        shape = _SHAPES.get(kind)
         if shape is None:
             raise DecodeError(f"operation {kind} inside a multi")
-        request, at = shape.decode(frame, at)
-        _check_shape(kind, request)
-        ops.append((kind, request))
-
-
-def _check_shape(kind: int, request: Record) -> None:
-    if isinstance(request, proto.CreateRequest):
-        if request.flags not in _MODES_WITHOUT_TTL:
-            raise DecodeError(f"create flags {request.flags} inside a multi")
-        if request.acl is None:
+        values, at = shape.unpack(frame, at)
+        if values[0] is None:
+            raise DecodeError(f"a null path in operation {kind} of a multi")
+        if shape in (proto.CreateRequest, proto.CreateTtlRequest) and values[2] is None:
             raise DecodeError("a null ACL vector inside a multi")
-    if isinstance(request, proto.CreateTtlRequest) and request.acl is None:
-        raise DecodeError("a null ACL vector inside a multi")
-    if getattr(request, "path", b"") is None:
-        raise DecodeError(f"a null path in operation {kind} of a multi")
+        if shape is proto.CreateRequest and values[3] not in _MODES_WITHOUT_TTL:
+            raise DecodeError(f"create flags {values[3]} inside a multi")
+        ops.append((kind, values))
 
 
-def prepare(context: Context, draft: Draft, ops: list[tuple[int, Record]]) -> Prepared:
+def prepare(context: Context, draft: Draft, ops: list[SubRequest]) -> Prepared:
     """Validate all sub-requests in order; the first that fails undoes the ones before."""
     outstanding = context.outstanding
-    before = outstanding.mark()
-    done: list[tuple[int, Record]] = []
-    for index, (kind, request) in enumerate(ops):
+    digest = outstanding.digest
+    bodies = [pack_int(len(ops))]
+    results: list[bytes] = []
+    for index, (op, values) in enumerate(ops):
         try:
-            done.append(_prepare_one(context, draft, kind, request))
+            kind, body, result = _RULES[op](context, draft, op, *values)
         except RequestError as error:
-            outstanding.undo(before)
-            later = len(ops) - index - 1
-            done.append((OpCode.ERROR, txn.ErrorTxn(error.code)))
-            skipped = txn.ErrorTxn(ErrorCode.RUNTIME_INCONSISTENCY)
-            done += [(OpCode.ERROR, skipped)] * later
+            outstanding.undo(digest)
+            codes = [error.code] + [ErrorCode.RUNTIME_INCONSISTENCY] * (len(ops) - index - 1)
+            bodies += [_sub_txn(OpCode.ERROR, pack_int(code)) for code in codes]
+            results = [_failure(code) for code in [ErrorCode.OK] * index + codes]
             break
-    return OpCode.MULTI, txn.MultiTxn(done)
+        bodies.append(_sub_txn(kind, body))
+        shown = OpCode.CREATE2 if kind in _WITH_STAT else kind
+        results.append(HEADER.pack(shown, False, ErrorCode.OK) + result)
+    return OpCode.MULTI, b"".join(bodies), b"".join([*results, END])
 
 
-def _prepare_one(context: Context, draft: Draft, kind: int, request: Record) -> Prepared:
-    match request:
-        case proto.CreateRequest():
-            return _prepare_create(context, draft, kind, request)
-        case proto.CreateTtlRequest(flags=flags) if flags in _MODES_WITHOUT_TTL:
-            # The TTL of a plain flag is ignored, and the plain create is what happens.
-            plain = proto.CreateRequest(request.path, request.data, request.acl, flags)
-            return _prepare_create(context, draft, OpCode.CREATE, plain)
-        case proto.CreateTtlRequest():
-            return znodes.create(context, draft, kind, request)
-        case proto.DeleteRequest():
-            return znodes.delete(context, draft, kind, request)
-        case proto.SetDataRequest():
-            return znodes.set_data(context, draft, kind, request)
-        case proto.CheckVersionRequest():
-            return znodes.check(context, draft, kind, request)
-    raise AssertionError(f"no rule for {kind} inside a multi")
+_WITH_STAT = (OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL)
 
 
-def _prepare_create(
-    context: Context, draft: Draft, kind: int, request: proto.CreateRequest
-) -> Prepared:
-    if request.flags == CreateMode.CONTAINER:
-        kind = OpCode.CREATE_CONTAINER
-    elif kind == OpCode.CREATE_CONTAINER and request.flags not in EPHEMERAL_MODES:
-        kind = OpCode.CREATE2
-    return znodes.create(context, draft, kind, request)
+def _sub_txn(kind: int, body: bytes) -> bytes:
+    return pack_int(kind) + write_buffer(body)
+
+
+def _failure(code: int) -> bytes:
+    return HEADER.pack(OpCode.ERROR, False, code) + pack_int(code)
+
+
+def _create(context: Context, draft: Draft, op: int, *values: Any) -> Prepared:
+    """Here the flags make a container, whatever the operation is called (section 7.1)."""
+    if values[3] == CreateMode.CONTAINER:
+        op = OpCode.CREATE_CONTAINER
+    return znodes.create(context, draft, op, *values)
+
+
+def _create_ttl(context: Context, draft: Draft, op: int, *values: Any) -> Prepared:
+    if values[3] in _MODES_WITHOUT_TTL:
+        # The TTL of a plain flag is ignored, and the plain create is what happens.
+        return _create(context, draft, OpCode.CREATE, *values[:4])
+    return znodes.create(context, draft, op, *values)
+
+
+_RULES: dict[int, Callable[..., Prepared]] = {
+    OpCode.CREATE: _create,
+    OpCode.CREATE2: _create,
+    OpCode.CREATE_CONTAINER: _create,
+    OpCode.CREATE_TTL: _create_ttl,
+    OpCode.DELETE: znodes.delete,
+    OpCode.SET_DATA: znodes.set_data,
+    OpCode.CHECK: znodes.check,
+}

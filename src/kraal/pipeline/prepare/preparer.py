@@ -1,4 +1,4 @@
-"""From a write request to a transaction.
+"""From a write request to a transaction, and to the reply that its commit releases.
 
 A body that does not decode is refused before it costs a zxid; every other refusal becomes an
 error transaction with a zxid of its own (reference/client-protocol.md section 3.5).
@@ -7,23 +7,37 @@ error transaction with a zxid of its own (reference/client-protocol.md section 3
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.pipeline.prepare import multi, znodes
 from kraal.pipeline.prepare.draft import Context, Draft
 from kraal.pipeline.prepare.znodes import Prepared
+from kraal.pipeline.reply import refusal, reply
+from kraal.tree.apply import Change
+from kraal.wire.jute.primitives import pack_int, write_buffer, write_vector
 from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
-from kraal.wire.records import proto, txn
-from kraal.wire.records.txn import Txn
+from kraal.wire.records import proto
+from kraal.wire.records.txn import DIGEST, DIGEST_VERSION, HEADER
 
-Rule = Callable[[Context, Draft, int, Any], Prepared]
 BODY = 8
 """Offset of the request's body behind xid and type."""
+_pack_header = HEADER.pack
+_pack_digest = DIGEST.pack
 
 
-def _reconfig(context: Context, draft: Draft, _kind: int, _request: Record) -> Prepared:
+class PreparedTxn(NamedTuple):
+    """A transaction ready to be logged, and what its commit does here."""
+
+    payload: bytes
+    changes: list[Change]
+    digest: int
+    """The running digest behind it."""
+    reply: bytes
+
+
+def _reconfig(context: Context, draft: Draft, *_: object) -> Prepared:
     """Refused on a server that stands alone (section 5.2)."""
     if not context.rules.reconfig_enabled:
         raise RequestError(ErrorCode.RECONFIG_DISABLED)
@@ -31,7 +45,7 @@ def _reconfig(context: Context, draft: Draft, _kind: int, _request: Record) -> P
     raise RequestError(ErrorCode.UNIMPLEMENTED)
 
 
-_RULES: dict[int, tuple[type[Record], Rule]] = {
+_RULES: dict[int, tuple[type[Record], Callable[..., Prepared]]] = {
     OpCode.CREATE: (proto.CreateRequest, znodes.create),
     OpCode.CREATE2: (proto.CreateRequest, znodes.create),
     OpCode.CREATE_CONTAINER: (proto.CreateRequest, znodes.create),
@@ -45,63 +59,73 @@ _RULES: dict[int, tuple[type[Record], Rule]] = {
 WRITES = frozenset((*_RULES, OpCode.MULTI, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION))
 
 
-def decode_request(op: int, frame: bytes) -> Record:
-    """The body of a write of a single znode. DecodeError when it does not follow the format."""
-    return _RULES[op][0].decode(frame, BODY)[0]
-
-
 class Preparer:
     """Drafts transactions against the tree and what is in flight."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._outstanding = context.outstanding
+        self._digests = context.tree.digests
 
-    def single(self, draft: Draft, cxid: int, op: int, request: Record) -> Txn:
-        """A write of one znode; a refused one is an error transaction."""
+    def write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
+        """A write of znodes. DecodeError when the body of a single one does not decode."""
+        shape, rule = _RULES.get(op, (None, None))
+        values = shape.unpack(frame, BODY)[0] if shape is not None else ()
         self._outstanding.begin()
         try:
-            kind, body = _RULES[op][1](self._context, draft, op, request)
+            if rule is not None:
+                kind, body, answer = rule(self._context, draft, op, *values)
+            else:
+                kind, body, answer = self._multi(draft, frame)
         except RequestError as error:
-            return self.error(draft, cxid, error.code)
-        return self._seal(draft, cxid, kind, body)
+            return self._refused(draft, error.code)
+        return self._seal(draft, kind, body, reply(draft.cxid, draft.zxid, answer))
 
-    def multi(self, draft: Draft, cxid: int, frame: bytes) -> Txn:
-        self._outstanding.begin()
+    def _multi(self, draft: Draft, frame: bytes) -> Prepared:
         try:
             ops = multi.decode(frame, BODY)
         except DecodeError:
-            return self.error(draft, cxid, ErrorCode.MARSHALLING_ERROR)
-        return self._seal(draft, cxid, *multi.prepare(self._context, draft, ops))
+            # Unlike a single write's, its body is only read when it has its zxid.
+            raise RequestError(ErrorCode.MARSHALLING_ERROR) from None
+        return multi.prepare(self._context, draft, ops)
 
-    def create_session(self, draft: Draft, timeout_ms: int) -> Txn:
+    def delete_container(self, draft: Draft, path: bytes) -> PreparedTxn:
+        """The reaper's deletion; in vain when the znode is in use again."""
         self._outstanding.begin()
-        return self._seal(draft, 0, OpCode.CREATE_SESSION, txn.CreateSessionTxn(timeout_ms))
+        draft.internal = True
+        try:
+            kind, body, _ = znodes.delete_container(
+                self._context, draft, OpCode.DELETE_CONTAINER, path
+            )
+        except RequestError as error:
+            return self._refused(draft, error.code)
+        return self._seal(draft, kind, body, b"")
 
-    def close_session(self, draft: Draft, cxid: int) -> Txn:
+    def create_session(self, draft: Draft, timeout_ms: int, answer: bytes) -> PreparedTxn:
+        self._outstanding.begin()
+        return self._seal(draft, OpCode.CREATE_SESSION, pack_int(timeout_ms), answer)
+
+    def close_session(self, draft: Draft) -> PreparedTxn:
         """Deletes what the session owns, writes in flight included."""
         outstanding = self._outstanding
         outstanding.begin()
-        paths: list[bytes | None] = []
-        for path in outstanding.ephemerals(draft.session_id):
+        paths = outstanding.ephemerals(draft.session_id)
+        for path in paths:
             znodes.delete_ephemeral(self._context, draft, path)
-            paths.append(path)
         listed = paths if self._context.rules.close_session_txn else []
-        return self._seal(draft, cxid, OpCode.CLOSE_SESSION, txn.CloseSessionTxn(listed))
+        body = write_vector(write_buffer, listed)
+        answer = refusal(draft.cxid, draft.zxid, ErrorCode.OK)
+        return self._seal(draft, OpCode.CLOSE_SESSION, body, answer)
 
-    def error(self, draft: Draft, cxid: int, code: ErrorCode) -> Txn:
-        """A refused write: logged, so that zxids have no gap."""
-        made = Txn(
-            draft.session_id, cxid, draft.zxid, draft.time_ms, OpCode.ERROR,
-            txn.ErrorTxn(code), None,
-        )  # fmt: skip
-        made.encode()
-        return made
+    def _refused(self, draft: Draft, code: ErrorCode) -> PreparedTxn:
+        """A refused write is logged, so that zxids have no gap; it has no digest."""
+        head = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, OpCode.ERROR)
+        answer = refusal(draft.cxid, draft.zxid, code)
+        return PreparedTxn(head + pack_int(code), [], self._outstanding.digest, answer)
 
-    def _seal(self, draft: Draft, cxid: int, kind: int, body: Record) -> Txn:
-        made = Txn(
-            draft.session_id, cxid, draft.zxid, draft.time_ms, kind, body,
-            self._outstanding.digest(),
-        )  # fmt: skip
-        made.encode()
-        return made
+    def _seal(self, draft: Draft, kind: int, body: bytes, answer: bytes) -> PreparedTxn:
+        outstanding = self._outstanding
+        payload = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, kind) + body
+        if self._digests:
+            payload += _pack_digest(DIGEST_VERSION, outstanding.signed_digest())
+        return PreparedTxn(payload, outstanding.changes, outstanding.digest, answer)

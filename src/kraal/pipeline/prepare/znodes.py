@@ -1,8 +1,9 @@
 """Writes of single znodes: from a request to the body of a transaction.
 
-Each function checks in the order of reference/client-protocol.md section 5.2, records what
-will change in `Outstanding`, and returns the transaction's type and body. The first check
-that fails raises RequestError.
+Each function takes the values of its request, checks in the order of
+reference/client-protocol.md section 5.2, records what will change in `Outstanding`, and returns
+the transaction's type, its body, and the body of the reply. The first check that fails raises
+RequestError.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.tree import quota
 from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
 from kraal.tree.znode import Znode
-from kraal.wire.jute.schema import Record
+from kraal.wire.jute.primitives import write_buffer
 from kraal.wire.opcodes import OpCode
-from kraal.wire.records import proto, txn
+from kraal.wire.records import txn
 
-Prepared = tuple[int, Record]
-"""Type and body of a transaction."""
+Prepared = tuple[int, bytes, bytes]
+"""Type and encoded body of a transaction, and the reply's body once it is committed."""
 
 _ROOT_QUOTA = QUOTA + LIMITS_NAME
 ANY_VERSION = -1
@@ -56,13 +57,13 @@ def _split(path: bytes | None) -> tuple[bytes, bytes]:
     return path, path[:cut]
 
 
-def _check_ttl(context: Context, flags: int, kind: int, ttl_ms: int | None) -> None:
-    if flags in TTL_MODES:
-        if not context.rules.extended_types:
-            raise RequestError(ErrorCode.UNIMPLEMENTED)
-        if ttl_ms is None or not 0 < ttl_ms <= MAX_TTL_MS:
-            raise RequestError(ErrorCode.BAD_ARGUMENTS)
-    elif kind == OpCode.CREATE_TTL:
+def _check_ttl(context: Context, flags: int, ttl_ms: int | None) -> None:
+    """A TTL and the flags of a TTL znode must come together."""
+    if flags not in TTL_MODES:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    if not context.rules.extended_types:
+        raise RequestError(ErrorCode.UNIMPLEMENTED)
+    if ttl_ms is None or not 0 < ttl_ms <= MAX_TTL_MS:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
 
 
@@ -70,21 +71,24 @@ def create(
     context: Context,
     draft: Draft,
     kind: int,
-    request: proto.CreateRequest | proto.CreateTtlRequest,
+    path: bytes | None,
+    data: bytes | None,
+    vector: bytes | None,
+    flags: int,
+    ttl_ms: int | None = None,
 ) -> Prepared:
     """create, create2, createContainer and createTTL; `kind` is the opcode."""
-    flags = request.flags
     if flags not in ALL_MODES:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
-    ttl_ms = request.ttl_ms if isinstance(request, proto.CreateTtlRequest) else None
-    _check_ttl(context, flags, kind, ttl_ms)
+    if flags in TTL_MODES or kind == OpCode.CREATE_TTL:
+        _check_ttl(context, flags, ttl_ms)
     draft.check_session()
-    path, parent_path = _split(request.path)
-    acl = context.authority.stored_list(request.acl, draft.auth)
-    outstanding = context.outstanding
+    path, parent_path = _split(path)
+    acl = context.authority.stored_list(vector, draft.auth)
+    outstanding, tree = context.outstanding, context.tree
     parent = require_node(context, parent_path)
     require(context, draft, parent, CREATE)
-    made = parent.created_children
+    made, children = parent.child_counts()
     if flags in SEQUENTIAL_MODES:
         path += b"%010d" % made
     if not is_valid(path) or path == _ROOT_QUOTA:
@@ -93,35 +97,36 @@ def create(
         raise RequestError(ErrorCode.NODE_EXISTS)
     if parent.ephemeral_owner:
         raise RequestError(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
-    data = request.data
     size = len(data) if data else 0
     if context.rules.enforce_quota:
         _check_quota(context, path, size, 1)
-    tree, zxid = context.tree, draft.zxid
     made = min(made + 1, MAX_INT)
-    body: Record
     if kind == OpCode.CREATE_CONTAINER:
         owner = CONTAINER_OWNER
-        body = txn.CreateContainerTxn(path, data, acl, made)
+        body = txn.CreateContainerTxn.pack(path, data, acl, made)
     elif ttl_ms is not None:
         owner = ttl_owner(ttl_ms)
-        body = txn.CreateTtlTxn(path, data, acl, made, ttl_ms)
+        body = txn.CreateTtlTxn.pack(path, data, acl, made, ttl_ms)
     else:
         ephemeral = flags in EPHEMERAL_MODES
         owner = draft.session_id if ephemeral else 0
-        body = txn.CreateTxn(path, data, acl, ephemeral, made)
+        body = txn.CreateTxn.pack(path, data, acl, ephemeral, made)
     node = tree.make_node(data, tree.acls.intern(acl), b"", owner)
-    node.stat = created(zxid, draft.time_ms, owner if type(node) is Znode else 0, size)
-    stat = children_changed(parent.stat, parent.num_children + 1, made, zxid)
-    outstanding.put(path, node, zxid)
-    outstanding.put(parent_path, image_of(parent, parent.data, stat), zxid)
-    return kind, body
+    wire_owner = owner if type(node) is Znode else 0
+    node.stat = created(draft.zxid, draft.time_ms, wire_owner, size)
+    outstanding.put(path, None, node)
+    stat = children_changed(parent.stat, children + 1, made, draft.zxid)
+    outstanding.put(parent_path, parent, image_of(parent, stat))
+    answer = write_buffer(path)
+    return kind, body, answer if kind == OpCode.CREATE else answer + node.stat
 
 
-def _delete(context: Context, draft: Draft, path: bytes, parent_path: bytes, parent: Znode) -> None:
+def _delete(
+    context: Context, draft: Draft, path: bytes, node: Znode, parent_path: bytes, parent: Znode
+) -> None:
     stat = children_changed(parent.stat, parent.num_children - 1, DELETED, draft.zxid)
-    context.outstanding.delete(path, draft.zxid)
-    context.outstanding.put(parent_path, image_of(parent, parent.data, stat), draft.zxid)
+    context.outstanding.delete(path, node)
+    context.outstanding.put(parent_path, parent, image_of(parent, stat))
 
 
 def _deletable(path: bytes | None) -> tuple[bytes, bytes]:
@@ -131,24 +136,22 @@ def _deletable(path: bytes | None) -> tuple[bytes, bytes]:
     return path, parent_path
 
 
-def delete(context: Context, draft: Draft, kind: int, request: proto.DeleteRequest) -> Prepared:
+def delete(context: Context, draft: Draft, kind: int, path: bytes | None, version: int) -> Prepared:
     draft.check_session()
-    path, parent_path = _deletable(request.path)
+    path, parent_path = _deletable(path)
     parent = require_node(context, parent_path)
     require(context, draft, parent, DELETE)
     node = require_node(context, path)
-    _checked_version(node.version, request.version)
+    _checked_version(node.version, version)
     if node.num_children:
         raise RequestError(ErrorCode.NOT_EMPTY)
-    _delete(context, draft, path, parent_path, parent)
-    return kind, txn.DeleteTxn(path)
+    _delete(context, draft, path, node, parent_path, parent)
+    return kind, write_buffer(path), b""
 
 
-def delete_container(
-    context: Context, draft: Draft, kind: int, request: proto.DeleteContainerRequest
-) -> Prepared:
+def delete_container(context: Context, draft: Draft, kind: int, path: bytes | None) -> Prepared:
     """Meant for the reaper; of a client it asks what a delete asks (section 13)."""
-    path, parent_path = _deletable(request.path)
+    path, parent_path = _deletable(path)
     node = require_node(context, path)
     parent = require_node(context, parent_path)
     if not draft.internal:
@@ -158,16 +161,16 @@ def delete_container(
         raise RequestError(ErrorCode.NOT_EMPTY)
     if node.ephemeral_owner:
         raise RequestError(ErrorCode.BAD_VERSION)
-    _delete(context, draft, path, parent_path, parent)
-    return kind, txn.DeleteTxn(path)
+    _delete(context, draft, path, node, parent_path, parent)
+    return kind, write_buffer(path), b""
 
 
 def delete_ephemeral(context: Context, draft: Draft, path: bytes) -> None:
     """The end of its session deletes it, without any check."""
     parent_path = path[: path.rindex(b"/")]
-    parent = context.outstanding.node(parent_path)
-    assert parent is not None, "an ephemeral without a parent"
-    _delete(context, draft, path, parent_path, parent)
+    parent, node = context.outstanding.node(parent_path), context.outstanding.node(path)
+    assert parent is not None and node is not None, "an ephemeral that is not in the tree"
+    _delete(context, draft, path, node, parent_path, parent)
 
 
 def _valid_path(path: bytes | None) -> bytes:
@@ -176,47 +179,54 @@ def _valid_path(path: bytes | None) -> bytes:
     return path
 
 
-def set_data(context: Context, draft: Draft, kind: int, request: proto.SetDataRequest) -> Prepared:
+def set_data(
+    context: Context, draft: Draft, kind: int, path: bytes | None, data: bytes | None, version: int
+) -> Prepared:
     draft.check_session()
-    path = request.path
-    node = context.outstanding.node(path) if path else None
+    node = context.outstanding.node(_key(path)) if path else None
     if node is None or path is None:
         _valid_path(path)  # a path that names a znode is valid
         raise RequestError(ErrorCode.NO_NODE)
     require(context, draft, node, WRITE)
-    data = request.data
     size = len(data) if data else 0
     if context.rules.enforce_quota:
         _check_quota(context, path, size - len(node.data or b""), 0)
-    version = _checked_version(node.version, request.version)
+    version = _checked_version(node.version, version)
     stat = data_set(node.stat, draft.zxid, draft.time_ms, version, size)
-    context.outstanding.put(_key(path), image_of(node, data, stat), draft.zxid)
-    return kind, txn.SetDataTxn(path, data, version)
+    image = image_of(node, stat)
+    image.data = data
+    context.outstanding.put(_key(path), node, image, data=True)
+    return kind, txn.SetDataTxn.pack(path, data, version), stat
 
 
-def set_acl(context: Context, draft: Draft, kind: int, request: proto.SetAclRequest) -> Prepared:
+def set_acl(
+    context: Context,
+    draft: Draft,
+    kind: int,
+    path: bytes | None,
+    vector: bytes | None,
+    version: int,
+) -> Prepared:
     draft.check_session()
-    path = _valid_path(request.path)
-    acl = context.authority.stored_list(request.acl, draft.auth)
+    path = _valid_path(path)
+    acl = context.authority.stored_list(vector, draft.auth)
     node = require_node(context, _key(path))
     require(context, draft, node, ADMIN)
-    version = _checked_version(node.aversion, request.version)
-    image = image_of(node, node.data, acl_set(node.stat, version))
+    version = _checked_version(node.aversion, version)
+    image = image_of(node, acl_set(node.stat, version))
     image.acl = context.tree.acls.intern(acl)
-    context.outstanding.put(_key(path), image, draft.zxid)
-    return kind, txn.SetAclTxn(path, acl, version)
+    context.outstanding.put(_key(path), node, image)
+    return kind, txn.SetAclTxn.pack(path, acl, version), image.stat
 
 
-def check(
-    context: Context, draft: Draft, kind: int, request: proto.CheckVersionRequest
-) -> Prepared:
+def check(context: Context, draft: Draft, kind: int, path: bytes | None, version: int) -> Prepared:
     """Only inside a multi; the logged version is one too high, as the reference has it."""
     draft.check_session()
-    path = _valid_path(request.path)
+    path = _valid_path(path)
     node = require_node(context, _key(path))
     require(context, draft, node, READ)
-    version = _checked_version(node.version, request.version)
-    return kind, txn.CheckVersionTxn(path, version)
+    version = _checked_version(node.version, version)
+    return kind, txn.CheckVersionTxn.pack(path, version), b""
 
 
 def _check_quota(context: Context, path: bytes, size: int, count: int) -> None:

@@ -9,8 +9,9 @@ A record is a class whose annotations are jute types::
         version: Int
 
 `decode(buf, at)` returns the record and the offset behind it, or raises DecodeError, and
-`encode()` returns its bytes. Runs of fixed-size fields share one precompiled struct; the two
-functions are generated once, when the module is imported.
+`encode()` returns its bytes. Where no object is wanted, `unpack(buf, at)` returns the values as a
+tuple with the offset, and `pack(*values)` returns the bytes. Runs of fixed-size fields share one
+precompiled struct; the functions are generated once, when the module is imported.
 
 Strings stay the UTF-8 bytes of the wire (`UString`), because paths are looked up as bytes;
 `Text` decodes them.
@@ -76,8 +77,18 @@ class Record:
         """Read one record at an offset. Raises DecodeError."""
         raise NotImplementedError
 
+    @staticmethod
+    def unpack(buf: bytes, at: int = 0) -> tuple[tuple[Any, ...], int]:
+        """The values alone, in the order of the fields, and the offset behind them."""
+        raise NotImplementedError
+
     def encode(self) -> bytes:
         """The record's bytes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def pack(*values: Any) -> bytes:
+        """The bytes of a record with these values."""
         raise NotImplementedError
 
 
@@ -100,24 +111,31 @@ def record(declared: type[_R]) -> type[_R]:
             names[f"unpack_{tag}"], names[f"pack_{tag}"] = layout.unpack_from, layout.pack
             targets = ", ".join(name for name, _ in group)
             reader.append(f"{targets}, = unpack_{tag}(buf, at); at += {layout.size}")
-            writer.append(f"pack_{tag}({', '.join('self.' + name for name, _ in group)})")
+            writer.append(f"pack_{tag}({targets})")
         else:
             for name, kind in group:
                 names[f"read_{name}"], names[f"write_{name}"] = kind.read, kind.write
                 reader.append(f"{name}, at = read_{name}(buf, at)")
-                writer.append(f"write_{name}(self.{name})")
+                writer.append(f"write_{name}({name})")
         values += [name for name, _ in group]
+    arguments = ", ".join(values)
     lines = [
-        "def decode(buf, at=0):",
+        "def unpack(buf, at=0):",
         "    try:",
-        *(f"        {line}" for line in reader or ["pass"]),
+        *(f"        {line}" for line in reader),
         "    except StructError:",
         "        raise DecodeError('a record is cut off') from None",
-        f"    return Made({', '.join(values)}), at",
+        f"    return ({arguments},), at",
+        "def decode(buf, at=0):",
+        "    values, at = unpack(buf, at)",
+        "    return Made(*values), at",
+        f"def pack({arguments}):",
+        f"    return {' + '.join(writer)}",
         "def encode(self):",
-        f"    return {' + '.join(writer) or repr(b'')}",
+        f"    return pack({', '.join('self.' + name for name in values)})",
     ]
     exec("\n".join(lines), names)
-    made.decode, made.encode = staticmethod(names["decode"]), names["encode"]
+    made.unpack, made.decode = staticmethod(names["unpack"]), staticmethod(names["decode"])
+    made.pack, made.encode = staticmethod(names["pack"]), names["encode"]
     result: type[_R] = made
     return result

@@ -190,6 +190,11 @@ def decode_body(kind: int, buf: bytes, at: int = 0) -> tuple[Record, int]:
     return shape.decode(buf, at)
 
 
+def created_session_timeout(payload: bytes) -> int:
+    """The timeout in ms of an encoded createSession transaction."""
+    return CreateSessionTxn.decode(payload, HEADER.size)[0].timeout_ms
+
+
 class Txn:
     """A transaction: header, decoded body and the digest of the tree behind it.
 
