@@ -37,6 +37,8 @@ _unpack_slices = struct.Struct(">q16s36s8s").unpack_from
 and mzxid, what lies between, pzxid."""
 _unpack_rare = struct.Struct(">44xi4xq").unpack_from
 """Of `_NODE`, what is looked at: children ever created, owner."""
+_unpack_counts = struct.Struct(">36xi16xi8x").unpack
+"""Of the wire's stat: cversion and numChildren."""
 _DIGEST = struct.Struct(">qiq")
 _END = b"\x00\x00\x00\x01/"
 _SEAL_BYTES = 8 + len(_END)
@@ -106,7 +108,9 @@ def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) 
         acl_id = node.acl.id if node.acl.id in known else OPEN_ID
         stored = stat[:52] + stat[60:]
         if stat[36:40] != _ZERO or stat[56:60] != _ZERO:
-            stored = stat[:36] + pack_int(node.created_children) + stored[40:]
+            cversion, children = _unpack_counts(stat)
+            created = ((cversion + children) & 0xFFFF_FFFF) >> 1
+            stored = stat[:36] + pack_int(created) + stored[40:]
         if type(node) is ReapedZnode:
             stored = stored[:44] + _LONG.pack(node.owner) + stored[52:]
         parts += (
