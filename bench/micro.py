@@ -25,6 +25,7 @@ from kraal.tree.data_tree import DataTree
 
 BATCH = 100
 ROUNDS = 600
+STRETCH = 10
 KEYS = 1000
 VALUE = b"x" * 100
 OPEN_ACL = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
@@ -110,13 +111,14 @@ class Bench:
         batches = [
             [request(number * BATCH + i) for i in range(BATCH)] for number in range(ROUNDS)
         ]
+        # The least of many short stretches: what other programs did to the rest does not count.
         best = float("inf")
-        for half in (batches[: ROUNDS // 3], batches[ROUNDS // 3 : -ROUNDS // 3],
-                     batches[-ROUNDS // 3 :]):  # fmt: skip
+        for begin in range(0, ROUNDS, STRETCH):
+            stretch = batches[begin : begin + STRETCH]
             began = process_time()
-            for batch in half:
+            for batch in stretch:
                 self.step(batch)
-            best = min(best, (process_time() - began) * 1e6 / (len(half) * BATCH))
+            best = min(best, (process_time() - began) * 1e6 / (len(stretch) * BATCH))
         return best
 
 

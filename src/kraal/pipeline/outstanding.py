@@ -11,7 +11,7 @@ from __future__ import annotations
 from kraal.tree.apply import Change
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed, term
-from kraal.tree.znode import ReapedZnode, Znode
+from kraal.tree.znode import UNKNOWN_DIGEST, ReapedZnode, Znode
 
 _ABSENT = object()
 
@@ -21,6 +21,7 @@ class Outstanding:
 
     def __init__(self, tree: DataTree) -> None:
         self._tree = tree
+        self._digests = tree.digests
         self._images: dict[bytes, Znode | None] = {}
         self.changes: list[Change] = []
         """What the present draft changes, in order."""
@@ -42,23 +43,26 @@ class Outstanding:
 
     def put(self, path: bytes, before: Znode | None, image: Znode, *, data: bool = False) -> None:
         """Record a znode as it becomes; `data` says whether its data is set."""
-        if self._tree.digests:
-            image.digest = term(path, image.data, image.stat, image.stored_owner())
+        if self._digests:
+            owner = image.owner if isinstance(image, ReapedZnode) else None
+            image.digest = term(path, image.data, image.stat, owner)
             self.digest += image.digest
             if before is not None:
-                self.digest -= self._tree.node_digest(path, before)
-        self._change(path, image, data)
-
-    def delete(self, path: bytes, before: Znode) -> None:
-        if self._tree.digests:
-            self.digest -= self._tree.node_digest(path, before)
-        self._change(path, None, False)
-
-    def _change(self, path: bytes, image: Znode | None, data: bool) -> None:
+                known = before.digest
+                self.digest -= (
+                    self._tree.node_digest(path, before) if known == UNKNOWN_DIGEST else known
+                )
         images = self._images
         self._before.append(images.get(path, _ABSENT))
         images[path] = image
         self.changes.append((path, image, data))
+
+    def delete(self, path: bytes, before: Znode) -> None:
+        if self._digests:
+            self.digest -= self._tree.node_digest(path, before)
+        self._before.append(self._images.get(path, _ABSENT))
+        self._images[path] = None
+        self.changes.append((path, None, False))
 
     def undo(self, digest: int) -> None:
         """Forget the draft's changes; `digest` is what it was at `begin`."""

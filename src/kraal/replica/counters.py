@@ -39,7 +39,6 @@ class Counters:
     def reset(self) -> None:
         self.received = 0
         self.sent = 0
-        self.commits = 0
         self.sessions_created = 0
         self.sessions_expired = 0
         self.connections_revalidated = 0
@@ -48,10 +47,3 @@ class Counters:
         self.latency = LatencyCounter()
         self.update_latency = LatencyCounter()
         self.fsync = LatencyCounter()
-
-    def answered(self, latency_ms: int, count: int) -> None:
-        self.latency.add(latency_ms, count)
-
-    def committed(self, latency_ms: int) -> None:
-        self.commits += 1
-        self.update_latency.add(latency_ms)

@@ -24,7 +24,12 @@ from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
-from kraal.pipeline.prepare.preparer import WRITES, PreparedTxn, Preparer
+from kraal.pipeline.prepare.preparer import (
+    SESSION_WRITES,
+    ZNODE_WRITES,
+    PreparedTxn,
+    Preparer,
+)
 from kraal.pipeline.read import Reader
 from kraal.pipeline.reply import connect_response, refusal, reply
 from kraal.pipeline.session_tracker import Session, SessionTracker
@@ -89,7 +94,7 @@ class Replica:
         self._handshake = Handshake(config, tree, self.tracker, first_session_id)
         self._reaper = ContainerManager(tree, config.reaper, now_ms)
         self._reads = Reader(tree, self.watches, self.authority).handlers
-        self._sink = sink
+        self._append = sink.append
         self._in_flight: deque[Proposal] = deque()
         self._dirty: list[ClientConnection] = []
         self._stalled: dict[ClientConnection, None] = {}
@@ -199,17 +204,19 @@ class Replica:
     def _take(self, now_ms: int, wall_ms: int, conn: ClientConnection, frames: list[bytes]) -> None:
         """Answer or propose each frame; what cannot be taken now waits in the inbox."""
         reads, pending, out, tree = self._reads, conn.pending, conn.out, self.tree
-        size = answered = taken = 0
+        plain = not self._enforces_auth
+        size = answered = taken = xid = op = 0
         for frame in frames:
             if len(frame) < HEADER_BYTES:
                 self._close(conn)
                 return
             taken += 1
             xid, op = _unpack_header(frame)
-            conn.last_op, conn.last_cxid = op, xid
             handler = reads.get(op)
-            if handler is None or self._enforces_auth:
-                if not self._take_other(now_ms, wall_ms, conn, xid, op, frame):
+            if handler is None or not plain:
+                if op in ZNODE_WRITES and plain:
+                    self._propose_write(now_ms, wall_ms, conn, xid, op, frame)
+                elif not self._take_other(now_ms, wall_ms, conn, xid, op, frame):
                     return
                 if pending and self._must_stall(conn):
                     break
@@ -231,10 +238,10 @@ class Replica:
                 self._write_out(conn)
                 if conn.blocked:
                     break
+        conn.last_op, conn.last_cxid = op, xid
         if answered:
-            self.counters.answered(0, answered)
-            conn.latency_count += answered
-            conn.last_zxid, conn.last_response_ms = tree.last_zxid, now_ms
+            self.counters.latency.add(0, answered)
+            conn.record_latency(0, answered)
             self._mark_dirty(conn)
         if taken < len(frames):
             conn.inbox.extendleft(reversed(frames[taken:]))
@@ -244,7 +251,7 @@ class Replica:
     def _take_other(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> bool:
-        """Writes, authentication, and what is no operation; False ends the connection."""
+        """Sessions, authentication, and what is no operation; False ends the connection."""
         if op == OpCode.AUTH:
             return self._authenticate(conn, xid, frame)
         if op == OpCode.SASL:
@@ -254,14 +261,13 @@ class Replica:
             self._send(conn, refusal(xid, 0, ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH))
             self._close(conn)
             return False
-        if op in WRITES:
-            try:
-                self._propose_write(now_ms, wall_ms, conn, xid, op, frame)
-            except DecodeError:
-                # Refused before it costs a zxid, in the order of the connection.
-                self._in_order(conn, frame)
+        if op in ZNODE_WRITES:
+            self._propose_write(now_ms, wall_ms, conn, xid, op, frame)
+        elif op in SESSION_WRITES:
+            self._propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
             return op != OpCode.CLOSE_SESSION
-        self._in_order(conn, frame)
+        else:
+            self._in_order(conn, frame)
         return not conn.closed
 
     def _must_stall(self, conn: ClientConnection) -> bool:
@@ -272,15 +278,33 @@ class Replica:
     ) -> None:
         session = conn.session
         assert session is not None
+        draft = Draft(session.id, xid, conn.auth, self._last_proposed + 1, wall_ms)
+        try:
+            made = self._preparer.write(draft, op, frame)
+        except DecodeError:
+            # Refused before it costs a zxid, in the order of the connection.
+            self._in_order(conn, frame)
+            return
+        conn.pending.append(WRITE_IN_FLIGHT)
+        self._propose(draft, op, made, conn, now_ms)
+
+    def _propose_session_write(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> None:
+        session = conn.session
+        assert session is not None
         draft = self._draft(session.id, xid, conn.auth, wall_ms)
         if op == OpCode.CLOSE_SESSION:
             self.tracker.mark_closing(session)
             made = self._preparer.close_session(draft)
-        elif op == OpCode.CREATE_SESSION:
-            asked_ms = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0].timeout_ms
-            made = self._session_txn(draft, conn, self._handshake.negotiate(asked_ms))
         else:
-            made = self._preparer.write(draft, op, frame)
+            try:
+                request = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0]
+            except DecodeError:
+                self._in_order(conn, frame)
+                return
+            timeout_ms = self._handshake.negotiate(request.timeout_ms)
+            made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
         self._propose(draft, op, made, conn, now_ms)
 
@@ -297,7 +321,7 @@ class Replica:
     ) -> None:
         zxid = self._last_proposed = draft.zxid
         self._in_flight.append((zxid, op, draft.session_id, made, conn, now_ms))
-        self._sink.append(zxid, made.payload)
+        self._append(zxid, made[0])
 
     def _in_order(self, conn: ClientConnection, frame: bytes) -> None:
         """Answer now, or when everything before it on the connection is answered."""
@@ -319,12 +343,12 @@ class Replica:
             except DecodeError:
                 answer = refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR)
             self._send(conn, answer)
-        elif op in WRITES:
+        elif op in ZNODE_WRITES or op in SESSION_WRITES:
             self._send(conn, refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR))
         else:
             self._send(conn, refusal(xid, UNKNOWN_OP_ZXID, ErrorCode.UNIMPLEMENTED))
             self._close(conn)
-        self.counters.answered(0, 1)
+        self.counters.latency.add(0, 1)
 
     def _authenticate(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
         """Done by the reader of the connection: the reply may overtake earlier ones."""
@@ -389,24 +413,29 @@ class Replica:
         received_ms: int,
     ) -> None:
         tree = self.tree
-        install(tree, zxid, made.changes, made.digest)
-        self.outstanding.installed(made.changes)
+        payload, changes, digest, answer = made
+        if changes:
+            install(tree, changes)
+            self.outstanding.installed(changes)
+        tree.advance(zxid, digest)
         if tree.events:
             for event in tree.events:
                 self.watches.fire(event, zxid)
             tree.events.clear()
         if op == OpCode.CREATE_SESSION:
-            tree.sessions[session_id] = created_session_timeout(made.payload)
+            tree.sessions[session_id] = created_session_timeout(payload)
             self.counters.sessions_created += 1
         latency_ms = now_ms - received_ms
-        self.counters.committed(latency_ms)
+        self.counters.update_latency.add(latency_ms)
         if conn is not None and not conn.closed:
-            self.counters.answered(latency_ms, 1)
             conn.record_latency(latency_ms, 1)
-            conn.last_zxid, conn.last_response_ms = zxid, now_ms
-            conn.pending.popleft()
-            self._send(conn, made.reply)
-            if conn.pending:
+            pending = conn.pending
+            pending.popleft()
+            conn.out.append(answer)
+            if not conn.dirty:
+                conn.dirty = True
+                self._dirty.append(conn)
+            if pending:
                 self._drain_pending(conn)
         if op == OpCode.CLOSE_SESSION:
             self._session_closed(session_id, conn)

@@ -61,7 +61,7 @@ class ServerStatusSource:
             session_count=len(replica.tracker.sessions),
             approximate_data_bytes=tree.data_bytes,
             uptime_ms=self.monotonic_ms() - counters.started_ms,
-            proposal_count=counters.commits,
+            proposal_count=counters.update_latency.count,
             snapshot_count=self._server.snapshots_taken,
             connections_rejected=counters.connections_rejected,
             digest_mismatches=self._server.digest_mismatches,

@@ -18,10 +18,7 @@ from kraal.errors import ErrorCode, RequestError
 from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
 from kraal.model.limits import MAX_TTL_MS
 from kraal.model.path import ROOT
-from kraal.tree.data_tree import (
-    DIGEST_INTERVAL_ZXIDS,
-    DataTree,
-)
+from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed, term
 from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
 from kraal.tree.znode import Znode
@@ -40,16 +37,14 @@ def apply(tree: DataTree, txn: Txn) -> Applied:
     try:
         return _APPLY[txn.kind](tree, txn, txn.body)
     finally:
-        tree.last_zxid = txn.zxid
-        if not txn.zxid % DIGEST_INTERVAL_ZXIDS:
-            tree.digest_history.append((txn.zxid, tree.digest))
+        tree.advance(txn.zxid, tree.digest)
 
 
-def install(tree: DataTree, zxid: int, changes: list[Change], digest: int) -> None:
-    """Apply a transaction that was validated here, by the images that validation made.
+def install(tree: DataTree, changes: list[Change]) -> None:
+    """Change the znodes of a transaction that was validated here, by the images made then.
 
-    Has the effect of `apply` without computing stats and digests a second time; `digest` is
-    the unsigned running sum after it.
+    Has the effect of `apply` without computing stats and digests a second time;
+    `DataTree.advance` completes it.
     """
     nodes = tree.nodes
     for path, image, event in changes:
@@ -70,10 +65,6 @@ def install(tree: DataTree, zxid: int, changes: list[Change], digest: int) -> No
             node.stat = image.stat
             node.acl = image.acl
             node.digest = image.digest
-    tree.digest = digest
-    tree.last_zxid = zxid
-    if not zxid % DIGEST_INTERVAL_ZXIDS:
-        tree.digest_history.append((zxid, digest))
 
 
 def digest_matches(tree: DataTree, txn: Txn) -> bool:

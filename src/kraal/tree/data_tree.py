@@ -163,6 +163,13 @@ class DataTree:
                 if not owned:
                     del self.ephemerals[owner]
 
+    def advance(self, zxid: int, digest_: int) -> None:
+        """A transaction was applied; it left the tree with this digest."""
+        self.last_zxid = zxid
+        self.digest = digest_
+        if not zxid % DIGEST_INTERVAL_ZXIDS:
+            self.digest_history.append((zxid, digest_))
+
     def attach(self, path: bytes, node: Znode, parent_path: bytes, parent: Znode) -> None:
         """Enter a created znode; stats and digest are the caller's."""
         if parent.children is None:

@@ -19,16 +19,27 @@ _UNCOUNTED = b"/zookeeper/"
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def term(path: bytes, data: bytes | None, stat: bytes, owner: int) -> int:
-    """The term of one znode; the root's path is empty, `owner` is the stored one."""
+def term(path: bytes, data: bytes | None, stat: bytes, owner: int | None = None) -> int:
+    """The term of one znode; the root's path is empty.
+
+    `owner` is the stored owner where the stat does not show it: of containers and TTL znodes.
+    """
     if path.startswith(_UNCOUNTED):
         return 0
-    czxid, mzxid, ctime, mtime, version, cversion, aversion, _, _, children, pzxid = _unpack(stat)
-    created = ((cversion + children) & 0xFFFF_FFFF) >> 1
+    czxid, mzxid, ctime, mtime, version, cversion, aversion, shown, _, children, pzxid = _unpack(
+        stat
+    )
     crc = crc32(path)
     if data:
         crc = crc32(data, crc)
-    return crc32(_pack(czxid, mzxid, pzxid, ctime, mtime, version, created, aversion, owner), crc)
+    return crc32(
+        _pack(
+            czxid, mzxid, pzxid, ctime, mtime, version,
+            ((cversion + children) & 0xFFFF_FFFF) >> 1, aversion,
+            shown if owner is None else owner,
+        ),
+        crc,
+    )  # fmt: skip
 
 
 def signed(digest: int) -> int:

@@ -7,7 +7,6 @@ error transaction with a zxid of its own (reference/client-protocol.md section 3
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.pipeline.prepare import multi, znodes
@@ -27,14 +26,9 @@ _pack_header = HEADER.pack
 _pack_digest = DIGEST.pack
 
 
-class PreparedTxn(NamedTuple):
-    """A transaction ready to be logged, and what its commit does here."""
-
-    payload: bytes
-    changes: list[Change]
-    digest: int
-    """The running digest behind it."""
-    reply: bytes
+PreparedTxn = tuple[bytes, list[Change], int, bytes]
+"""A transaction ready to be logged, and what its commit does here: the payload, the changes,
+the running digest behind them, and the reply."""
 
 
 def _reconfig(context: Context, draft: Draft, *_: object) -> Prepared:
@@ -56,7 +50,8 @@ _RULES: dict[int, tuple[type[Record], Callable[..., Prepared]]] = {
     OpCode.SET_ACL: (proto.SetAclRequest, znodes.set_acl),
     OpCode.RECONFIG: (proto.ReconfigRequest, _reconfig),
 }
-WRITES = frozenset((*_RULES, OpCode.MULTI, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION))
+ZNODE_WRITES = frozenset((*_RULES, OpCode.MULTI))
+SESSION_WRITES = frozenset((OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION))
 
 
 class Preparer:
@@ -121,11 +116,11 @@ class Preparer:
         """A refused write is logged, so that zxids have no gap; it has no digest."""
         head = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, OpCode.ERROR)
         answer = refusal(draft.cxid, draft.zxid, code)
-        return PreparedTxn(head + pack_int(code), [], self._outstanding.digest, answer)
+        return head + pack_int(code), [], self._outstanding.digest, answer
 
     def _seal(self, draft: Draft, kind: int, body: bytes, answer: bytes) -> PreparedTxn:
         outstanding = self._outstanding
         payload = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, kind) + body
         if self._digests:
             payload += _pack_digest(DIGEST_VERSION, outstanding.signed_digest())
-        return PreparedTxn(payload, outstanding.changes, outstanding.digest, answer)
+        return payload, outstanding.changes, outstanding.digest, answer

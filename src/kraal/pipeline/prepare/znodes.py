@@ -24,7 +24,7 @@ from kraal.pipeline.outstanding import image_of
 from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.tree import quota
 from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
-from kraal.tree.znode import Znode
+from kraal.tree.znode import ReapedZnode, Znode
 from kraal.wire.jute.primitives import write_buffer
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn
@@ -101,24 +101,26 @@ def create(
     if context.rules.enforce_quota:
         _check_quota(context, path, size, 1)
     made = min(made + 1, MAX_INT)
+    listed = tree.acls.intern(acl)
+    zxid, time_ms = draft.zxid, draft.time_ms
     if kind == OpCode.CREATE_CONTAINER:
-        owner = CONTAINER_OWNER
         body = txn.CreateContainerTxn.pack(path, data, acl, made)
+        stat = created(zxid, time_ms, 0, size)
+        node: Znode = ReapedZnode(data, listed, stat, CONTAINER_OWNER)
     elif ttl_ms is not None:
-        owner = ttl_owner(ttl_ms)
         body = txn.CreateTtlTxn.pack(path, data, acl, made, ttl_ms)
+        stat = created(zxid, time_ms, 0, size)
+        node = ReapedZnode(data, listed, stat, ttl_owner(ttl_ms))
     else:
         ephemeral = flags in EPHEMERAL_MODES
-        owner = draft.session_id if ephemeral else 0
         body = txn.CreateTxn.pack(path, data, acl, ephemeral, made)
-    node = tree.make_node(data, tree.acls.intern(acl), b"", owner)
-    wire_owner = owner if type(node) is Znode else 0
-    node.stat = created(draft.zxid, draft.time_ms, wire_owner, size)
+        stat = created(zxid, time_ms, draft.session_id if ephemeral else 0, size)
+        node = Znode(data, listed, stat)
     outstanding.put(path, None, node)
-    stat = children_changed(parent.stat, children + 1, made, draft.zxid)
-    outstanding.put(parent_path, parent, image_of(parent, stat))
+    parent_stat = children_changed(parent.stat, children + 1, made, zxid)
+    outstanding.put(parent_path, parent, image_of(parent, parent_stat))
     answer = write_buffer(path)
-    return kind, body, answer if kind == OpCode.CREATE else answer + node.stat
+    return kind, body, answer if kind == OpCode.CREATE else answer + stat
 
 
 def _delete(
