@@ -63,6 +63,9 @@ class WatchTable:
         self.recursive = 0
         """Recursive watches in all: the walk to the ancestors is skipped at zero."""
 
+    def __bool__(self) -> bool:
+        return bool(self.data or self.child)
+
     @property
     def count(self) -> int:
         return sum(map(len, self.data.values())) + sum(map(len, self.child.values()))
@@ -127,8 +130,6 @@ class WatchTable:
     def fire(self, event: Event, zxid: int) -> None:
         """Tell everyone whom one change of the tree concerns."""
         kind, path, acl, parent_acl = event
-        if not (self.data or self.child):
-            return
         told = self._fire(self.data, kind, path, zxid, acl, ())
         if kind is EventType.NODE_DATA_CHANGED:
             return

@@ -419,8 +419,9 @@ class Replica:
             self.outstanding.installed(changes)
         tree.advance(zxid, digest)
         if tree.events:
-            for event in tree.events:
-                self.watches.fire(event, zxid)
+            if self.watches:
+                for event in tree.events:
+                    self.watches.fire(event, zxid)
             tree.events.clear()
         if op == OpCode.CREATE_SESSION:
             tree.sessions[session_id] = created_session_timeout(payload)

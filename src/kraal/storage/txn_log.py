@@ -100,7 +100,8 @@ class TxnLog:
         # The disk thread's side.
         self._file: File | None = None
         self._position = 0
-        self._size = 0
+        self._padded = 0
+        """Size up to which the file was padded; records may go beyond it."""
 
     def append(self, zxid: int, payload: bytes) -> None:
         """Buffer one record; nothing reaches the disk before the next flush."""
@@ -150,21 +151,18 @@ class TxnLog:
         """On the disk thread: returns by how much the files grew."""
         if new_file or self._file is None:
             return self._begin_file(data, first_zxid)
-        file, at, before = self._file, self._position, self._size
-        size = padded_size(at, before, self._pre_alloc)
-        if size != before:
+        file, at, before = self._file, self._position, self._file_bytes()
+        size = padded_size(at, self._padded, self._pre_alloc)
+        if size > before:
             file.write(b"\0", size - 1)
             file.write(data, at)
             if self._force_sync:
-                file.sync_data()
+                file.sync_data()  # the new size too
         elif self._force_sync:
             file.write_durably(data, at)
         else:
             file.write(data, at)
-        self._position = at + len(data)
-        self._size = max(size, self._position)
-        self._limit_size()
-        return self._size - before
+        return self._written(size, at + len(data)) - before
 
     def _begin_file(self, data: bytes, first_zxid: int) -> int:
         self.close()
@@ -181,12 +179,16 @@ class TxnLog:
         file.sync_data()
         self._fs.rename(unfinished, logs / name)
         self._fs.sync_directory(logs)
-        self._position = len(data)
-        self._size = max(size, self._position)
-        grown = self._size
-        self._limit_size()
-        return grown
+        return self._written(size, len(data))
 
-    def _limit_size(self) -> None:
-        if 0 < self._size_limit < self._size:
+    def _written(self, padded: int, position: int) -> int:
+        """Note where the file stands; returns its size."""
+        self._padded = padded
+        self._position = position
+        size = self._file_bytes()
+        if 0 < self._size_limit < size:
             self.close()
+        return size
+
+    def _file_bytes(self) -> int:
+        return max(self._padded, self._position)

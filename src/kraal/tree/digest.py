@@ -29,17 +29,11 @@ def term(path: bytes, data: bytes | None, stat: bytes, owner: int | None = None)
     czxid, mzxid, ctime, mtime, version, cversion, aversion, shown, _, children, pzxid = _unpack(
         stat
     )
-    crc = crc32(path)
-    if data:
-        crc = crc32(data, crc)
-    return crc32(
-        _pack(
-            czxid, mzxid, pzxid, ctime, mtime, version,
-            ((cversion + children) & 0xFFFF_FFFF) >> 1, aversion,
-            shown if owner is None else owner,
-        ),
-        crc,
+    stamped = _pack(
+        czxid, mzxid, pzxid, ctime, mtime, version, ((cversion + children) & 0xFFFF_FFFF) >> 1,
+        aversion, shown if owner is None else owner,
     )  # fmt: skip
+    return crc32(path + data + stamped if data else path + stamped)
 
 
 def signed(digest: int) -> int:

@@ -92,6 +92,18 @@ class Record:
         raise NotImplementedError
 
 
+def _inline_buffer(name: str) -> list[str]:
+    """`read_buffer` in place for the common case; what is odd goes to the function itself."""
+    return [
+        "size, = unpack_int(buf, at)",
+        "end = at + 4 + size",
+        "if size < 0 or end > len(buf):",
+        f"    {name}, at = read_{name}(buf, at)",
+        "else:",
+        f"    {name} = buf[at + 4 : end]; at = end",
+    ]
+
+
 _R = TypeVar("_R", bound=Record)
 
 
@@ -101,7 +113,12 @@ def record(declared: type[_R]) -> type[_R]:
     made: Any = dataclass(slots=True)(declared)
     hints = get_type_hints(made, include_extras=True)
     kinds = [(f.name, hints[f.name].__metadata__[0]) for f in fields(made)]
-    names: dict[str, Any] = {"Made": made, "DecodeError": DecodeError, "StructError": struct.error}
+    names: dict[str, Any] = {
+        "Made": made,
+        "DecodeError": DecodeError,
+        "StructError": struct.error,
+        "unpack_int": primitives.unpack_int,
+    }
     reader, values, writer = [], [], []
     for fixed, run in groupby(kinds, key=lambda kind: isinstance(kind[1], Fixed)):
         group = list(run)
@@ -115,7 +132,10 @@ def record(declared: type[_R]) -> type[_R]:
         else:
             for name, kind in group:
                 names[f"read_{name}"], names[f"write_{name}"] = kind.read, kind.write
-                reader.append(f"{name}, at = read_{name}(buf, at)")
+                if kind is _USTRING:
+                    reader += _inline_buffer(name)
+                else:
+                    reader.append(f"{name}, at = read_{name}(buf, at)")
                 writer.append(f"write_{name}({name})")
         values += [name for name, _ in group]
     arguments = ", ".join(values)
