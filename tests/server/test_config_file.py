@@ -391,7 +391,6 @@ class TestNumbersAndBooleans:
             "tickTime=-3: must be positive",
         ),
         ("minSessionTimeout=70000", "minSessionTimeout must not be larger than maxSession"),
-        ("secureClientPort=2281", "secureClientPort=2281: TLS is not served by this version yet"),
         ("secureClientPort=70000", "port out of range:70000"),
         (
             "secureClientPortAddress=::1",
@@ -468,6 +467,16 @@ class TestUnknownKeys:
         assert load_text(tmp_path, text).warnings == (
             "not served by this version yet, so without effect: admin.serverPort, ssl.clientAuth",
         )
+
+    def test_a_tls_port_stays_closed_with_a_warning(self, tmp_path: Path) -> None:
+        (warning,) = load_text(tmp_path, "secureClientPort=2281").warnings
+        assert warning.startswith("secureClientPort=2281: TLS is not served by this version yet")
+
+    def test_a_tls_port_alone_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "zoo.cfg"
+        path.write_text(f"dataDir={tmp_path}\nsecureClientPort=2281")
+        with pytest.raises(ConfigError, match="secureClientPort=2281: TLS is not served"):
+            load(path, defines={}, environment={}, overrides={})
 
     def test_what_is_off_anyway_is_not_worth_a_warning(self, tmp_path: Path) -> None:
         text = (

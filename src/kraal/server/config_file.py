@@ -157,7 +157,7 @@ def _server(settings: Settings) -> ServerConfig:
         )
     read_only_mode = settings.flag("readonlymode.enabled", False)
     _check_unused(settings.values)
-    _refuse_tls(settings.values)
+    _warn_of_tls(settings)
     return ServerConfig(
         storage=storage,
         security=_security(settings),
@@ -419,22 +419,25 @@ def _check_unused(values: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_tls(values: Mapping[str, str]) -> None:
-    """Say no to a TLS port instead of starting without it."""
+def _warn_of_tls(settings: Settings) -> None:
+    """A TLS port beside the plain one is left closed; alone it is refused."""
+    values = settings.values
     port = values.get("secureClientPort")
-    if port is None and (host := values.get("secureClientPortAddress")):
-        raise refuse(
-            "secureClientPortAddress",
-            host,
-            "secureClientPortAddress is set but secureClientPort is not set",
-        )
-    if port is not None:
-        fits = 0 <= int(port) <= 0xFFFF
-        raise refuse(
-            "secureClientPort",
-            port,
-            "TLS is not served by this version yet" if fits else f"port out of range:{port}",
-        )
+    if port is None:
+        if host := values.get("secureClientPortAddress"):
+            raise refuse(
+                "secureClientPortAddress",
+                host,
+                "secureClientPortAddress is set but secureClientPort is not set",
+            )
+        return
+    if not 0 <= int(port) <= 0xFFFF:
+        raise refuse("secureClientPort", port, f"port out of range:{port}")
+    if "clientPort" not in values:
+        raise refuse("secureClientPort", port, "TLS is not served by this version yet")
+    settings.warn(
+        "secureClientPort", "TLS is not served by this version yet; the port stays closed"
+    )
 
 
 def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[str]:
