@@ -70,6 +70,7 @@ class ClientConnection:
         "received",
         "sent",
         "session",
+        "stalled_ms",
         "with_read_only",
     )
 
@@ -92,6 +93,8 @@ class ClientConnection:
         """Whether the channel asked to write no more for now."""
         self.paused = False
         """Whether reading from the channel is paused."""
+        self.stalled_ms = 0
+        """Since when frames wait in the inbox."""
         self.closed = False
         self.data_watches: set[bytes] = set()
         self.child_watches: set[bytes] = set()

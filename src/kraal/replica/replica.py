@@ -11,43 +11,33 @@ Times are milliseconds: `now_ms` monotonic, for liveness; `wall_ms` goes into tr
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from typing import Protocol
 
-from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.acl import READ, Id
 from kraal.model.config import ServerConfig
-from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, PENDING_FRAMES_MAX
 from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.client_order import HEADER_BYTES, ClientOrder
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
+from kraal.pipeline.counters import Counters
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
 from kraal.pipeline.prepare.preparer import (
-    SESSION_WRITES,
-    ZNODE_WRITES,
     PreparedTxn,
     Preparer,
 )
 from kraal.pipeline.read import Reader
-from kraal.pipeline.reply import connect_response, refusal, reply
+from kraal.pipeline.reply import connect_response
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.pipeline.watch_table import WatchTable
-from kraal.replica.counters import Counters
 from kraal.replica.handshake import Handshake
 from kraal.tree.acl_cache import AclList
 from kraal.tree.apply import install
 from kraal.tree.data_tree import DataTree
-from kraal.wire.jute.primitives import NULL
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.txn import created_session_timeout
-
-_HEADER = struct.Struct(">ii")
-_unpack_header = _HEADER.unpack_from
-HEADER_BYTES = 8
-UNKNOWN_OP_ZXID = -1
 
 
 class LogSink(Protocol):
@@ -79,7 +69,9 @@ class Replica:
         self.counters = Counters(started_ms=now_ms)
         self.connections: dict[ClientConnection, None] = {}
         self.authority = Authority(config.security)
-        self.watches = WatchTable(self._may_read, self._send)
+        self._clients = ClientOrder(tree, self.authority, self.counters, config.throttle, self)
+        self.watches = WatchTable(self._may_read, self._clients.send)
+        self._clients.start(Reader(tree, self.watches, self.authority).handlers)
         self.tracker = SessionTracker(config.tick_time_ms)
         for session_id, timeout_ms in tree.sessions.items():
             self.tracker.add(session_id, timeout_ms, now_ms)
@@ -93,16 +85,11 @@ class Replica:
         self._preparer = Preparer(Context(tree, self.outstanding, self.authority, rules))
         self._handshake = Handshake(config, tree, self.tracker, first_session_id)
         self._reaper = ContainerManager(tree, config.reaper, now_ms)
-        self._reads = Reader(tree, self.watches, self.authority).handlers
         self._append = sink.append
         self._in_flight: deque[Proposal] = deque()
-        self._dirty: list[ClientConnection] = []
-        self._stalled: dict[ClientConnection, None] = {}
         self._last_proposed = tree.last_zxid
-        self._enforces_auth = bool(config.security.enforce_auth_schemes)
-        self._in_flight_max = (
-            config.throttle.request_max or config.throttle.global_outstanding_limit
-        )
+        self._large_bytes = 0
+        self._large_from = config.throttle.large_request_threshold_bytes
 
     @property
     def in_flight(self) -> int:
@@ -119,11 +106,8 @@ class Replica:
         """The connection is gone; its watches go with it, its session stays."""
         conn.closed = True
         self.connections.pop(conn, None)
-        self._stalled.pop(conn, None)
         self.watches.forget(conn)
-        conn.pending.clear()
-        conn.inbox.clear()
-        conn.out.clear()
+        self._clients.forget(conn)
         if conn.session is not None and conn.session.connection is conn:
             conn.session.connection = None
 
@@ -133,7 +117,7 @@ class Replica:
         conn.received += 1
         decision = self._handshake.decide(frame)
         if decision is None:
-            self._close(conn)
+            self._clients.close(conn)
             return
         conn.with_read_only = decision.with_read_only
         session = decision.session
@@ -142,9 +126,9 @@ class Replica:
         elif decision.is_new:
             self._create_session(now_ms, wall_ms, conn, decision.timeout_ms)
         else:
-            self._send(conn, connect_response(0, 0, with_read_only=conn.with_read_only))
-            self._close(conn)
-        self._flush()
+            self._clients.send(conn, connect_response(0, 0, with_read_only=conn.with_read_only))
+            self._clients.close(conn)
+        self._clients.flush(now_ms)
 
     def frames(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, frames: list[bytes]
@@ -157,23 +141,23 @@ class Replica:
         conn.received += count
         self.counters.received += count
         self.tracker.touch(session, now_ms)
-        if conn.inbox:
-            conn.inbox.extend(frames)
-        else:
-            self._take(now_ms, wall_ms, conn, frames)
-        self._flush()
+        if self._large_from >= 0 and not self._admits_large(frames):
+            self._abort(conn)
+            return
+        self._clients.take(now_ms, wall_ms, conn, frames)
+        self._clients.flush(now_ms)
 
     def blocked(self, conn: ClientConnection) -> None:
         """The channel holds more unsent output than it should."""
         conn.blocked = True
-        self._pause(conn)
+        self._clients.pause(conn)
 
     def drained(self, now_ms: int, wall_ms: int, conn: ClientConnection) -> None:
         """The channel can take output again."""
         conn.blocked = False
-        self._drain_pending(conn)
-        self._resume(now_ms, wall_ms, conn)
-        self._flush()
+        self._clients.drain_pending(conn)
+        self._clients.resume(now_ms, wall_ms, conn)
+        self._clients.flush(now_ms)
 
     # Inputs of the disk and the clock
 
@@ -182,10 +166,8 @@ class Replica:
         in_flight = self._in_flight
         while in_flight and in_flight[0][0] <= zxid:
             self._commit(now_ms, *in_flight.popleft())
-        if self._stalled and len(in_flight) <= self._in_flight_max:
-            for conn in list(self._stalled):
-                self._resume(now_ms, wall_ms, conn)
-        self._flush()
+        self._clients.resume_stalled(now_ms, wall_ms)
+        self._clients.flush(now_ms)
 
     def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
@@ -199,98 +181,28 @@ class Replica:
             made = self._preparer.delete_container(draft, path)
             self._propose(draft, OpCode.DELETE_CONTAINER, made, None, now_ms)
 
-    # Requests
+    # Writes
 
-    def _take(self, now_ms: int, wall_ms: int, conn: ClientConnection, frames: list[bytes]) -> None:
-        """Answer or propose each frame; what cannot be taken now waits in the inbox."""
-        reads, pending, out, tree = self._reads, conn.pending, conn.out, self.tree
-        plain = not self._enforces_auth
-        size = answered = taken = xid = op = 0
-        for frame in frames:
-            if len(frame) < HEADER_BYTES:
-                self._close(conn)
-                return
-            taken += 1
-            xid, op = _unpack_header(frame)
-            handler = reads.get(op)
-            if handler is None or not plain:
-                if op in ZNODE_WRITES and plain:
-                    self._propose_write(now_ms, wall_ms, conn, xid, op, frame)
-                elif not self._take_other(now_ms, wall_ms, conn, xid, op, frame):
-                    return
-                if pending and self._must_stall(conn):
-                    break
-                continue
-            if pending:
-                pending.append(frame)
-                continue
-            try:
-                answer = handler(conn, xid, frame)
-            except RequestError as error:
-                answer = refusal(xid, tree.last_zxid, error.code)
-            except DecodeError:
-                answer = refusal(xid, tree.last_zxid, ErrorCode.MARSHALLING_ERROR)
-            out.append(answer)
-            answered += 1
-            size += len(answer)
-            if size > OUTPUT_HIGH_WATER_BYTES:
-                size = 0
-                self._write_out(conn)
-                if conn.blocked:
-                    break
-        conn.last_op, conn.last_cxid = op, xid
-        if answered:
-            self.counters.latency.add(0, answered)
-            conn.record_latency(0, answered)
-            self._mark_dirty(conn)
-        if taken < len(frames):
-            conn.inbox.extendleft(reversed(frames[taken:]))
-            self._stalled[conn] = None
-            self._pause(conn)
+    def _admits_large(self, frames: list[bytes]) -> bool:
+        """Whether large requests in flight leave room for these (section 11.2)."""
+        size = sum(len(frame) for frame in frames if len(frame) > self._large_from)
+        return self._large_bytes + size <= self.config.throttle.large_request_max_bytes
 
-    def _take_other(
-        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
-    ) -> bool:
-        """Sessions, authentication, and what is no operation; False ends the connection."""
-        if op == OpCode.AUTH:
-            return self._authenticate(conn, xid, frame)
-        if op == OpCode.SASL:
-            self._send(conn, reply(xid, 0, NULL))  # not configured: a null token
-            return True
-        if self._enforces_auth and self.authority.is_enforced_and_missing(conn.auth):
-            self._send(conn, refusal(xid, 0, ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH))
-            self._close(conn)
-            return False
-        if op in ZNODE_WRITES:
-            self._propose_write(now_ms, wall_ms, conn, xid, op, frame)
-        elif op in SESSION_WRITES:
-            self._propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
-            return op != OpCode.CLOSE_SESSION
-        else:
-            self._in_order(conn, frame)
-        return not conn.closed
-
-    def _must_stall(self, conn: ClientConnection) -> bool:
-        return len(self._in_flight) > self._in_flight_max or len(conn.pending) > PENDING_FRAMES_MAX
-
-    def _propose_write(
+    def propose_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
+        """Validate a write and hand its transaction to the log. Raises DecodeError."""
         session = conn.session
         assert session is not None
         draft = Draft(session.id, xid, conn.auth, self._last_proposed + 1, wall_ms)
-        try:
-            made = self._preparer.write(draft, op, frame)
-        except DecodeError:
-            # Refused before it costs a zxid, in the order of the connection.
-            self._in_order(conn, frame)
-            return
+        made = self._preparer.write(draft, op, frame)
         conn.pending.append(WRITE_IN_FLIGHT)
         self._propose(draft, op, made, conn, now_ms)
 
-    def _propose_session_write(
+    def propose_session_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
+        """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
         assert session is not None
         draft = self._draft(session.id, xid, conn.auth, wall_ms)
@@ -298,11 +210,7 @@ class Replica:
             self.tracker.mark_closing(session)
             made = self._preparer.close_session(draft)
         else:
-            try:
-                request = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0]
-            except DecodeError:
-                self._in_order(conn, frame)
-                return
+            request = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0]
             timeout_ms = self._handshake.negotiate(request.timeout_ms)
             made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
@@ -321,51 +229,9 @@ class Replica:
     ) -> None:
         zxid = self._last_proposed = draft.zxid
         self._in_flight.append((zxid, op, draft.session_id, made, conn, now_ms))
+        if 0 <= self._large_from < len(made[0]):
+            self._large_bytes += len(made[0])
         self._append(zxid, made[0])
-
-    def _in_order(self, conn: ClientConnection, frame: bytes) -> None:
-        """Answer now, or when everything before it on the connection is answered."""
-        if conn.pending:
-            conn.pending.append(frame)
-        else:
-            self._answer(conn, frame)
-
-    def _answer(self, conn: ClientConnection, frame: bytes) -> None:
-        """The reply to a read, to a write that did not decode, or to no operation at all."""
-        xid, op = _unpack_header(frame)
-        zxid = self.tree.last_zxid
-        handler = self._reads.get(op)
-        if handler is not None:
-            try:
-                answer = handler(conn, xid, frame)
-            except RequestError as error:
-                answer = refusal(xid, zxid, error.code)
-            except DecodeError:
-                answer = refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR)
-            self._send(conn, answer)
-        elif op in ZNODE_WRITES or op in SESSION_WRITES:
-            self._send(conn, refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR))
-        else:
-            self._send(conn, refusal(xid, UNKNOWN_OP_ZXID, ErrorCode.UNIMPLEMENTED))
-            self._close(conn)
-        self.counters.latency.add(0, 1)
-
-    def _authenticate(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
-        """Done by the reader of the connection: the reply may overtake earlier ones."""
-        try:
-            packet = proto.AuthPacket.decode(frame, HEADER_BYTES)[0]
-            earned = self.authority.authenticate(packet.scheme, packet.auth, conn.auth[0].id)
-        except DecodeError:
-            self._close(conn)
-            return False
-        except RequestError as error:
-            self._send(conn, refusal(xid, 0, error.code))
-            self._close(conn)
-            return False
-        for identity in earned:
-            conn.add_identity(identity)
-        self._send(conn, refusal(xid, 0, ErrorCode.OK))
-        return True
 
     # Sessions
 
@@ -394,7 +260,7 @@ class Replica:
         self._bind(conn, session)
         self.counters.connections_revalidated += 1
         answer = connect_response(session.id, timeout_ms, with_read_only=conn.with_read_only)
-        self._send(conn, answer)
+        self._clients.send(conn, answer)
 
     def _bind(self, conn: ClientConnection, session: Session) -> None:
         conn.session = session
@@ -414,6 +280,8 @@ class Replica:
     ) -> None:
         tree = self.tree
         payload, changes, digest, answer = made
+        if 0 <= self._large_from < len(payload):
+            self._large_bytes -= len(payload)
         if changes:
             install(tree, changes)
             self.outstanding.installed(changes)
@@ -430,14 +298,7 @@ class Replica:
         self.counters.update_latency.add(latency_ms)
         if conn is not None and not conn.closed:
             conn.record_latency(latency_ms, 1)
-            pending = conn.pending
-            pending.popleft()
-            conn.out.append(answer)
-            if not conn.dirty:
-                conn.dirty = True
-                self._dirty.append(conn)
-            if pending:
-                self._drain_pending(conn)
+            self._clients.committed(conn, answer)
         if op == OpCode.CLOSE_SESSION:
             self._session_closed(session_id, conn)
 
@@ -448,74 +309,12 @@ class Replica:
         conn = session.connection if session is not None else None
         if conn is not None:
             if conn is asked:
-                self._close(conn)
+                self._clients.close(conn)
             else:
                 self._abort(conn)
 
-    def _drain_pending(self, conn: ClientConnection) -> None:
-        """Answer what waited behind a write, up to the next one."""
-        pending = conn.pending
-        while pending and pending[0] is not WRITE_IN_FLIGHT and not conn.blocked:
-            frame = pending.popleft()
-            self._answer(conn, frame)
-            if conn.closed:
-                return
-            if sum(map(len, conn.out)) > OUTPUT_HIGH_WATER_BYTES:
-                self._write_out(conn)
-
-    # Output
-
     def _may_read(self, conn: ClientConnection, acl: AclList) -> bool:
         return self.authority.permits(acl, READ, conn.auth)
-
-    def _send(self, conn: ClientConnection, data: bytes) -> None:
-        conn.out.append(data)
-        self._mark_dirty(conn)
-
-    def _mark_dirty(self, conn: ClientConnection) -> None:
-        if not conn.dirty:
-            conn.dirty = True
-            self._dirty.append(conn)
-
-    def _flush(self) -> None:
-        """One write for each connection that has output."""
-        for conn in self._dirty:
-            conn.dirty = False
-            self._write_out(conn)
-        self._dirty.clear()
-
-    def _write_out(self, conn: ClientConnection) -> None:
-        out = conn.out
-        if out:
-            count = len(out)
-            conn.sent += count
-            self.counters.sent += count
-            conn.channel.write(out[0] if count == 1 else b"".join(out))
-            out.clear()
-
-    def _pause(self, conn: ClientConnection) -> None:
-        if not conn.paused:
-            conn.paused = True
-            conn.channel.pause_reading()
-
-    def _resume(self, now_ms: int, wall_ms: int, conn: ClientConnection) -> None:
-        """Take up what waited; read on when nothing is left of it."""
-        if conn.blocked or conn.closed:
-            return
-        self._stalled.pop(conn, None)
-        if conn.inbox:
-            frames = list(conn.inbox)
-            conn.inbox.clear()
-            self._take(now_ms, wall_ms, conn, frames)
-        if not conn.inbox and not conn.blocked and conn.paused:
-            conn.paused = False
-            conn.channel.resume_reading()
-
-    def _close(self, conn: ClientConnection) -> None:
-        """Send what is queued, then close; nothing further is read or answered."""
-        self._write_out(conn)
-        conn.channel.close()
-        self.closed(conn)
 
     def _abort(self, conn: ClientConnection) -> None:
         conn.channel.abort()

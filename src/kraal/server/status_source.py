@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kraal.model.config import ServerConfig
 from kraal.pipeline.connection import ClientConnection
+from kraal.pipeline.counters import LatencyCounter
 from kraal.replica.status import (
     ConnectionStatus,
     Latency,
@@ -55,7 +56,7 @@ class ServerStatusSource:
             sent=counters.sent,
             connections=len(replica.connections),
             outstanding=replica.in_flight,
-            latency=counters.latency.value(),
+            latency=_latency(counters.latency),
             watch_count=replica.watches.count,
             ephemerals_count=sum(map(len, tree.ephemerals.values())),
             session_count=len(replica.tracker.sessions),
@@ -65,7 +66,7 @@ class ServerStatusSource:
             snapshot_count=self._server.snapshots_taken,
             connections_rejected=counters.connections_rejected,
             digest_mismatches=self._server.digest_mismatches,
-            fsync_latency=counters.fsync.value(),
+            fsync_latency=_latency(counters.fsync),
             gauges={},
         )
 
@@ -111,6 +112,15 @@ class ServerStatusSource:
         for conn in self._replica.connections:
             conn.received = conn.sent = 0
             conn.reset_latency()
+
+
+def _latency(counter: LatencyCounter) -> Latency:
+    return Latency(
+        minimum_ms=counter.minimum,
+        total_ms=counter.total,
+        maximum_ms=counter.maximum,
+        count=counter.count,
+    )
 
 
 def _connection(conn: ClientConnection) -> ConnectionStatus:

@@ -125,6 +125,11 @@ class Authority:
             return identity.id.partition(":")[0]
         return identity.id if identity.scheme == "ip" else ""
 
+    @property
+    def enforces(self) -> bool:
+        """Whether connections without a certain identity are refused (section 10.8)."""
+        return bool(self._config.enforce_auth_schemes)
+
     def is_enforced_and_missing(self, auth: tuple[Id, ...]) -> bool:
         """Whether enforced authentication refuses a connection with these identities."""
         schemes = self._config.enforce_auth_schemes

@@ -120,7 +120,6 @@ class Preparer:
 
     def _seal(self, draft: Draft, kind: int, body: bytes, answer: bytes) -> PreparedTxn:
         outstanding = self._outstanding
-        digest = outstanding.digest
         payload = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, kind) + body
         if self._digests:
             payload += _pack_digest(DIGEST_VERSION, outstanding.signed_digest())

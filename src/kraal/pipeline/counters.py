@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from kraal.replica.status import Latency
-
 
 class LatencyCounter:
     """Minimum, maximum, sum and count of latencies in milliseconds."""
@@ -19,14 +17,6 @@ class LatencyCounter:
         self.maximum = max(self.maximum, latency_ms)
         self.total += latency_ms * count
         self.count += count
-
-    def value(self) -> Latency:
-        return Latency(
-            minimum_ms=self.minimum,
-            total_ms=self.total,
-            maximum_ms=self.maximum,
-            count=self.count,
-        )
 
 
 class Counters:

@@ -1,0 +1,331 @@
+"""Requests of each connection in their order, and its replies in the same.
+
+A read is answered at once unless a write of the same connection is on its way; then it waits
+behind it, and for nobody else. What a connection may not have now waits in its inbox and the
+connection is not read meanwhile: when it does not take its output, and when too much is in
+flight. Rules: reference/client-protocol.md sections 5.6 and 11.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+from kraal.errors import DecodeError, ErrorCode, RequestError
+from kraal.model.config import ThrottleConfig
+from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, PENDING_FRAMES_MAX
+from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
+from kraal.pipeline.counters import Counters
+from kraal.pipeline.prepare.preparer import SESSION_WRITES, ZNODE_WRITES
+from kraal.pipeline.read import ReadHandler
+from kraal.pipeline.reply import refusal, reply
+from kraal.tree.data_tree import DataTree
+from kraal.wire.jute.primitives import NULL
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records import proto
+
+_HEADER = struct.Struct(">ii")
+_unpack_header = _HEADER.unpack_from
+HEADER_BYTES = 8
+UNKNOWN_OP_ZXID = -1
+_UNTHROTTLED = (OpCode.PING, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION)
+
+
+class ThrottledFrame(bytes):
+    """A request that waited too long: it is answered THROTTLED_OP in its turn."""
+
+
+class Owner(Protocol):
+    """What the order of clients needs of the replica that owns it."""
+
+    @property
+    def in_flight(self) -> int:
+        """Writes proposed and not yet applied."""
+        ...
+
+    def propose_write(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> None:
+        """A write of znodes. Raises DecodeError when it does not decode."""
+        ...
+
+    def propose_session_write(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> None:
+        """createSession or closeSession. Raises DecodeError when it does not decode."""
+        ...
+
+    def closed(self, conn: ClientConnection) -> None:
+        """The connection is at its end."""
+        ...
+
+
+class ClientOrder:
+    """Takes the frames of all connections of one server and sends what answers them."""
+
+    def __init__(
+        self,
+        tree: DataTree,
+        authority: Authority,
+        counters: Counters,
+        throttle: ThrottleConfig,
+        owner: Owner,
+    ) -> None:
+        self._tree = tree
+        self._authority = authority
+        self._counters = counters
+        self._owner = owner
+        self._reads: dict[int, ReadHandler] = {}
+        self._dirty: list[ClientConnection] = []
+        self._stalled: dict[ClientConnection, None] = {}
+        self._enforces_auth = authority.enforces
+        self._in_flight_max = throttle.request_max or throttle.global_outstanding_limit
+        self._throttled_wait_ms = throttle.throttled_op_wait_time_ms
+
+    def start(self, reads: dict[int, ReadHandler]) -> None:
+        """Give the handlers of reads; they need what this object offers to watches."""
+        self._reads = reads
+
+    # Requests
+
+    def take(self, now_ms: int, wall_ms: int, conn: ClientConnection, frames: list[bytes]) -> None:
+        """Answer or propose each frame; what cannot be taken now waits in the inbox."""
+        if conn.inbox:
+            conn.inbox.extend(frames)
+            return
+        reads, pending, out, tree = self._reads, conn.pending, conn.out, self._tree
+        plain = not self._enforces_auth
+        size = answered = taken = xid = op = 0
+        for frame in frames:
+            if len(frame) < HEADER_BYTES:
+                self.close(conn)
+                return
+            taken += 1
+            xid, op = _unpack_header(frame)
+            handler = reads.get(op)
+            if handler is None or not plain:
+                if not self._take_other(now_ms, wall_ms, conn, xid, op, frame):
+                    return
+                if pending and self._must_stall(conn):
+                    break
+                continue
+            if pending:
+                pending.append(frame)
+                continue
+            try:
+                answer = handler(conn, xid, frame)
+            except RequestError as error:
+                answer = refusal(xid, tree.last_zxid, error.code)
+            except DecodeError:
+                answer = refusal(xid, tree.last_zxid, ErrorCode.MARSHALLING_ERROR)
+            out.append(answer)
+            answered += 1
+            size += len(answer)
+            if size > OUTPUT_HIGH_WATER_BYTES:
+                size = 0
+                self._write_out(conn)
+                if conn.blocked:
+                    break
+        conn.last_op, conn.last_cxid = op, xid
+        if answered:
+            self._counters.latency.add(0, answered)
+            conn.record_latency(0, answered)
+            self._mark_dirty(conn)
+        if taken < len(frames):
+            self._stall(now_ms, conn, frames[taken:])
+
+    def _take_other(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> bool:
+        """Writes, authentication, and what is no operation; False ends the connection."""
+        if (
+            self._enforces_auth
+            and op not in (OpCode.AUTH, OpCode.SASL)
+            and self._authority.is_enforced_and_missing(conn.auth)
+        ):
+            self.send(conn, refusal(xid, 0, ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH))
+            self.close(conn)
+            return False
+        try:
+            if op in ZNODE_WRITES:
+                self._owner.propose_write(now_ms, wall_ms, conn, xid, op, frame)
+                return True
+            if op in SESSION_WRITES:
+                self._owner.propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
+                return op != OpCode.CLOSE_SESSION
+        except DecodeError:
+            # Refused before it costs a zxid, in the order of the connection.
+            self._in_order(conn, frame)
+            return True
+        if op == OpCode.AUTH:
+            return self._authenticate(conn, xid, frame)
+        if op == OpCode.SASL:
+            self.send(conn, reply(xid, 0, NULL))  # not configured: a null token
+            return True
+        self._in_order(conn, frame)
+        return not conn.closed
+
+    def _in_order(self, conn: ClientConnection, frame: bytes) -> None:
+        """Answer now, or when everything before it on the connection is answered."""
+        if conn.pending:
+            conn.pending.append(frame)
+        else:
+            self._answer(conn, frame)
+
+    def _answer(self, conn: ClientConnection, frame: bytes) -> None:
+        """The reply to a read, to a write that did not decode, or to no operation at all."""
+        xid, op = _unpack_header(frame)
+        zxid = self._tree.last_zxid
+        handler = self._reads.get(op)
+        self._counters.latency.add(0, 1)
+        if type(frame) is ThrottledFrame:
+            self.send(conn, refusal(xid, zxid, ErrorCode.THROTTLED_OP))
+        elif handler is not None:
+            try:
+                answer = handler(conn, xid, frame)
+            except RequestError as error:
+                answer = refusal(xid, zxid, error.code)
+            except DecodeError:
+                answer = refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR)
+            self.send(conn, answer)
+        elif op in ZNODE_WRITES or op in SESSION_WRITES:
+            self.send(conn, refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR))
+        else:
+            self.send(conn, refusal(xid, UNKNOWN_OP_ZXID, ErrorCode.UNIMPLEMENTED))
+            self.close(conn)
+
+    def _authenticate(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
+        """Done by the reader of the connection: the reply may overtake earlier ones."""
+        try:
+            packet = proto.AuthPacket.decode(frame, HEADER_BYTES)[0]
+            earned = self._authority.authenticate(packet.scheme, packet.auth, conn.auth[0].id)
+        except DecodeError:
+            self.close(conn)
+            return False
+        except RequestError as error:
+            self.send(conn, refusal(xid, 0, error.code))
+            self.close(conn)
+            return False
+        for identity in earned:
+            conn.add_identity(identity)
+        self.send(conn, refusal(xid, 0, ErrorCode.OK))
+        return True
+
+    # Order behind writes
+
+    def committed(self, conn: ClientConnection, answer: bytes) -> None:
+        """The oldest write of the connection is applied: its reply, and what waited for it."""
+        pending = conn.pending
+        pending.popleft()
+        conn.out.append(answer)
+        if not conn.dirty:
+            conn.dirty = True
+            self._dirty.append(conn)
+        if pending:
+            self.drain_pending(conn)
+
+    def drain_pending(self, conn: ClientConnection) -> None:
+        """Answer what waited behind a write, up to the next one."""
+        pending = conn.pending
+        size = 0
+        while pending and pending[0] is not WRITE_IN_FLIGHT and not conn.blocked:
+            self._answer(conn, pending.popleft())
+            if conn.closed:
+                return
+            size += len(conn.out[-1]) if conn.out else 0
+            if size > OUTPUT_HIGH_WATER_BYTES:
+                size = 0
+                self._write_out(conn)
+
+    # Flow control
+
+    def _must_stall(self, conn: ClientConnection) -> bool:
+        return self._owner.in_flight > self._in_flight_max or len(conn.pending) > PENDING_FRAMES_MAX
+
+    def _stall(self, now_ms: int, conn: ClientConnection, frames: list[bytes]) -> None:
+        conn.inbox.extendleft(reversed(frames))
+        if conn not in self._stalled:
+            self._stalled[conn] = None
+            conn.stalled_ms = now_ms
+        self.pause(conn)
+
+    def resume_stalled(self, now_ms: int, wall_ms: int) -> None:
+        """Room came free: connections go on in the order in which they stalled."""
+        for conn in list(self._stalled):
+            if self._owner.in_flight > self._in_flight_max:
+                return
+            self.resume(now_ms, wall_ms, conn)
+
+    def pause(self, conn: ClientConnection) -> None:
+        if not conn.paused:
+            conn.paused = True
+            conn.channel.pause_reading()
+
+    def resume(self, now_ms: int, wall_ms: int, conn: ClientConnection) -> None:
+        """Take up what waited; read on when nothing is left of it."""
+        if conn.blocked or conn.closed or len(conn.pending) > PENDING_FRAMES_MAX:
+            return
+        self._stalled.pop(conn, None)
+        if conn.inbox:
+            frames = list(conn.inbox)
+            conn.inbox.clear()
+            wait_ms = self._throttled_wait_ms
+            if wait_ms and now_ms - conn.stalled_ms > wait_ms:
+                frames = self._throttle(conn, frames)
+            self.take(now_ms, wall_ms, conn, frames)
+        if not conn.inbox and not conn.blocked and not conn.closed and conn.paused:
+            conn.paused = False
+            conn.channel.resume_reading()
+
+    def _throttle(self, conn: ClientConnection, frames: list[bytes]) -> list[bytes]:
+        """Refuse what waited too long (section 11.2); what is left is never refused."""
+        left = []
+        for frame in frames:
+            if len(frame) < HEADER_BYTES or _unpack_header(frame)[1] in _UNTHROTTLED:
+                left.append(frame)
+            else:
+                self._in_order(conn, ThrottledFrame(frame))
+        return left
+
+    def forget(self, conn: ClientConnection) -> None:
+        """The connection is gone."""
+        self._stalled.pop(conn, None)
+        conn.pending.clear()
+        conn.inbox.clear()
+        conn.out.clear()
+
+    # Output
+
+    def send(self, conn: ClientConnection, data: bytes) -> None:
+        conn.out.append(data)
+        self._mark_dirty(conn)
+
+    def _mark_dirty(self, conn: ClientConnection) -> None:
+        if not conn.dirty:
+            conn.dirty = True
+            self._dirty.append(conn)
+
+    def flush(self, now_ms: int) -> None:
+        """One write for each connection that has output."""
+        zxid = self._tree.last_zxid
+        for conn in self._dirty:
+            conn.dirty = False
+            conn.last_zxid, conn.last_response_ms = zxid, now_ms
+            self._write_out(conn)
+        self._dirty.clear()
+
+    def _write_out(self, conn: ClientConnection) -> None:
+        out = conn.out
+        if out:
+            count = len(out)
+            conn.sent += count
+            self._counters.sent += count
+            conn.channel.write(out[0] if count == 1 else b"".join(out))
+            out.clear()
+
+    def close(self, conn: ClientConnection) -> None:
+        """Send what is queued, then close; nothing further is read or answered."""
+        self._write_out(conn)
+        conn.channel.close()
+        self._owner.closed(conn)
