@@ -48,13 +48,17 @@ class Difference:
 class Result:
     """How a run ended, and what it covered on the left server."""
 
-    difference: Difference | None
+    differences: list[Difference]
     steps: int
     requests: int
     seconds: float
     coverage: Coverage
     operations: Counter[str]
     directory: Path | None = None
+
+    @property
+    def difference(self) -> Difference | None:
+        return self.differences[0] if self.differences else None
 
 
 def make_server(kind: str, directory: Path, variant: Variant) -> servers.Server:
@@ -94,21 +98,27 @@ def together(left: Pausing, right: Pausing) -> tuple[Outcome, Outcome]:
 
 
 def compare(
-    script: Sequence[tuple[int, Step]], left: Side, right: Side, progress: bool = False
+    script: Sequence[tuple[int, Step]],
+    left: Side,
+    right: Side,
+    *,
+    progress: bool = False,
+    limit: int = 1,
 ) -> Result:
-    """Run numbered steps on both sides up to the first difference, then compare the trees."""
+    """Run numbered steps on both sides, then compare the trees; stop at `limit` differences."""
     began = reported = time.monotonic()
     operations: Counter[str] = Counter()
     requests = done = 0
-    difference = None
+    found: list[Difference] = []
     for done, (number, step) in enumerate(script, start=1):
         outcomes = together(left.run(step), right.run(step))
         requests += step.requests
         operations.update(str(call.op) for call in step.calls)
         if outcomes[0] != outcomes[1]:
             recent = [f"{n}: {s}" for n, s in script[max(0, done - SHOWN_STEPS) : done]]
-            difference = Difference(number, str(step), *outcomes, recent)
-            break
+            found.append(Difference(number, str(step), *outcomes, recent))
+            if len(found) == limit:
+                break
         if progress and time.monotonic() - reported > 5:
             reported = time.monotonic()
             print(f"  {done} steps, {requests} requests, {reported - began:.0f} s", flush=True)
@@ -116,9 +126,9 @@ def compare(
         dumps = together(left.dump(), right.dump())
         if dumps[0] != dumps[1]:
             last = script[-1][0] if script else 0
-            difference = Difference(last, "dump of the tree", *dumps)
+            found.append(Difference(last, "dump of the tree", *dumps))
     seconds = time.monotonic() - began
-    return Result(difference, done, requests, seconds, left.coverage, operations)
+    return Result(found, done, requests, seconds, left.coverage, operations)
 
 
 def run(
@@ -129,6 +139,7 @@ def run(
     only: Sequence[int] | None = None,
     progress: bool = False,
     keep: bool = False,
+    limit: int = 1,
 ) -> Result:
     """Compare two fresh servers on the script of a seed, or on some of its steps.
 
@@ -139,7 +150,7 @@ def run(
         script = [script[number - 1] for number in only]
     directory = Path(tempfile.mkdtemp(prefix="differential-"))
     with two_sides(kinds, Variant.of(seed), directory) as (left, right):
-        result = compare(script, left, right, progress)
+        result = compare(script, left, right, progress=progress, limit=limit)
     if keep and result.difference is not None:
         result.directory = directory
     else:
@@ -150,8 +161,8 @@ def run(
 # ---- Reports ------------------------------------------------------------------------------
 
 
-def describe(difference: Difference, kinds: Sequence[str], command: str) -> str:
-    """The difference, line by line only where the servers disagree."""
+def describe(difference: Difference, kinds: Sequence[str], command: str = "") -> str:
+    """The difference, line by line only where the servers disagree, and how it came about."""
     lines = [f"DIFFERENCE at step {difference.number}: {difference.step}", ""]
     titles = tuple(f"{side} ({kind})" for side, kind in zip(("left", "right"), kinds, strict=True))
     absent: tuple[str, list[Plain]] = ("absent", [])
@@ -165,8 +176,10 @@ def describe(difference: Difference, kinds: Sequence[str], command: str) -> str:
             else:
                 lines.append(f"    ! {titles[0]:15}{_short(one)}")
                 lines.append(f"    ! {titles[1]:15}{_short(other)}")
-    lines += ["", "last steps:", *(f"  {step}" for step in difference.recent), ""]
-    return "\n".join([*lines, f"replay: {command}"])
+    if command:
+        lines += ["", "last steps:", *(f"  {step}" for step in difference.recent), ""]
+        lines.append(f"replay: {command}")
+    return "\n".join(lines)
 
 
 def _short(value: object) -> str:
@@ -241,17 +254,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--left", choices=KINDS, default="apache")
     parser.add_argument("--right", choices=KINDS, default="kraal")
     parser.add_argument("--only", type=_numbers, help="run only these steps, as 3,7,20-25")
+    parser.add_argument(
+        "--differences", type=int, default=1, metavar="N",
+        help="go on until N differences are found; later ones may follow from the first",
+    )  # fmt: skip
     parser.add_argument("--shrink", action="store_true", help="look for a smaller script")
     options = parser.parse_args(arguments)
     kinds = (options.left, options.right)
     print(f"seed {options.seed}: {Variant.of(options.seed)}", flush=True)
-    result = run(options.seed, options.requests, kinds, only=options.only, progress=True, keep=True)
+    result = run(
+        options.seed, options.requests, kinds,
+        only=options.only, progress=True, keep=True, limit=options.differences,
+    )  # fmt: skip
     print(report(result))
     if result.difference is None:
         return 0
     only = options.only or ()
     command = command_line(options.seed, options.requests, kinds, only)
     print(describe(result.difference, kinds, command))
+    for difference in result.differences[1:]:
+        print(describe(difference, kinds))
     print(f"data and logs: {result.directory}", flush=True)
     if options.shrink and not only:
         print(_shrunk(result, options.seed, options.requests, kinds))

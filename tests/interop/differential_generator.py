@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.interop import differential_values as values
@@ -298,6 +298,8 @@ class Generator:
         for _ in range(self.random.randrange(2, 9)):
             call = self._burst_call(mutating=writes_left > 0)
             writes_left -= call.op not in READ_ONLY_OPS
+            if kept_out(call, replace(self.where, write_follows=True)) is not None:
+                writes_left = 0
             calls.append(call)
         return Step("requests", slot, tuple(calls))
 

@@ -82,12 +82,12 @@ LIMIT_TEXTS: tuple[bytes | None, ...] = (
     b"count=5,bytes=100", b"count=-1,bytes=-1", b"count=3,bytes=40=;byteHardLimit=60",
     b"count=4,bytes=10=;byteHardLimit=80;countHardLimit=6", b"countHardLimit=3", b"", b",",
     b"byteHardLimit=30", b"count=1;bytes=2;;countHardLimit=5,,byteHardLimit=200",
-    b"count==,bytes=1", b"countHardLimit=4=5=6", b"unknown=7", b"countHardLimit=0",
-    b"byteHardLimit=0",
+    b"count==5,bytes=1", b"countHardLimit=4=5=6", b"unknown=7", b"countHardLimit=0",
+    b"byteHardLimit=0", b"=1,byteHardLimit=+90,",
 )  # fmt: skip
 BAD_LIMIT_TEXTS: tuple[bytes | None, ...] = (
-    b"garbage", b"count=", b"count=x", b"countHardLimit=99999999999999999999", b"=", b"count= 1",
-    b"\xff\xfe",
+    None, b"garbage", b"count=", b"count=x", b"countHardLimit=9223372036854775808", b"=",
+    b"count= 1", b"\xff\xfe", b"count==,bytes=1", b",count=1", b"count=1_0", b"count=1\n",
 )  # fmt: skip
 
 
