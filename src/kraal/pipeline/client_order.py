@@ -161,8 +161,7 @@ class ClientOrder:
         if op == OpCode.AUTH:
             return self._authenticate(conn, xid, frame)
         if op == OpCode.SASL:
-            self.send(conn, reply(xid, 0, NULL))  # not configured: a null token
-            return True
+            return self._refuse_sasl(conn, xid, frame)
         self._in_order(conn, frame)
         return not conn.closed
 
@@ -210,6 +209,18 @@ class ClientOrder:
         for identity in earned:
             conn.add_identity(identity)
         self.send(conn, refusal(xid, 0, ErrorCode.OK))
+        return True
+
+    def _refuse_sasl(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
+        """SASL is not configured: a null token, unless there was none to begin with."""
+        try:
+            token = proto.SaslRequest.decode(frame, HEADER_BYTES)[0].token
+        except DecodeError:
+            token = None
+        if token is None:
+            self.close(conn)
+            return False
+        self.send(conn, reply(xid, 0, NULL))
         return True
 
     # Order behind writes

@@ -25,7 +25,7 @@ from kraal.pipeline.reply import (
 from kraal.pipeline.watch_table import PERSISTENT, RECURSIVE, WatcherType, WatchTable, notification
 from kraal.tree.data_tree import DataTree, EventType
 from kraal.tree.znode import Znode
-from kraal.wire.jute.primitives import encode_text, pack_int, read_buffer, write_buffer, write_text
+from kraal.wire.jute.primitives import canonical, pack_int, read_buffer, write_buffer, write_text
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.data import Stat
@@ -94,7 +94,7 @@ class Reader:
         path, watch = path_and_watch(frame)
         node = self._readable(conn, path)
         if watch:
-            self._watches.add_data(path, conn)
+            self._watches.add_data(canonical(path), conn)
         data = node.data
         zxid = self._tree.last_zxid
         if data is None:
@@ -109,19 +109,19 @@ class Reader:
             if b"\0" in path:
                 raise RequestError(ErrorCode.BAD_ARGUMENTS)
             if watch:
-                self._watches.add_data(path, conn)
+                self._watches.add_data(canonical(path), conn)
             return refusal(xid, self._tree.last_zxid, ErrorCode.NO_NODE)
         if not node.acl.world & READ and not self._authority.permits(node.acl, READ, conn.auth):
             raise RequestError(ErrorCode.NO_AUTH)
         if watch:
-            self._watches.add_data(path, conn)
+            self._watches.add_data(canonical(path), conn)
         return _STAT_REPLY.pack(84, xid, self._tree.last_zxid, 0, node.stat)
 
     def _children(self, conn: ClientConnection, frame: bytes) -> tuple[bytes, Znode]:
         path, watch = path_and_watch(frame)
         node = self._readable(conn, path)
         if watch:
-            self._watches.add_child(path, conn)
+            self._watches.add_child(canonical(path), conn)
         return self._tree.children_reply(path, node), node
 
     def get_children(self, conn: ClientConnection, xid: int, frame: bytes) -> bytes:
@@ -152,9 +152,8 @@ class Reader:
     def sync(self, _conn: ClientConnection, xid: int, frame: bytes) -> bytes:
         """Where the leader answers itself, keeping the connection's order is enough."""
         path = proto.PathRequest.decode(frame, BODY)[0].path
-        if path is not None and not path.isascii():
-            path = encode_text(path.decode("utf-8", "replace"))  # echoed as Java writes it
-        return reply(xid, self._tree.last_zxid, write_buffer(path))
+        echoed = None if path is None else canonical(path)
+        return reply(xid, self._tree.last_zxid, write_buffer(echoed))
 
     def who_am_i(self, conn: ClientConnection, xid: int, _frame: bytes) -> bytes:
         parts = [pack_int(len(conn.auth))]
@@ -197,17 +196,18 @@ class Reader:
         if request.mode not in (0, 1):
             raise DecodeError(f"unknown watch mode {request.mode}")
         if request.path is not None:
+            path = canonical(request.path)
             if request.mode == 0:
-                self._watches.add_data(request.path, conn, PERSISTENT)
-                self._watches.add_child(request.path, conn, PERSISTENT)
+                self._watches.add_data(path, conn, PERSISTENT)
+                self._watches.add_child(path, conn, PERSISTENT)
             else:
-                self._watches.add_data(request.path, conn, RECURSIVE)
+                self._watches.add_data(path, conn, RECURSIVE)
         return reply(xid, self._tree.last_zxid, pack_int(ErrorCode.OK))
 
     def _watcher(self, frame: bytes) -> tuple[bytes, WatcherType]:
         request = proto.WatchModeRequest.decode(frame, BODY)[0]
         try:
-            return request.path or b"", WatcherType(request.mode)
+            return canonical(request.path or b""), WatcherType(request.mode)
         except ValueError:
             raise DecodeError(f"unknown watcher type {request.mode}") from None
 
@@ -250,12 +250,12 @@ class Reader:
             elif Stat.unpack(node.stat).mzxid > seen:
                 self._catch_up(conn, EventType.NODE_DATA_CHANGED, path)
             else:
-                self._watches.add_data(path, conn)
+                self._watches.add_data(canonical(path), conn)
         for path in _listed(request.exist_watches):
             if path in self._nodes:
                 self._catch_up(conn, EventType.NODE_CREATED, path)
             else:
-                self._watches.add_data(path, conn)
+                self._watches.add_data(canonical(path), conn)
         for path in _listed(request.child_watches):
             node = self._nodes.get(path)
             if node is None:
@@ -263,7 +263,7 @@ class Reader:
             elif Stat.unpack(node.stat).pzxid > seen:
                 self._catch_up(conn, EventType.NODE_CHILDREN_CHANGED, path)
             else:
-                self._watches.add_child(path, conn)
+                self._watches.add_child(canonical(path), conn)
         for path in _listed(persistent):
             self._watches.add_data(path, conn, PERSISTENT)
             self._watches.add_child(path, conn, PERSISTENT)
@@ -284,7 +284,7 @@ def _required(path: bytes | None) -> bytes:
 def _listed(paths: list[bytes | None] | None) -> list[bytes]:
     if paths is None:
         raise DecodeError("a null vector of watches")
-    return [_required(path) for path in paths]
+    return [canonical(_required(path)) for path in paths]
 
 
 def _decode_multi_read(frame: bytes) -> list[tuple[int, bytes]]:

@@ -223,11 +223,9 @@ class Server:
         try:
             while True:
                 try:
-                    removed = await thread.call(
-                        lambda: retention.purge(self._fs, storage, storage.snap_retain_count)
-                    )
-                    for name in removed:
-                        logger.info("Purged %s", name)
+                    purged = await thread.call(lambda: retention.purge(self._fs, storage))
+                    for path in purged.deleted:
+                        logger.info("Purged %s", path)
                 except StorageError as error:
                     logger.error("Purging failed: %s", error)
                 await asyncio.sleep(storage.purge_interval_hours * 3600)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import PurePath
 from random import Random
 
@@ -164,8 +165,14 @@ class MemoryFileSystem:
             after.directories[path] = Directory(left)
         return after
 
+    def killed(self) -> MemoryFileSystem:
+        """What a new process finds after this one was killed: nothing lost, nothing synced."""
+        after = MemoryFileSystem(self.rng)
+        after.directories = deepcopy(self.directories)
+        return after
+
     def corrupt(self, path: PurePath, offset: int, mask: int = 0xFF) -> None:
-        """Damage one byte, as a bad disk does: the sum of all syncs does not help."""
+        """Damage one byte of what is durable and of what reads see."""
         inode = self._inode(path)
         for content in (inode.content, inode.durable):
             if offset < len(content):

@@ -66,7 +66,7 @@ class Authority:
         known = self._checked.get(vector)
         if known is not None:
             return known
-        entries = list(dict.fromkeys(decode_acls(vector)))
+        entries = _without_duplicates(decode_acls(vector))
         if not entries:
             raise RequestError(ErrorCode.INVALID_ACL)
         stored: list[Acl] = []
@@ -134,3 +134,19 @@ class Authority:
         """Whether enforced authentication refuses a connection with these identities."""
         schemes = self._config.enforce_auth_schemes
         return bool(schemes) and not any(i.scheme in schemes for i in auth)
+
+
+def _without_duplicates(entries: list[Acl]) -> list[Acl]:
+    """First occurrences. The reference stumbles when it compares a null scheme or id."""
+    kept: list[Acl] = []
+    for entry in entries:
+        for before in kept:
+            if entry.perms == before.perms and (
+                entry.scheme is None or (entry.scheme == before.scheme and entry.id is None)
+            ):
+                raise RequestError(ErrorCode.MARSHALLING_ERROR)
+            if entry == before:
+                break
+        else:
+            kept.append(entry)
+    return kept

@@ -36,6 +36,10 @@ _SHAPES: dict[int, type[Record]] = {
 }
 
 
+class NullAclError(DecodeError):
+    """Stumbled over while the body is read, so that it costs no zxid."""
+
+
 def decode(frame: bytes, at: int) -> list[SubRequest]:
     """The sub-requests. DecodeError for what the reference refuses as a whole."""
     ops: list[SubRequest] = []
@@ -53,8 +57,8 @@ def decode(frame: bytes, at: int) -> list[SubRequest]:
         values, at = shape.unpack(frame, at)
         if values[0] is None:
             raise DecodeError(f"a null path in operation {kind} of a multi")
-        if shape in (proto.CreateRequest, proto.CreateTtlRequest) and values[2] is None:
-            raise DecodeError("a null ACL vector inside a multi")
+        if shape is proto.CreateRequest and values[2] is None:
+            raise NullAclError("a null ACL vector inside a multi")
         if shape is proto.CreateRequest and values[3] not in _MODES_WITHOUT_TTL:
             raise DecodeError(f"create flags {values[3]} inside a multi")
         ops.append((kind, values))
@@ -71,6 +75,8 @@ def prepare(context: Context, draft: Draft, ops: list[SubRequest]) -> Prepared:
             kind, body, result = _RULES[op](context, draft, op, *values)
         except RequestError as error:
             outstanding.undo(digest)
+            if error.code is ErrorCode.MARSHALLING_ERROR:
+                raise  # what cannot be understood fails the multi as a whole
             codes = [error.code] + [ErrorCode.RUNTIME_INCONSISTENCY] * (len(ops) - index - 1)
             bodies += [_sub_txn(OpCode.ERROR, pack_int(code)) for code in codes]
             results = [_failure(code) for code in [ErrorCode.OK] * index + codes]

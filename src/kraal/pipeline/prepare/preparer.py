@@ -66,6 +66,8 @@ class Preparer:
         """A write of znodes. DecodeError when the body of a single one does not decode."""
         shape, rule = _RULES.get(op, (None, None))
         values = shape.unpack(frame, BODY)[0] if shape is not None else ()
+        if op == OpCode.DELETE_CONTAINER and values[0] is None:
+            raise DecodeError("a null path")
         self._outstanding.begin()
         try:
             if rule is not None:
@@ -79,6 +81,8 @@ class Preparer:
     def _multi(self, draft: Draft, frame: bytes) -> Prepared:
         try:
             ops = multi.decode(frame, BODY)
+        except multi.NullAclError:
+            raise
         except DecodeError:
             # Unlike a single write's, its body is only read when it has its zxid.
             raise RequestError(ErrorCode.MARSHALLING_ERROR) from None

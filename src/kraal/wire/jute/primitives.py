@@ -6,6 +6,7 @@ Rules: reference/client-protocol.md section 1. Null (length -1) and empty stay d
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +19,8 @@ _INT = struct.Struct(">i")
 pack_int = _INT.pack
 unpack_int = _INT.unpack_from
 NULL = pack_int(-1)
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+_REPLACEMENT = "\ufffd".encode()
 _OPEN_ACL_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 
 
@@ -44,7 +47,12 @@ def write_buffer(value: bytes | None) -> bytes:
 def read_text(buf: bytes, at: int) -> tuple[str | None, int]:
     """A ustring as text; malformed sequences become U+FFFD and are no error."""
     value, at = read_buffer(buf, at)
-    return (None if value is None else value.decode("utf-8", "replace")), at
+    return (None if value is None else decode_text(value)), at
+
+
+def decode_text(value: bytes) -> str:
+    """Text of UTF-8 bytes; an encoded surrogate is one malformed sequence."""
+    return _SURROGATE.sub(_REPLACEMENT, value).decode("utf-8", "replace")
 
 
 def write_text(value: str | None) -> bytes:
@@ -63,6 +71,17 @@ def _as_surrogates(char: str) -> str:
         return char
     offset = ord(char) - 0x10000
     return chr(0xD800 + (offset >> 10)) + chr(0xDC00 + (offset & 0x3FF))
+
+
+def canonical(value: bytes) -> bytes:
+    """A ustring as the reference has it once read and written again.
+
+    Two spellings of one malformed string are one string there: every bad sequence is U+FFFD,
+    and an encoded surrogate is one bad sequence (reference/client-protocol.md section 1).
+    """
+    if value.isascii():
+        return value
+    return encode_text(decode_text(value))
 
 
 def read_count(buf: bytes, at: int) -> tuple[int, int]:
