@@ -53,6 +53,20 @@ def test_suite_passes_against_kraal(name: str, tmp_path: Path) -> None:
     assert report.good, str(report)
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("", "Skipped"), ("true", "Failed")])
+def test_missing_environment_is_skipped_but_not_in_ci(
+    ci: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(suite: Suite) -> Path:
+        raise suites.VenvError("no network")
+
+    monkeypatch.setattr(suites, "ensure_venv", fail)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(BaseException, match="no network") as caught:
+        require_venv(SUITES["kazoo"])
+    assert type(caught.value).__name__ == outcome
+
+
 @pytest.fixture
 def interpreter(tmp_path: Path) -> Path:
     """Stands for Python: prints its process id, PYTHONPATH and arguments, one a line."""
