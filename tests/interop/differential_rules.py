@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from tests.interop.differential_steps import Call, Part
 from tests.support import raw_client as raw
@@ -187,9 +188,10 @@ class Normaliser:
         if isinstance(value, list):
             items = [self._part(item) if isinstance(item, raw.PartResult) else item
                      for item in value]  # fmt: skip
-            # The protocol leaves the order of these lists open.
-            in_order = op in ("multi", "multiRead", "getACL")
-            return items if in_order else sorted(items, key=repr)
+            if op == "getACL":
+                return _sorted_identities(items)
+            # The protocol leaves the order of other lists open.
+            return items if op in ("multi", "multiRead") else sorted(items, key=repr)
         return value
 
     def _part(self, part: raw.PartResult) -> object:
@@ -212,6 +214,21 @@ class Normaliser:
     def _time(self, value: int) -> object:
         near = abs(value - time.time() * 1000) < _CLOCK_TOLERANCE_MS
         return "now" if near else value
+
+
+def _perms_and_scheme(entry: object) -> object:
+    return entry[:2] if isinstance(entry, tuple) else entry
+
+
+def _sorted_identities(entries: list[object]) -> list[object]:
+    """An ACL in its order, but runs that an `auth` entry may stand for sorted.
+
+    The identities of a connection are a set, so it is open in which order `auth` expands.
+    """
+    ordered: list[object] = []
+    for _, run in groupby(entries, key=_perms_and_scheme):
+        ordered += sorted(run, key=repr)
+    return ordered
 
 
 def sort_events(frames: list[Plain], zxids: set[object]) -> None:
