@@ -21,12 +21,10 @@ from kraal.server.status_source import ServerStatusSource
 from kraal.storage import data_dir
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
-from kraal.storage.recovery import Recovered, drop_orphans, recover
+from kraal.storage.recovery import Recovered, drop_orphans, recover, save_initial
 from kraal.storage.snapshot_policy import SnapshotPolicy
 from kraal.storage.snapshot_store import SnapshotStore
 from kraal.storage.txn_log import Flush, TxnLog
-from kraal.tree import snapshot
-from kraal.tree.data_tree import DataTree
 
 logger = logging.getLogger("kraal.server")
 
@@ -105,6 +103,10 @@ class Server:
         orphans = drop_orphans(tree)
         if orphans:
             logger.info("Deleted %d ephemerals of sessions that are gone", orphans)
+        if orphans or recovered.needs_initial_snapshot:
+            # Logs without a snapshot are refused at the next start, and no log tells that the
+            # orphans are gone: the snapshot comes before the first record.
+            save_initial(self._fs, config.storage, tree)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -131,9 +133,6 @@ class Server:
             last_zxid_section=config.storage.serialize_last_processed_zxid,
             failed=self._snapshot_failed,
         )
-        if recovered.needs_initial_snapshot:
-            # Logs without a snapshot are refused at the next start: this one comes first.
-            self._write_first_snapshot(tree)
         self._disk = DiskThread(loop, "kraal-log")
         self._log = TxnLog(self._fs, config.storage)
         self._writer = LogWriter(
@@ -151,14 +150,6 @@ class Server:
         self.listener = ClientListener(config, self.replica, self.status)
         if config.client_port is not None:
             await self.listener.start()
-
-    def _write_first_snapshot(self, tree: DataTree) -> None:
-        writer = self._store.create(tree.last_zxid)
-        for piece in snapshot.encode(
-            tree, last_zxid_section=self.config.storage.serialize_last_processed_zxid
-        ):
-            writer.write(piece)
-        writer.commit()
 
     # The disk
 

@@ -98,11 +98,20 @@ def recover(fs: FileSystem, config: StorageConfig, *, extended_types: bool) -> R
 
 
 def save_initial(fs: FileSystem, config: StorageConfig, tree: DataTree) -> str:
-    """Write a whole snapshot at once, for a start; returns its name."""
-    writer = SnapshotStore(fs, config).create(tree.last_zxid)
+    """Write a whole snapshot at once, for a start; returns its name.
+
+    It replaces any of the same zxid, also with another codec: they may hold orphans.
+    """
+    store = SnapshotStore(fs, config)
+    writer = store.create(tree.last_zxid)
     for piece in snapshot.encode(tree, last_zxid_section=config.serialize_last_processed_zxid):
         writer.write(piece)
     name = writer.commit()
+    for other in store.named():
+        if other.zxid == tree.last_zxid and other.name != name:
+            with failing("removing", store.directory / other.name):
+                fs.unlink(store.directory / other.name)
+                fs.sync_directory(store.directory)
     forget_initialize(fs, config)
     return name
 
