@@ -8,7 +8,7 @@ paths are looked up as they are, never validated. The hot ones take the frame ap
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.acl import ADMIN, READ
@@ -38,6 +38,8 @@ _PATH = 12
 BODY = 8
 _DATA_REPLY = struct.Struct(">iiqii")
 _STAT_REPLY = struct.Struct(">iiqi68s")
+_BLANKS = bytes(range(0x21))
+"""What Java's trim takes away."""
 PING_XID = -2
 NO_ZXID = -1
 ReadHandler = Callable[[ClientConnection, int, bytes], bytes]
@@ -164,7 +166,7 @@ class Reader:
     def get_ephemerals(self, conn: ClientConnection, xid: int, frame: bytes) -> bytes:
         prefix = proto.PathRequest.decode(frame, BODY)[0].path
         owned = self._tree.ephemerals.get(conn.session.id if conn.session else 0, {})
-        if prefix is None or not prefix.strip() or prefix.strip() == b"/":
+        if prefix is None or prefix.strip(_BLANKS) in (b"", b"/"):
             found = list(owned)
         else:
             found = [path for path in owned if path.startswith(prefix)]
@@ -264,10 +266,10 @@ class Reader:
                 self._catch_up(conn, EventType.NODE_CHILDREN_CHANGED, path)
             else:
                 self._watches.add_child(canonical(path), conn)
-        for path in _listed(persistent):
+        for path in _listed(_without_null(persistent)):
             self._watches.add_data(path, conn, PERSISTENT)
             self._watches.add_child(path, conn, PERSISTENT)
-        for path in _listed(recursive):
+        for path in _listed(_without_null(recursive)):
             self._watches.add_data(path, conn, RECURSIVE)
         return refusal(xid, self._tree.last_zxid, ErrorCode.OK)
 
@@ -281,10 +283,17 @@ def _required(path: bytes | None) -> bytes:
     return path
 
 
-def _listed(paths: list[bytes | None] | None) -> list[bytes]:
+def _without_null(paths: list[bytes | None] | None) -> list[bytes | None] | None:
+    """A null path in the lists without catching up is no error, and watches nothing."""
+    return None if paths is None else [path for path in paths if path is not None]
+
+
+def _listed(paths: list[bytes | None] | None) -> Iterator[bytes]:
+    """One after the other: what stands before a null path has its effect."""
     if paths is None:
         raise DecodeError("a null vector of watches")
-    return [canonical(_required(path)) for path in paths]
+    for path in paths:
+        yield canonical(_required(path))
 
 
 def _decode_multi_read(frame: bytes) -> list[tuple[int, bytes]]:

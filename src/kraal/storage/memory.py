@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import PurePath
 from random import Random
 
@@ -48,6 +47,12 @@ class Inode:
             if data:
                 _put(left, offset, data[: rng.randint(0, len(data))])
         return Inode(left)
+
+    def copy(self) -> Inode:
+        other = Inode(self.content)
+        other.durable = bytearray(self.durable)
+        other.pending = list(self.pending)
+        return other
 
 
 def _put(content: bytearray, offset: int, data: bytes | None) -> None:
@@ -85,6 +90,20 @@ class Directory:
         for step in steps:
             _relink(left, step)
         return left
+
+    def copy(self, copies: dict[int, Inode]) -> Directory:
+        """A copy in which each file, known by its id, is copied once."""
+
+        def copied(inode: Inode) -> Inode:
+            return copies.setdefault(id(inode), copies.get(id(inode)) or inode.copy())
+
+        other = Directory({name: copied(inode) for name, inode in self.entries.items()})
+        other.durable = {name: copied(inode) for name, inode in self.durable.items()}
+        other.pending = [
+            [(name, copied(inode) if inode else None) for name, inode in step]
+            for step in self.pending
+        ]
+        return other
 
 
 def _relink(entries: dict[str, Inode], step: list[tuple[str, Inode | None]]) -> None:
@@ -168,7 +187,9 @@ class MemoryFileSystem:
     def killed(self) -> MemoryFileSystem:
         """What a new process finds after this one was killed: nothing lost, nothing synced."""
         after = MemoryFileSystem(self.rng)
-        after.directories = deepcopy(self.directories)
+        copies: dict[int, Inode] = {}
+        for path, directory in self.directories.items():
+            after.directories[path] = directory.copy(copies)
         return after
 
     def corrupt(self, path: PurePath, offset: int, mask: int = 0xFF) -> None:

@@ -8,7 +8,7 @@ Rules: reference/storage-formats.md sections 4.3 to 4.5.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from zlib import adler32
 
@@ -49,28 +49,24 @@ class SnapshotWriter:
             self._file = fs.create(self._path)
 
     def write(self, piece: bytes) -> None:
-        """The next slice of `kraal.tree.snapshot.encode`. Raises StorageError."""
+        """The next slice of `kraal.tree.snapshot.encode`. StorageError ends the snapshot."""
         self._pending.append(piece)
         self._pending_bytes += len(piece)
         if self._pending_bytes >= PIECE_BYTES:
-            with failing("writing", self._path):
+            with self._aborting():
                 self._put(self._encoder.encode(self._take()))
 
     def commit(self) -> str:
-        """Make the snapshot durable and visible; returns its name. Raises StorageError.
+        """Make the snapshot durable and visible; returns its name. StorageError ends it.
 
         What the tree had applied by the last slice must be durable in the log by now.
         """
-        try:
-            with failing("writing", self._path):
-                self._put(self._encoder.encode(self._take()) + self._encoder.finish())
-                self._file.sync_data()
-                self._file.close()
-                self._fs.rename(self._path, self._directory / self.name)
-                self._fs.sync_directory(self._directory)
-        except StorageError:
-            self.abort()
-            raise
+        with self._aborting():
+            self._put(self._encoder.encode(self._take()) + self._encoder.finish())
+            self._file.sync_data()
+            self._file.close()
+            self._fs.rename(self._path, self._directory / self.name)
+            self._fs.sync_directory(self._directory)
         return self.name
 
     def abort(self) -> None:
@@ -79,6 +75,16 @@ class SnapshotWriter:
             self._file.close()
         with suppress(OSError):
             self._fs.unlink(self._path)
+
+    @contextmanager
+    def _aborting(self) -> Iterator[None]:
+        """After a failure the space is given back at once: the disk may be full."""
+        try:
+            with failing("writing", self._path):
+                yield
+        except StorageError:
+            self.abort()
+            raise
 
     def _take(self) -> bytes:
         data = b"".join(self._pending)

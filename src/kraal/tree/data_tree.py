@@ -258,9 +258,9 @@ class DataTree:
             left.extend(self.nodes[path].children or ())
 
     def descendants(self, path: bytes) -> int:
-        """How many znodes lie below a path that exists."""
+        """How many znodes lie below a path that exists; the root's second key counts too."""
         if path in (b"", ROOT):
-            return len(self.nodes) - 2  # the root has two keys
+            return len(self.nodes) - (2 if path else 1)
         return sum(1 for _ in self.walk(path)) - 1
 
     def children_reply(self, path: bytes, node: Znode) -> bytes:

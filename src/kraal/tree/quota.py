@@ -6,11 +6,14 @@ counts as no usage; the reference server ends its process there (section 13).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME
 
 _NO_LIMIT = -1
+_SEPARATORS = re.compile("[,;]+")
+_LONG = re.compile(r"[+-]?\d+")
 
 
 def limits_path(path: bytes) -> bytes:
@@ -24,19 +27,20 @@ def stats_path(path: bytes) -> bytes:
 def parse(text: bytes | None) -> dict[str, int]:
     """Pairs of a limits or usage text. ValueError when it is neither empty nor readable."""
     values: dict[str, int] = {}
-    for pair in (text or b"").decode("utf-8", "replace").replace(";", ",").split(","):
-        if not pair:
-            continue
-        parts = pair.split("=")
-        while parts and not parts[-1]:
-            parts.pop()
-        if len(parts) == 1 and pair.count("=") > 1:
-            continue  # "key==…": a value left empty before a second "=" is no limit
-        if len(parts) < 2:
+    shown = (text or b"").decode("utf-8", "replace").rstrip(",;")
+    for pair in _SEPARATORS.split(shown) if shown else ():
+        key, *rest = pair.rstrip("=").split("=")
+        if not rest:
             raise ValueError(f"no value in {pair!r}")
-        if parts[1]:
-            values[parts[0]] = int(parts[1])
+        values[key] = _long(rest[0]) if rest[0] else _NO_LIMIT
     return values
+
+
+def _long(text: str) -> int:
+    value = int(text) if _LONG.fullmatch(text) else None
+    if value is None or not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"{text!r} is no number")
+    return value
 
 
 def show(values: dict[str, int]) -> bytes:
@@ -55,7 +59,9 @@ class HardLimits:
 
 
 def hard_limits(text: bytes | None) -> HardLimits:
-    """The enforced limits of a limits text; -1 is none. ValueError when unreadable."""
+    """The enforced limits of a limits text; -1 is none. ValueError when unreadable or null."""
+    if text is None:
+        raise ValueError("no text")
     values = parse(text)
     return HardLimits(
         values.get("countHardLimit", _NO_LIMIT), values.get("byteHardLimit", _NO_LIMIT)

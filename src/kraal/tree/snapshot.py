@@ -145,15 +145,8 @@ def decode(
     except ValueError as error:
         raise DecodeError(f"an impossible owner: {error}") from error
     source.check_seal()
-    carried = None
-    left = source.left()
-    if left >= _DIGEST.size + _SEAL_BYTES:
-        zxid, version, value = _DIGEST.unpack(source.take(_DIGEST.size))
-        source.check_seal()
-        if version == DIGEST_VERSION and zxid:
-            carried = SnapshotDigest(zxid, value)
-        left -= _DIGEST.size + _SEAL_BYTES
-    if left >= _LONG.size + _SEAL_BYTES:
+    carried = _decode_digest(source)
+    if source.left():
         source.take(_LONG.size)
         source.check_seal()
     if b"" not in tree.nodes:
@@ -162,6 +155,15 @@ def decode(
     if digests:  # summed up on the way already
         tree.digests, tree.digest = True, digest
     return tree, carried
+
+
+def _decode_digest(source: _Source) -> SnapshotDigest | None:
+    """The digest section, unless only the section of the last zxid follows, or nothing."""
+    if source.left() in (0, _LONG.size + _SEAL_BYTES):
+        return None
+    zxid, version, value = _DIGEST.unpack(source.take(_DIGEST.size))
+    source.check_seal()
+    return SnapshotDigest(zxid, value) if version == DIGEST_VERSION and zxid else None
 
 
 class _Source:

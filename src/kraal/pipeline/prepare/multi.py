@@ -33,6 +33,8 @@ _SHAPES: dict[int, type[Record]] = {
     OpCode.DELETE: proto.DeleteRequest,
     OpCode.SET_DATA: proto.SetDataRequest,
     OpCode.CHECK: proto.CheckVersionRequest,
+    OpCode.GET_DATA: proto.PathWatchRequest,
+    OpCode.GET_CHILDREN: proto.PathWatchRequest,
 }
 
 
@@ -41,7 +43,10 @@ class NullAclError(DecodeError):
 
 
 def decode(frame: bytes, at: int) -> list[SubRequest]:
-    """The sub-requests. DecodeError for what the reference refuses as a whole."""
+    """The sub-requests. DecodeError for what the reference refuses as a whole.
+
+    What it finds while reading comes before what it finds when all is read.
+    """
     ops: list[SubRequest] = []
     while True:
         try:
@@ -50,18 +55,23 @@ def decode(frame: bytes, at: int) -> list[SubRequest]:
             raise DecodeError("a multi without its end") from None
         at += HEADER.size
         if done:
-            return ops
+            break
         shape = _SHAPES.get(kind)
         if shape is None:
             raise DecodeError(f"operation {kind} inside a multi")
         values, at = shape.unpack(frame, at)
-        if values[0] is None:
-            raise DecodeError(f"a null path in operation {kind} of a multi")
-        if shape is proto.CreateRequest and values[2] is None:
-            raise NullAclError("a null ACL vector inside a multi")
-        if shape is proto.CreateRequest and values[3] not in _MODES_WITHOUT_TTL:
-            raise DecodeError(f"create flags {values[3]} inside a multi")
+        if shape is proto.CreateRequest:
+            if values[3] not in ALL_MODES:
+                raise DecodeError(f"create flags {values[3]} inside a multi")
+            if values[2] is None:
+                raise NullAclError("a null ACL vector inside a multi")
         ops.append((kind, values))
+    for kind, values in ops:
+        if kind not in _RULES or values[0] is None:
+            raise DecodeError(f"a read or a null path in operation {kind} of a multi")
+        if _SHAPES[kind] is proto.CreateRequest and values[3] in TTL_MODES:
+            raise DecodeError(f"create flags {values[3]} inside a multi")
+    return ops
 
 
 def prepare(context: Context, draft: Draft, ops: list[SubRequest]) -> Prepared:

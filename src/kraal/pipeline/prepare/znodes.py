@@ -238,13 +238,15 @@ def _check_quota(context: Context, path: bytes, size: int, count: int) -> None:
     if covering is None:
         return
     limits = tree.nodes.get(quota.limits_path(covering))
-    stats = tree.nodes.get(quota.stats_path(covering))
-    if limits is None or stats is None:
+    if limits is None:
         return
     try:
         hard = quota.hard_limits(limits.data)
     except ValueError:
         raise RequestError(ErrorCode.MARSHALLING_ERROR) from None
+    stats = tree.nodes.get(quota.stats_path(covering))
+    if stats is None:
+        return
     used = quota.usage(stats.data)
     too_many = count and -1 < hard.count < used.get("count", -1) + count
     too_large = size and -1 < hard.bytes < used.get("bytes", -1) + size

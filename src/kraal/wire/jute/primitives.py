@@ -19,7 +19,7 @@ _INT = struct.Struct(">i")
 pack_int = _INT.pack
 unpack_int = _INT.unpack_from
 NULL = pack_int(-1)
-_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
 _REPLACEMENT = "\ufffd".encode()
 _OPEN_ACL_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 

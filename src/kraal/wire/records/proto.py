@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kraal.wire.jute.schema import (
     AclVector,
+    Bool,
     Buffer,
     Int,
     Long,
@@ -97,6 +98,14 @@ class PathRequest(Record):
     """getACL, sync, getAllChildrenNumber and getEphemerals carry one string."""
 
     path: UString
+
+
+@record
+class PathWatchRequest(Record):
+    """exists, getData and getChildren, where they are not taken apart in place."""
+
+    path: UString
+    watch: Bool
 
 
 @record
