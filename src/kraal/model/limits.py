@@ -8,6 +8,9 @@ from __future__ import annotations
 MAX_BUFFER_BYTES = 1_048_575
 """Largest request frame (`jute.maxbuffer`), inclusive."""
 
+ACL_MAX_BYTES = MAX_BUFFER_BYTES
+"""Largest ACL as it is stored; longer ones, made by `auth` entries, are refused."""
+
 MIN_EXTRA_BYTES = 1024
 """Smallest slack that strings and buffers inside a record get over `jute.maxbuffer`."""
 

@@ -38,7 +38,10 @@ class OsFile:
             os.fdatasync(self._fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        # Closing twice could close a descriptor that another thread was given since.
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 class OsLock:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.acl import ADMIN, WORLD_ANYONE, Acl, Id
 from kraal.model.config import SecurityConfig
+from kraal.model.limits import ACL_MAX_BYTES
 from kraal.pipeline.auth import digest, ip
 from kraal.tree.acl_cache import AclList
 from kraal.wire.records.data import decode_acls, encode_acls
 
 KNOWN_LISTS_MAX = 4096
+KNOWN_LIST_MAX_BYTES = 1024
+_ENTRY_MIN_BYTES = 12
 SUPER = Id("super", "")
 
 
@@ -59,7 +62,8 @@ class Authority:
     def stored_list(self, vector: bytes | None, auth: tuple[Id, ...]) -> bytes:
         """The list that a create or setACL stores, encoded (section 10.3).
 
-        Raises RequestError: INVALID_ACL, or MARSHALLING_ERROR for a null id.
+        Raises RequestError: INVALID_ACL, or MARSHALLING_ERROR for a null id. Entries of the
+        scheme `auth` may not multiply a list beyond what a transaction can hold.
         """
         if vector is None:
             raise RequestError(ErrorCode.INVALID_ACL)
@@ -72,8 +76,13 @@ class Authority:
         stored: list[Acl] = []
         for entry in entries:
             stored += self._stored_entries(entry, auth)
+            if len(stored) * _ENTRY_MIN_BYTES > ACL_MAX_BYTES:
+                raise RequestError(ErrorCode.INVALID_ACL)
         encoded = encode_acls(stored)
-        if all(entry.scheme != "auth" for entry in entries):
+        if len(encoded) > ACL_MAX_BYTES:
+            raise RequestError(ErrorCode.INVALID_ACL)
+        is_known_by_bytes = all(entry.scheme != "auth" for entry in entries)
+        if is_known_by_bytes and len(vector) <= KNOWN_LIST_MAX_BYTES:
             if len(self._checked) >= KNOWN_LISTS_MAX:
                 self._checked.clear()
             self._checked[vector] = encoded
@@ -138,15 +147,18 @@ class Authority:
 
 def _without_duplicates(entries: list[Acl]) -> list[Acl]:
     """First occurrences. The reference stumbles when it compares a null scheme or id."""
-    kept: list[Acl] = []
+    kept: dict[Acl, None] = {}
+    perms: set[int] = set()
+    schemes: set[tuple[int, str]] = set()
     for entry in entries:
-        for before in kept:
-            if entry.perms == before.perms and (
-                entry.scheme is None or (entry.scheme == before.scheme and entry.id is None)
-            ):
-                raise RequestError(ErrorCode.MARSHALLING_ERROR)
-            if entry == before:
-                break
+        if entry.scheme is None:
+            stumbles = entry.perms in perms
         else:
-            kept.append(entry)
-    return kept
+            stumbles = entry.id is None and (entry.perms, entry.scheme) in schemes
+        if stumbles:
+            raise RequestError(ErrorCode.MARSHALLING_ERROR)
+        kept[entry] = None
+        perms.add(entry.perms)
+        if entry.scheme is not None:
+            schemes.add((entry.perms, entry.scheme))
+    return list(kept)

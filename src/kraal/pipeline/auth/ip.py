@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-_DECIMAL = re.compile(r"\+?[0-9]+")
+# At most three digits that count: Python refuses to read thousands of them.
+_DECIMAL = re.compile(r"\+?0*([0-9]{1,3})")
+_BITS = re.compile(r"([+-]?)0*([0-9]{1,3})")
 _HEX = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
@@ -17,11 +19,9 @@ def parse_address(text: str) -> bytes | None:
 
 
 def _parse_v4(text: str) -> bytes | None:
-    parts = text.split(".")
-    if len(parts) != 4 or not all(_DECIMAL.fullmatch(part) for part in parts):
-        return None
-    values = [int(part) for part in parts]
-    return bytes(values) if max(values) <= 255 else None
+    fields = [_DECIMAL.fullmatch(part) for part in text.split(".")]
+    values = [int(field[1]) for field in fields if field]
+    return bytes(values) if len(fields) == len(values) == 4 and max(values) <= 255 else None
 
 
 def _parse_v6(text: str) -> bytes | None:
@@ -42,12 +42,11 @@ def _parse_network(id_: str) -> tuple[bytes, int] | None:
     address = parse_address(parts[0])
     if address is None:
         return None
-    bits = len(address) * 8
-    if len(parts) == 2:
-        if not re.fullmatch(r"[+-]?[0-9]+", parts[1]) or not 0 <= int(parts[1]) <= bits:
-            return None
-        bits = int(parts[1])
-    return address, bits
+    if len(parts) == 1:
+        return address, len(address) * 8
+    match = _BITS.fullmatch(parts[1])
+    bits = int(match[1] + match[2]) if match else -1
+    return (address, bits) if 0 <= bits <= len(address) * 8 else None
 
 
 def is_valid(id_: str) -> bool:

@@ -65,12 +65,14 @@ def decode(frame: bytes, at: int) -> list[SubRequest]:
                 raise DecodeError(f"create flags {values[3]} inside a multi")
             if values[2] is None:
                 raise NullAclError("a null ACL vector inside a multi")
+            if values[3] in TTL_MODES:
+                raise DecodeError(f"create flags {values[3]} inside a multi")
+        if ops and (kind in _RULES) != (ops[0][0] in _RULES):
+            raise DecodeError("reads and writes in one multi")
         ops.append((kind, values))
     for kind, values in ops:
         if kind not in _RULES or values[0] is None:
             raise DecodeError(f"a read or a null path in operation {kind} of a multi")
-        if _SHAPES[kind] is proto.CreateRequest and values[3] in TTL_MODES:
-            raise DecodeError(f"create flags {values[3]} inside a multi")
     return ops
 
 
