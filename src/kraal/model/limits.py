@@ -35,5 +35,12 @@ MULTI_READ_MAX_REPLY_BYTES = 64 << 20
 PENDING_FRAMES_MAX = 4096
 """Requests of one connection that wait behind its own write before reading pauses."""
 
+READS_BEFORE_WRITE_MAX = 32
+"""Reads of one connection that wait behind its own write before its next write must wait too:
+they are answered before that one is applied, whether or not the peer takes its output."""
+
+IDENTITIES_MAX = 1000
+"""Identities of one connection; further auth packets are refused with AUTH_FAILED."""
+
 assert OUTPUT_HIGH_WATER_BYTES < OUTPUT_MAX_BYTES
 assert MAX_BUFFER_BYTES < OUTPUT_MAX_BYTES

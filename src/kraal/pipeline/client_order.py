@@ -13,7 +13,12 @@ from typing import Protocol
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.config import ThrottleConfig
-from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, PENDING_FRAMES_MAX
+from kraal.model.limits import (
+    IDENTITIES_MAX,
+    OUTPUT_HIGH_WATER_BYTES,
+    PENDING_FRAMES_MAX,
+    READS_BEFORE_WRITE_MAX,
+)
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
@@ -94,6 +99,10 @@ class ClientOrder:
         if conn.inbox:
             conn.inbox.extend(frames)
             return
+        if conn.blocked or not conn.is_greeted:
+            # Nothing may overtake the ConnectResponse, which waits for the session's transaction.
+            self._stall(now_ms, conn, frames)
+            return
         reads, pending, out, tree = self._reads, conn.pending, conn.out, self._tree
         plain = not self._enforces_auth
         size = answered = taken = xid = op = 0
@@ -105,6 +114,9 @@ class ClientOrder:
             xid, op = _unpack_header(frame)
             handler = reads.get(op)
             if handler is None or not plain:
+                if conn.waiting_reads > READS_BEFORE_WRITE_MAX:
+                    taken -= 1
+                    break
                 if not self._take_other(now_ms, wall_ms, conn, xid, op, frame):
                     return
                 if pending and self._must_stall(conn):
@@ -112,6 +124,7 @@ class ClientOrder:
                 continue
             if pending:
                 pending.append(frame)
+                conn.waiting_reads += 1
                 continue
             try:
                 answer = handler(conn, xid, frame)
@@ -169,6 +182,7 @@ class ClientOrder:
         """Answer now, or when everything before it on the connection is answered."""
         if conn.pending:
             conn.pending.append(frame)
+            conn.waiting_reads += 1
         else:
             self._answer(conn, frame)
 
@@ -199,6 +213,8 @@ class ClientOrder:
         try:
             packet = proto.AuthPacket.decode(frame, HEADER_BYTES)[0]
             earned = self._authority.authenticate(packet.scheme, packet.auth, conn.auth[0].id)
+            if len(conn.auth) >= IDENTITIES_MAX:
+                raise RequestError(ErrorCode.AUTH_FAILED)
         except DecodeError:
             self.close(conn)
             return False
@@ -229,6 +245,7 @@ class ClientOrder:
         """The oldest write of the connection is applied: its reply, and what waited for it."""
         pending = conn.pending
         pending.popleft()
+        conn.is_greeted = True
         conn.out.append(answer)
         if not conn.dirty:
             conn.dirty = True
@@ -237,10 +254,17 @@ class ClientOrder:
             self.drain_pending(conn)
 
     def drain_pending(self, conn: ClientConnection) -> None:
-        """Answer what waited behind a write, up to the next one."""
+        """Answer what waited behind a write, up to the next one.
+
+        With another write behind them even a peer that does not take its output gets its
+        answers now: they may not show what that write does.
+        """
         pending = conn.pending
         size = 0
-        while pending and pending[0] is not WRITE_IN_FLIGHT and not conn.blocked:
+        while pending and pending[0] is not WRITE_IN_FLIGHT:
+            if conn.blocked and WRITE_IN_FLIGHT not in pending:
+                return
+            conn.waiting_reads -= 1
             self._answer(conn, pending.popleft())
             if conn.closed:
                 return
@@ -277,6 +301,8 @@ class ClientOrder:
         """Take up what waited; read on when nothing is left of it."""
         if conn.blocked or conn.closed or len(conn.pending) > PENDING_FRAMES_MAX:
             return
+        if not conn.is_greeted or (conn.session is not None and conn.session.closing):
+            return
         self._stalled.pop(conn, None)
         if conn.inbox:
             frames = list(conn.inbox)
@@ -303,12 +329,14 @@ class ClientOrder:
         """The connection is gone."""
         self._stalled.pop(conn, None)
         conn.pending.clear()
+        conn.waiting_reads = 0
         conn.inbox.clear()
         conn.out.clear()
 
     # Output
 
     def send(self, conn: ClientConnection, data: bytes) -> None:
+        conn.is_greeted = True  # the first thing sent is always the ConnectResponse
         conn.out.append(data)
         self._mark_dirty(conn)
 

@@ -53,6 +53,7 @@ class ClientConnection:
         "established_wall_ms",
         "host",
         "inbox",
+        "is_greeted",
         "is_super",
         "last_cxid",
         "last_latency_ms",
@@ -71,6 +72,7 @@ class ClientConnection:
         "sent",
         "session",
         "stalled_ms",
+        "waiting_reads",
         "with_read_only",
     )
 
@@ -83,7 +85,11 @@ class ClientConnection:
         self.session: Session | None = None
         self.with_read_only = False
         """Whether the ConnectRequest had the readOnly byte, which the reply mirrors."""
+        self.is_greeted = False
+        """Whether the ConnectResponse is on its way; nothing may be answered before."""
         self.pending: deque[Frame] = deque()
+        self.waiting_reads = 0
+        """Entries of `pending` that are no write in flight."""
         self.inbox: deque[Frame] = deque()
         """Frames read but not yet taken up, while output or the pipeline is full."""
         self.out: list[bytes] = []
