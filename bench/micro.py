@@ -86,9 +86,7 @@ class Bench:
         directory = PurePath("unused")
         config = ServerConfig(storage=StorageConfig(data_dir=directory, data_log_dir=directory))
         self.sink = FramingSink()
-        self.replica = Replica(
-            config, DataTree.pristine(), self.sink, first_session_id=1, now_ms=0
-        )
+        self.replica = Replica(config, DataTree.pristine(), self.sink, first_session_id=1, now_ms=0)
         self.conn = ClientConnection(NullChannel(), "127.0.0.1", 1, 0)
         self.replica.opened(self.conn)
         request = struct.pack(">iqiq", 0, 0, 30_000, 0) + _buffer(bytes(16)) + b"\0"
@@ -108,9 +106,7 @@ class Bench:
 
     def time(self, request: Callable[[int], bytes]) -> float:
         """Microseconds of processor time per operation."""
-        batches = [
-            [request(number * BATCH + i) for i in range(BATCH)] for number in range(ROUNDS)
-        ]
+        batches = [[request(number * BATCH + i) for i in range(BATCH)] for number in range(ROUNDS)]
         # The least of many short stretches: what other programs did to the rest does not count.
         best = float("inf")
         for begin in range(0, ROUNDS, STRETCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_wrong_answer_ends_the_run(fault: str, message: str) -> None:
 
 
 def test_nobody_listening_is_said_plainly() -> None:
-    with responder() as server:
-        port = server.port
-    with pytest.raises(LoaderError, match="Connection refused"):
-        loader.run(Load("read"), port)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # taken, so that nobody else listens there meanwhile
+        with pytest.raises(LoaderError, match="Connection refused"):
+            loader.run(Load("read"), silent.getsockname()[1])

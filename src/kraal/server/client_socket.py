@@ -13,7 +13,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
-from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES, OUTPUT_MAX_BYTES
+from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
@@ -103,7 +103,7 @@ class ClientSocket(asyncio.Protocol):
         if (
             conn is not None
             and conn.blocked
-            and transport.get_write_buffer_size() > OUTPUT_MAX_BYTES
+            and transport.get_write_buffer_size() > self._listener.output_max_bytes
         ):
             logger.warning("closing %s:%d: it does not read", conn.host, conn.port)
             self.abort()
@@ -168,6 +168,7 @@ class ClientSocket(asyncio.Protocol):
             conn.received += 1
             self._replica.counters.received += 1
             text = answer(word, self._listener.status, argument)
+            self._replica.counters.sent += 1
         else:
             return False
         self.write(text.encode("utf-8", "replace"))

@@ -8,6 +8,7 @@ from collections import Counter
 
 from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
+from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.replica.replica import Replica
 from kraal.server.client_socket import ClientSocket
 
@@ -22,6 +23,8 @@ class ClientListener:
         self.config = config
         self.replica = replica
         self.status = status
+        # A single legal reply must fit, however large requests may be.
+        self.output_max_bytes = max(OUTPUT_MAX_BYTES, 4 * config.max_buffer_bytes)
         self._sockets: dict[ClientSocket, None] = {}
         self._by_host: Counter[str] = Counter()
         self._sessionless: dict[ClientSocket, None] = {}

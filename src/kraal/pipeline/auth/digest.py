@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 
-_JAVA_NAMES = {"SHA1": "sha1", "SHA-1": "sha1", "MD5": "md5"}
-
 
 def hash_function(java_name: str) -> str:
     """The hashlib name of a Java digest algorithm. ValueError when there is none."""
-    name = _JAVA_NAMES.get(java_name.upper(), java_name.lower().replace("-", ""))
+    name = java_name.lower().replace("/", "_")
+    if not name.startswith("sha3-"):
+        name = name.replace("-", "")  # SHA-1, SHA-256
+    name = name.replace("-", "_")  # SHA3-256
     hashlib.new(name)
     return name
 
