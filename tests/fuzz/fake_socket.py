@@ -1,0 +1,72 @@
+"""The shell's end of a client connection, over a transport that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import PurePath
+from types import SimpleNamespace
+from typing import cast
+
+from kraal.model.config import StorageConfig
+from kraal.server.client_socket import ClientSocket
+from kraal.server.listener import ClientListener
+from kraal.server.server import Server
+from kraal.server.status_source import ServerStatusSource
+from tests.fuzz.world import World, small_config
+
+_EMPTY = PurePath(tempfile.gettempdir())
+"""A directory whose size `dirs` and `mntr` may ask for."""
+
+
+class FakeSocket(asyncio.Transport):
+    """A connection to a replica: `receive` is what the network does, `output` what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        config = small_config(
+            storage=StorageConfig(data_dir=_EMPTY, data_log_dir=_EMPTY),
+            four_letter_words=frozenset({"*"}),
+            max_buffer_bytes=4096,
+        )
+        self.world = World(config)
+        server = SimpleNamespace(
+            replica=self.world.replica, config=config, snapshots_taken=0, digest_mismatches=0
+        )
+        status = ServerStatusSource(cast(Server, server))
+        server.listener = ClientListener(config, self.world.replica, status)
+        self.output = bytearray()
+        self.has_ended = False
+        self._socket = ClientSocket(server.listener)
+        self._socket.connection_made(self)
+
+    def receive(self, data: bytes) -> None:
+        self._socket.data_received(data)
+
+    def lose(self) -> None:
+        """The network tells that the connection is gone."""
+        self._socket.connection_lost(None)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.output += data
+
+    def close(self) -> None:
+        self.has_ended = True
+
+    def abort(self) -> None:
+        self.has_ended = True
+
+    def is_closing(self) -> bool:
+        return self.has_ended
+
+    def is_reading(self) -> bool:
+        return not self.has_ended
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
