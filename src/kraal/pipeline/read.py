@@ -17,6 +17,7 @@ from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.reply import (
     RESULTS_END,
+    long_reply,
     multi_read_refusal,
     multi_read_result,
     refusal,
@@ -191,7 +192,7 @@ class Reader:
             if size > MULTI_READ_MAX_REPLY_BYTES:
                 raise RequestError(ErrorCode.MARSHALLING_ERROR)
         parts.append(RESULTS_END)
-        return reply(xid, self._tree.last_zxid, b"".join(parts))
+        return long_reply(xid, self._tree.last_zxid, parts)
 
     def add_watch(self, conn: ClientConnection, xid: int, frame: bytes) -> bytes:
         request = proto.WatchModeRequest.decode(frame, BODY)[0]

@@ -24,6 +24,12 @@ def reply(xid: int, zxid: int, body: bytes) -> bytes:
     return _pack_header(HEADER_BYTES + len(body), xid, zxid, 0) + body
 
 
+def long_reply(xid: int, zxid: int, parts: list[bytes]) -> bytes:
+    """A reply of many parts, which are copied once."""
+    size = HEADER_BYTES + sum(map(len, parts))
+    return b"".join([_pack_header(size, xid, zxid, 0), *parts])
+
+
 def refusal(xid: int, zxid: int, code: int) -> bytes:
     """A reply without a body."""
     return _pack_header(HEADER_BYTES, xid, zxid, code)

@@ -111,6 +111,7 @@ class ClientSocket(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+            self._listener.ending(self)
 
     def abort(self) -> None:
         if self._transport is not None:

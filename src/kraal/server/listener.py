@@ -29,6 +29,9 @@ class ClientListener:
         self._by_host: Counter[str] = Counter()
         self._sessionless: dict[ClientSocket, None] = {}
         self._last_sessionless: dict[ClientSocket, None] = {}
+        self._closing: dict[ClientSocket, None] = {}
+        """Closed by the server, while the peer has still to take what it was sent."""
+        self._last_closing: dict[ClientSocket, None] = {}
         self._tokens = config.throttle.connection_tokens
         self._tokens_filled_ms = 0
         self._server: asyncio.Server | None = None
@@ -86,6 +89,13 @@ class ClientListener:
                 del self._by_host[host]
             self._sessionless.pop(socket, None)
             self._last_sessionless.pop(socket, None)
+            self._closing.pop(socket, None)
+            self._last_closing.pop(socket, None)
+
+    def ending(self, socket: ClientSocket) -> None:
+        """The server closed this one; it is gone when its peer has taken the last output."""
+        if socket in self._sockets:
+            self._closing[socket] = None
 
     def admit_session(self, now_ms: int) -> bool:
         """Take a token of the connection throttle, if there is one (section 12.3)."""
@@ -104,7 +114,13 @@ class ClientListener:
         return True
 
     def close_sessionless(self) -> None:
-        """Called once per timeout: whoever was silent for a whole one is closed."""
+        """Called once per timeout: whoever was silent for a whole one is closed.
+
+        Whoever did not take its last output in that time is cut off.
+        """
+        for socket in list(self._last_closing):
+            socket.abort()
+        self._last_closing, self._closing = self._closing, {}
         for socket in list(self._last_sessionless):
             socket.close_if_sessionless()
         self._last_sessionless = self._sessionless
