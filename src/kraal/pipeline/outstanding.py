@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kraal.tree.apply import Change
 from kraal.tree.data_tree import DataTree
-from kraal.tree.digest import signed, term
+from kraal.tree.digest import term
 from kraal.tree.znode import UNKNOWN_DIGEST, ReapedZnode, Znode
 
 _ABSENT = object()
@@ -27,7 +27,7 @@ class Outstanding:
         """What the present draft changes, in order."""
         self._before: list[Znode | object | None] = []
         self.digest = tree.digest
-        """The running sum behind the present draft; unsigned, see `signed_digest`."""
+        """The sum of all terms behind the present draft; a sum of 32-bit terms needs no modulus."""
 
     def node(self, path: bytes) -> Znode | None:
         """The znode as it will be; the root goes by its empty path."""
@@ -39,7 +39,7 @@ class Outstanding:
         if not self._images:
             self.digest = self._tree.digest
         self.changes = []
-        self._before.clear()
+        self._before = []
 
     def put(self, path: bytes, before: Znode | None, image: Znode, *, data: bool = False) -> None:
         """Record a znode as it becomes; `data` says whether its data is set."""
@@ -74,10 +74,6 @@ class Outstanding:
             else:
                 self._images[path] = before  # type: ignore[assignment]
         self.digest = digest
-
-    def signed_digest(self) -> int:
-        """What a transaction drafted now carries."""
-        return signed(self.digest)
 
     def installed(self, changes: list[Change]) -> None:
         """Drop what the tree now holds itself, unless it was changed again since."""

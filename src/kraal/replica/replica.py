@@ -82,9 +82,10 @@ class Replica:
             reconfig_enabled=config.reconfig_enabled,
             close_session_txn=config.close_session_txn,
         )
-        self._preparer = Preparer(Context(tree, self.outstanding, self.authority, rules))
+        self._preparer = preparer = Preparer(Context(tree, self.outstanding, self.authority, rules))
         self._handshake = Handshake(config, tree, self.tracker, first_session_id)
         self._reaper = ContainerManager(tree, config.reaper, now_ms)
+        self._write = preparer.write
         self._append = sink.append
         self._in_flight: deque[Proposal] = deque()
         self._last_proposed = tree.last_zxid
@@ -165,7 +166,7 @@ class Replica:
         """Everything up to zxid is durable here, and so, standing alone, committed."""
         in_flight = self._in_flight
         while in_flight and in_flight[0][0] <= zxid:
-            self._commit(now_ms, *in_flight.popleft())
+            self._commit(now_ms, in_flight.popleft())
         self._clients.resume_stalled(now_ms, wall_ms)
         self._clients.flush(now_ms)
 
@@ -188,16 +189,26 @@ class Replica:
         size = sum(len(frame) for frame in frames if len(frame) > self._large_from)
         return self._large_bytes + size <= self.config.throttle.large_request_max_bytes
 
+    def _count_large(self, payload: bytes, sign: int) -> None:
+        """A write comes into flight (+1) or leaves it (-1)."""
+        if len(payload) > self._large_from:
+            self._large_bytes += sign * len(payload)
+
     def propose_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
         """Validate a write and hand its transaction to the log. Raises DecodeError."""
         session = conn.session
         assert session is not None
-        draft = Draft(session.id, xid, conn.auth, self._last_proposed + 1, wall_ms)
-        made = self._preparer.write(draft, op, frame)
+        zxid, session_id = self._last_proposed + 1, session.id
+        draft = Draft(session_id, xid, conn.auth, zxid, wall_ms)
+        made = self._write(draft, op, frame)
+        self._last_proposed = zxid
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._propose(draft, op, made, conn, now_ms)
+        self._in_flight.append((zxid, op, session_id, made, conn, now_ms))
+        if self._large_from >= 0:
+            self._count_large(made[0], 1)
+        self._append(zxid, made[0])
 
     def propose_session_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
@@ -229,8 +240,6 @@ class Replica:
     ) -> None:
         zxid = self._last_proposed = draft.zxid
         self._in_flight.append((zxid, op, draft.session_id, made, conn, now_ms))
-        if 0 <= self._large_from < len(made[0]):
-            self._large_bytes += len(made[0])
         self._append(zxid, made[0])
 
     # Sessions
@@ -268,20 +277,11 @@ class Replica:
 
     # Commit
 
-    def _commit(
-        self,
-        now_ms: int,
-        zxid: int,
-        op: int,
-        session_id: int,
-        made: PreparedTxn,
-        conn: ClientConnection | None,
-        received_ms: int,
-    ) -> None:
+    def _commit(self, now_ms: int, proposal: Proposal) -> None:
+        zxid, op, session_id, (payload, changes, digest, answer), conn, received_ms = proposal
         tree = self.tree
-        payload, changes, digest, answer = made
-        if 0 <= self._large_from < len(payload):
-            self._large_bytes -= len(payload)
+        if self._large_from >= 0 and op in ZNODE_WRITES:
+            self._count_large(payload, -1)
         if changes:
             install(tree, changes)
             self.outstanding.installed(changes)

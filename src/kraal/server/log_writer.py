@@ -72,6 +72,6 @@ class LogWriter:
             self._idle.set()
             self._failed(error)
             return
-        self._scheduled = True  # what applying proposes is taken by the start below
-        self._logged(flush)
+        # The disk goes on with the next flush while this one's transactions are applied.
         self._start()
+        self._logged(flush)

@@ -7,15 +7,17 @@ error transaction with a zxid of its own (reference/client-protocol.md section 3
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.pipeline.prepare import multi, znodes
 from kraal.pipeline.prepare.draft import Context, Draft
 from kraal.pipeline.prepare.znodes import Prepared
-from kraal.pipeline.reply import refusal, reply
+from kraal.pipeline.reply import HEADER as REPLY_HEADER
+from kraal.pipeline.reply import HEADER_BYTES as REPLY_HEADER_BYTES
+from kraal.pipeline.reply import refusal
 from kraal.tree.apply import Change
 from kraal.wire.jute.primitives import pack_int, write_buffer, write_vector
-from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.txn import DIGEST, DIGEST_VERSION, HEADER
@@ -24,6 +26,7 @@ BODY = 8
 """Offset of the request's body behind xid and type."""
 _pack_header = HEADER.pack
 _pack_digest = DIGEST.pack
+_pack_reply = REPLY_HEADER.pack
 
 
 PreparedTxn = tuple[bytes, list[Change], int, bytes]
@@ -39,16 +42,17 @@ def _reconfig(context: Context, draft: Draft, *_: object) -> Prepared:
     raise RequestError(ErrorCode.UNIMPLEMENTED)
 
 
-_RULES: dict[int, tuple[type[Record], Callable[..., Prepared]]] = {
-    OpCode.CREATE: (proto.CreateRequest, znodes.create),
-    OpCode.CREATE2: (proto.CreateRequest, znodes.create),
-    OpCode.CREATE_CONTAINER: (proto.CreateRequest, znodes.create),
-    OpCode.CREATE_TTL: (proto.CreateTtlRequest, znodes.create),
-    OpCode.DELETE: (proto.DeleteRequest, znodes.delete),
-    OpCode.DELETE_CONTAINER: (proto.DeleteContainerRequest, znodes.delete_container),
-    OpCode.SET_DATA: (proto.SetDataRequest, znodes.set_data),
-    OpCode.SET_ACL: (proto.SetAclRequest, znodes.set_acl),
-    OpCode.RECONFIG: (proto.ReconfigRequest, _reconfig),
+_Unpack = Callable[[bytes, int], tuple[tuple[Any, ...], int]]
+_RULES: dict[int, tuple[_Unpack, Callable[..., Prepared]]] = {
+    OpCode.CREATE: (proto.CreateRequest.unpack, znodes.create),
+    OpCode.CREATE2: (proto.CreateRequest.unpack, znodes.create),
+    OpCode.CREATE_CONTAINER: (proto.CreateRequest.unpack, znodes.create),
+    OpCode.CREATE_TTL: (proto.CreateTtlRequest.unpack, znodes.create),
+    OpCode.DELETE: (proto.DeleteRequest.unpack, znodes.delete),
+    OpCode.DELETE_CONTAINER: (proto.DeleteContainerRequest.unpack, znodes.delete_container),
+    OpCode.SET_DATA: (proto.SetDataRequest.unpack, znodes.set_data),
+    OpCode.SET_ACL: (proto.SetAclRequest.unpack, znodes.set_acl),
+    OpCode.RECONFIG: (proto.ReconfigRequest.unpack, _reconfig),
 }
 ZNODE_WRITES = frozenset((*_RULES, OpCode.MULTI))
 SESSION_WRITES = frozenset((OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION))
@@ -64,19 +68,28 @@ class Preparer:
 
     def write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
         """A write of znodes. DecodeError when the body of a single one does not decode."""
-        shape, rule = _RULES.get(op, (None, None))
-        values = shape.unpack(frame, BODY)[0] if shape is not None else ()
-        if op == OpCode.DELETE_CONTAINER and values[0] is None:
-            raise DecodeError("a null path")
-        self._outstanding.begin()
+        outstanding = self._outstanding
+        found = _RULES.get(op)
+        values: tuple[Any, ...] = ()
+        if found is not None:
+            values, _ = found[0](frame, BODY)
+            if op == OpCode.DELETE_CONTAINER and values[0] is None:
+                raise DecodeError("a null path")
+        outstanding.begin()
         try:
-            if rule is not None:
-                kind, body, answer = rule(self._context, draft, op, *values)
+            if found is not None:
+                kind, body, answer = found[1](self._context, draft, op, *values)
             else:
                 kind, body, answer = self._multi(draft, frame)
         except RequestError as error:
             return self._refused(draft, error.code)
-        return self._seal(draft, kind, body, reply(draft.cxid, draft.zxid, answer))
+        cxid, zxid = draft.cxid, draft.zxid
+        payload = _pack_header(draft.session_id, cxid, zxid, draft.time_ms, kind) + body
+        digest = outstanding.digest
+        if self._digests:
+            payload += _pack_digest(DIGEST_VERSION, digest)
+        reply = _pack_reply(REPLY_HEADER_BYTES + len(answer), cxid, zxid, 0) + answer
+        return payload, outstanding.changes, digest, reply
 
     def _multi(self, draft: Draft, frame: bytes) -> Prepared:
         try:
@@ -126,5 +139,5 @@ class Preparer:
         outstanding = self._outstanding
         payload = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, kind) + body
         if self._digests:
-            payload += _pack_digest(DIGEST_VERSION, outstanding.signed_digest())
+            payload += _pack_digest(DIGEST_VERSION, outstanding.digest)
         return payload, outstanding.changes, outstanding.digest, answer

@@ -24,7 +24,8 @@ from kraal.pipeline.outstanding import image_of
 from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.tree import quota
 from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
-from kraal.tree.znode import ReapedZnode, Znode
+from kraal.tree.znode import VERSION_OFFSET, ReapedZnode, Znode
+from kraal.wire.jute.primitives import unpack_int as _unpack_int
 from kraal.wire.jute.primitives import write_buffer
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn
@@ -82,12 +83,16 @@ def create(
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
     if flags in TTL_MODES or kind == OpCode.CREATE_TTL:
         _check_ttl(context, flags, ttl_ms)
-    draft.check_session()
+    if draft.closing:
+        draft.check_session()
     path, parent_path = _split(path)
     acl = context.authority.stored_list(vector, draft.auth)
     outstanding, tree = context.outstanding, context.tree
-    parent = require_node(context, parent_path)
-    require(context, draft, parent, CREATE)
+    parent = outstanding.node(parent_path)
+    if parent is None:
+        raise RequestError(ErrorCode.NO_NODE)
+    if not parent.acl.world & CREATE:
+        require(context, draft, parent, CREATE)
     made, children = parent.child_counts()
     if flags in SEQUENTIAL_MODES:
         path += b"%010d" % made
@@ -184,20 +189,25 @@ def _valid_path(path: bytes | None) -> bytes:
 def set_data(
     context: Context, draft: Draft, kind: int, path: bytes | None, data: bytes | None, version: int
 ) -> Prepared:
-    draft.check_session()
-    node = context.outstanding.node(_key(path)) if path else None
-    if node is None or path is None:
+    if draft.closing:
+        draft.check_session()
+    outstanding = context.outstanding
+    key = b"" if path == ROOT else path
+    node = outstanding.node(key) if path and key is not None else None
+    if node is None or path is None or key is None:
         _valid_path(path)  # a path that names a znode is valid
         raise RequestError(ErrorCode.NO_NODE)
-    require(context, draft, node, WRITE)
+    if not node.acl.world & WRITE:
+        require(context, draft, node, WRITE)
     size = len(data) if data else 0
     if context.rules.enforce_quota:
         _check_quota(context, path, size - len(node.data or b""), 0)
-    version = _checked_version(node.version, version)
-    stat = data_set(node.stat, draft.zxid, draft.time_ms, version, size)
-    image = image_of(node, stat)
+    before = node.stat
+    version = _checked_version(_unpack_int(before, VERSION_OFFSET)[0], version)
+    stat = data_set(before, draft.zxid, draft.time_ms, version, size)
+    image = Znode(data, node.acl, stat) if type(node) is Znode else image_of(node, stat)
     image.data = data
-    context.outstanding.put(_key(path), node, image, data=True)
+    outstanding.put(key, node, image, data=True)
     return kind, txn.SetDataTxn.pack(path, data, version), stat
 
 
