@@ -23,7 +23,7 @@ from kraal.pipeline.container_manager import ContainerManager
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
-from kraal.pipeline.prepare.preparer import (
+from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
     PreparedTxn,
     Preparer,
 )
