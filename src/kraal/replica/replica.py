@@ -24,9 +24,6 @@ from kraal.pipeline.counters import Counters
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
-    PreparedTxn,
-    Preparer,
-)
 from kraal.pipeline.read import Reader
 from kraal.pipeline.reply import connect_response
 from kraal.pipeline.session_tracker import Session, SessionTracker
