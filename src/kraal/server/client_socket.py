@@ -13,7 +13,6 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
-from kraal.model.limits import OUTPUT_HIGH_WATER_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
@@ -58,7 +57,8 @@ class ClientSocket(asyncio.Protocol):
         if not self._listener.admit(self, host):
             self._transport.abort()
             return
-        self._transport.set_write_buffer_limits(high=OUTPUT_HIGH_WATER_BYTES)
+        # Send at once, not at the end of the loop's turn: the client works meanwhile.
+        self._transport.set_write_buffer_limits(high=0)
         self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)
         self._replica.opened(self._conn)
 

@@ -72,6 +72,6 @@ class LogWriter:
             self._idle.set()
             self._failed(error)
             return
-        # The disk goes on with the next flush while this one's transactions are applied.
-        self._start()
         self._logged(flush)
+        # Not at once: the clients that were just answered have a turn to ask for more.
+        self._loop.call_soon(self._start)
