@@ -39,6 +39,8 @@ def test_missing_directories_are_made_unless_forbidden() -> None:
     fs, _ = memory()
     with pytest.raises(DataDirError, match=r"/data/version-2 is missing and .*autocreate is off"):
         data_dir.prepare(fs, configured(datadir_autocreate=False))
+    with pytest.raises(DataDirError, match=r"/data is missing and .*autocreate is off"):
+        data_dir.lock(fs, configured(datadir_autocreate=False))
 
 
 @pytest.mark.parametrize(

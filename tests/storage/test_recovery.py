@@ -187,18 +187,35 @@ def test_repeated_records_are_skipped(disk: Disk) -> None:
     assert "log.15.bak repeats 0x15 at offset 16: skipped" in recovered.warnings
 
 
-def test_a_new_epoch_may_begin_anywhere(disk: Disk) -> None:
-    for begin in (1, 7):
-        txn = disk.history.next(epoch=begin)
+def test_a_new_epoch_begins_with_its_first_transaction(disk: Disk) -> None:
+    for epoch in (1, 7):
+        txn = disk.history.next(epoch=epoch)
         disk.states[txn.zxid] = described(disk.history.tree)
         write_log(disk.fs, disk.config, [txn])
         assert disk.recover().warnings == []
     txn = disk.history.apply(OpCode.CREATE_SESSION, CreateSessionTxn(4000), zxid=0x8_0000_0005)
-    disk.states[txn.zxid] = described(disk.history.tree)
     write_log(disk.fs, disk.config, [txn])
-    assert disk.recover().warnings == [
-        "log.800000005 begins epoch 8 with 0x800000005: transactions may be missing"
-    ]
+    disk.refuses(
+        r"log\.800000005 continues with 0x800000005 .* the record before it is 0x700000001: "
+        r"0x800000001 to 0x800000004 are missing"
+    )
+
+
+def test_a_hole_that_a_leaders_snapshot_covers(disk: Disk) -> None:
+    """A member that was synchronised by SNAP never logged what the snapshot brought."""
+    for zxid in range(0x2_0000_0001, 0x2_0000_0005):
+        disk.history.apply(OpCode.CREATE_SESSION, CreateSessionTxn(4000), zxid=zxid)
+    disk.states[disk.history.tree.last_zxid] = described(disk.history.tree)
+    write_snapshot(disk.fs, disk.config, disk.history.tree)
+    write_log(disk.fs, disk.config, [disk.add()])
+    recovered = disk.recover()
+    assert recovered.tree.last_zxid == 0x2_0000_0005
+    assert recovered.warnings == []
+    disk.break_snapshot("snapshot.200000004")
+    disk.refuses(
+        r"the record before it is 0x1e \(newer but damaged: snapshot\.200000004\): "
+        r"0x200000001 to 0x200000004 are missing"
+    )
 
 
 def test_a_snapshot_of_a_new_epoch_without_transactions(disk: Disk) -> None:

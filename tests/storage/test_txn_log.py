@@ -94,6 +94,26 @@ def test_only_one_flush_at_a_time() -> None:
         log.take()
 
 
+def test_zxids_only_go_forward() -> None:
+    _, log = opened()
+    flush(log, 5)
+    for zxid in (5, 4):
+        with pytest.raises(AssertionError, match="only goes forward"):
+            log.append(zxid, payload(zxid))
+
+
+def test_an_unexpected_error_poisons_the_log_too() -> None:
+    fs, log = opened()
+    fs.create = lambda *_: 1 / 0  # type: ignore[assignment, method-assign]
+    log.append(1, payload(1))
+    taken = log.take()
+    assert taken is not None
+    with pytest.raises(StorageError, match="ZeroDivisionError"):
+        taken.run()
+    with pytest.raises(StorageError, match="unusable since"):
+        log.take()
+
+
 def test_a_log_of_a_new_start_replaces_a_file_of_the_same_name() -> None:
     fs, log = opened()
     flush(log, 1)

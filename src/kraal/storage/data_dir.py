@@ -64,11 +64,7 @@ def prepare(fs: FileSystem, config: StorageConfig) -> Layout:
     for directory in dict.fromkeys((layout.snapshots, layout.logs)):
         with failing("creating", directory):
             if not fs.exists(directory):
-                if not config.datadir_autocreate:
-                    raise DataDirError(
-                        f"{directory} is missing and zookeeper.datadir.autocreate is off"
-                    )
-                fs.mkdir(directory)
+                _create(fs, config, directory)
     _check_separation(fs, layout)
     for directory in dict.fromkeys((layout.snapshots, layout.logs)):
         with failing("clearing", directory):
@@ -76,6 +72,12 @@ def prepare(fs: FileSystem, config: StorageConfig) -> Layout:
                 if name.startswith(UNFINISHED):
                     fs.unlink(directory / name)
     return layout
+
+
+def _create(fs: FileSystem, config: StorageConfig, directory: PurePath) -> None:
+    if not config.datadir_autocreate:
+        raise DataDirError(f"{directory} is missing and zookeeper.datadir.autocreate is off")
+    fs.mkdir(directory)
 
 
 def _check_separation(fs: FileSystem, layout: Layout) -> None:
@@ -102,8 +104,8 @@ def lock(fs: FileSystem, config: StorageConfig) -> DataDirLock:
         path = directory / LOCK_NAME
         try:
             with failing("locking", path):
-                if not fs.exists(directory) and config.datadir_autocreate:
-                    fs.mkdir(directory)
+                if not fs.exists(directory):
+                    _create(fs, config, directory)
                 taken = fs.lock(path)
             if taken is None:
                 raise DataDirError(f"{directory} is in use by another server ({path} is locked)")

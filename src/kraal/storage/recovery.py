@@ -20,7 +20,7 @@ from time import monotonic
 from kraal.errors import CorruptError, DecodeError, RequestError
 from kraal.model.config import StorageConfig
 from kraal.model.limits import COMMIT_LOG_MIN_TXNS
-from kraal.model.zxid import counter, epoch, show
+from kraal.model.zxid import counter, epoch, make, show
 from kraal.storage.data_dir import Layout, prepare
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_reader import LogRecord, drop_empty_newest, list_logs, records
@@ -234,23 +234,23 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
             f"{record.file} repeats {show(zxid)} at offset {record.offset}: skipped"
         )
         return False
+    first = last + 1
     if epoch(zxid) > epoch(last):
-        if counter(zxid) > 1:
-            recovered.warnings.append(
-                f"{record.file} begins epoch {epoch(zxid):x} with {show(zxid)}: transactions "
-                "may be missing"
-            )
-        return True
+        # The reference lets an epoch begin anywhere. A member that got a snapshot from its
+        # leader has such a hole in its log, and only that snapshot makes up for it.
+        if counter(zxid) <= 1:
+            return True
+        first = make(epoch(zxid), 1)
     loaded = recovered.snapshot
     if recovered.replayed or loaded is None:
         behind = f"the record before it is {show(last)}"
     else:
         behind = f"{loaded.name} ends at {show(last)}"
-        if recovered.damaged_snapshots:
-            behind += f" (newer but damaged: {', '.join(recovered.damaged_snapshots)})"
+    if recovered.damaged_snapshots:
+        behind += f" (newer but damaged: {', '.join(recovered.damaged_snapshots)})"
     raise CorruptError(
         f"{record.file} continues with {show(zxid)} at offset {record.offset}, but {behind}: "
-        f"{show(last + 1)} to {show(zxid - 1)} are missing. {_NEXT_STEP}"
+        f"{show(first)} to {show(zxid - 1)} are missing. {_NEXT_STEP}"
     )
 
 

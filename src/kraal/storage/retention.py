@@ -31,8 +31,8 @@ class Purged:
 def purge(fs: FileSystem, config: StorageConfig, retain: int | None = None) -> Purged:
     """Keep the newest sound snapshots and the logs behind the oldest of them.
 
-    Reads whole snapshots and may take long: call it on a thread of its own, never while a
-    snapshot is being written. Raises StorageError; what was deleted by then was not needed.
+    Reads whole snapshots and may take long: call it on a thread of its own. The server may log
+    and write snapshots meanwhile. Raises StorageError; what was deleted by then was not needed.
     """
     count = max(SNAP_RETAIN_MIN, config.snap_retain_count if retain is None else retain)
     layout = Layout.of(config)

@@ -69,10 +69,11 @@ class Flush:
         self.size = len(data)
         try:
             self.grown_bytes = log._write(data, self.first_zxid, self._new_file)
-        except OSError as error:
+        except Exception as error:
+            reason = error.strerror if isinstance(error, OSError) else repr(error)
             log.failure = (
                 f"writing {self.count} transactions up to {show(self.last_zxid)} "
-                f"to {log._layout.logs} failed: {error.strerror or error}"
+                f"to {log._layout.logs} failed: {reason}"
             )
             raise StorageError(log.failure) from error
         self.duration_ms = (monotonic() - began) * 1000
@@ -105,6 +106,7 @@ class TxnLog:
 
     def append(self, zxid: int, payload: bytes) -> None:
         """Buffer one record; nothing reaches the disk before the next flush."""
+        assert zxid > self._last_zxid, "a log only goes forward"
         parts = self._parts
         if not parts:
             self._first_zxid = zxid
