@@ -187,8 +187,6 @@ class TestEveryKey:
             maxClientCnxns=2
             maxCnxns=3
             request_throttle_max_requests=4
-            request_throttle_stall_time=5
-            request_throttle_drop_stale=false
             throttled_op_wait_time=6
             largeRequestThreshold=7
             largeRequestMaxBytes=8
@@ -204,8 +202,6 @@ class TestEveryKey:
             max_client_connections=2,
             max_connections=3,
             request_max=4,
-            request_stall_time_ms=5,
-            request_drop_stale=False,
             throttled_op_wait_time_ms=6,
             large_request_threshold_bytes=7,
             large_request_max_bytes=8,

@@ -5,18 +5,7 @@ Rules: reference/client-protocol.md sections 5.7 and 10.
 
 from __future__ import annotations
 
-from enum import IntFlag
 from typing import NamedTuple
-
-
-class Permission(IntFlag):
-    READ = 1
-    WRITE = 2
-    CREATE = 4
-    DELETE = 8
-    ADMIN = 16
-    ALL = 31
-
 
 READ = 1
 WRITE = 2

@@ -65,8 +65,6 @@ class ThrottleConfig:
     max_client_connections: int = 60
     max_connections: int = 0
     request_max: int = 0
-    request_stall_time_ms: int = 100
-    request_drop_stale: bool = True
     throttled_op_wait_time_ms: int = 0
     large_request_threshold_bytes: int = -1
     large_request_max_bytes: int = 100 << 20

@@ -34,7 +34,9 @@ _HEADER = struct.Struct(">ii")
 _unpack_header = _HEADER.unpack_from
 HEADER_BYTES = 8
 UNKNOWN_OP_ZXID = -1
-_UNTHROTTLED = (OpCode.PING, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION)
+_UNTHROTTLED = (
+    OpCode.PING, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION, OpCode.AUTH, OpCode.SASL,
+)  # fmt: skip
 
 
 class ThrottledFrame(bytes):

@@ -54,7 +54,6 @@ class ClientConnection:
         "host",
         "inbox",
         "is_greeted",
-        "is_super",
         "last_cxid",
         "last_latency_ms",
         "last_op",
@@ -81,7 +80,6 @@ class ClientConnection:
         self.host = host
         self.port = port
         self.auth: tuple[Id, ...] = (Id("ip", host),)
-        self.is_super = False
         self.session: Session | None = None
         self.with_read_only = False
         """Whether the ConnectRequest had the readOnly byte, which the reply mirrors."""
@@ -121,8 +119,6 @@ class ClientConnection:
         """Identities are only ever added (reference/client-protocol.md section 10.1)."""
         if identity not in self.auth:
             self.auth = (*self.auth, identity)
-        if identity.scheme == "super":
-            self.is_super = True
 
     def record_latency(self, latency_ms: int, count: int) -> None:
         if not self.latency_count or latency_ms < self.latency_min:

@@ -29,7 +29,6 @@ class Counters:
     def reset(self) -> None:
         self.received = 0
         self.sent = 0
-        self.sessions_created = 0
         self.sessions_expired = 0
         self.connections_revalidated = 0
         self.connections_rejected = 0

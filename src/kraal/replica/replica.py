@@ -290,7 +290,6 @@ class Replica:
             tree.events.clear()
         if op == OpCode.CREATE_SESSION:
             tree.sessions[session_id] = created_session_timeout(payload)
-            self.counters.sessions_created += 1
         latency_ms = now_ms - received_ms
         self.counters.update_latency.add(latency_ms)
         if conn is not None and not conn.closed:

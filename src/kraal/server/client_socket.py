@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
@@ -57,6 +58,9 @@ class ClientSocket(asyncio.Protocol):
         if not self._listener.admit(self, host):
             self._transport.abort()
             return
+        if self._listener.config.client_tcp_keep_alive:
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Send at once, not at the end of the loop's turn: the client works meanwhile.
         self._transport.set_write_buffer_limits(high=0)
         self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)

@@ -283,8 +283,6 @@ def _throttle(settings: Settings) -> ThrottleConfig:
         max_client_connections=max(0, settings.parsed_number("maxClientCnxns", 60)),
         max_connections=number("maxCnxns", 0, minimum=0),
         request_max=number("request_throttle_max_requests", 0, minimum=0),
-        request_stall_time_ms=number("request_throttle_stall_time", 100, minimum=1),
-        request_drop_stale=settings.flag("request_throttle_drop_stale", True),
         throttled_op_wait_time_ms=number("throttled_op_wait_time", 0, minimum=0),
         large_request_threshold_bytes=threshold_bytes,
         large_request_max_bytes=number("largeRequestMaxBytes", 100 << 20, minimum=1),

@@ -155,8 +155,8 @@ NOT_SERVED_YET = re.compile(
     r"admin\..+|audit\..+|metricsProvider\..+|ssl\..+|client\.(portUnification|certReload)"
     r"|authProvider\..+|superUser(\..+)?|X509AuthenticationProvider\..+"
     r"|SASLAuthenticationProvider\..+|sasl\..+|java\.security\.auth\.login\.config"
-    r"|ensembleAuthName|letAnySaslUserDoX|emulate353TTLNodes|request_stale_.+|flushDelay"
-    r"|maxWriteQueuePollTime|maxBatchSize"
+    r"|ensembleAuthName|letAnySaslUserDoX|emulate353TTLNodes|request_stale_.+"
+    r"|request_throttle_(stall_time|drop_stale)|flushDelay|maxWriteQueuePollTime|maxBatchSize"
     r"|connection_throttle_(freeze|drop|decrease|weight|global|local|renew)_.+"
 )
 """Keys that would change what a standalone server does, once kraal has the feature."""

@@ -69,7 +69,11 @@ class ServerStatusSource:
             connections_rejected=counters.connections_rejected,
             digest_mismatches=self._server.digest_mismatches,
             fsync_latency=_latency(counters.fsync),
-            gauges=_process_gauges(),
+            gauges={
+                **_process_gauges(),
+                "stale_sessions_expired": counters.sessions_expired,
+                "connection_revalidate_count": counters.connections_revalidated,
+            },
         )
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]:
