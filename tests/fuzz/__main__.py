@@ -1,6 +1,6 @@
 """Fuzzing guided by coverage, for as long as one likes.
 
-    python -m tests.fuzz [TARGET ...] [--seconds 30]
+    python -m tests.fuzz [TARGET ...] [--seconds 10]
 
 Without names every target of `targets.py` and `replica` take their turn, `replica` for ten turns.
 atheris lives in `build/venv-fuzz`, which is made when it is missing. What was learnt about each
@@ -124,7 +124,7 @@ def _last_words(log: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz kraal.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join([REPLICA, *TARGETS]))
-    parser.add_argument("--seconds", type=int, default=30, help="for each target (30)")
+    parser.add_argument("--seconds", type=int, default=10, help="for each target (10)")
     arguments = parser.parse_args()
     names = arguments.targets or [*TARGETS, REPLICA]
     for name in names:

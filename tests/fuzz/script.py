@@ -50,7 +50,12 @@ def _config(random: Random) -> ServerConfig:
             skip_acl=random.random() < 0.1,
             enforce_auth_schemes=enforced,
         ),
-        throttle=ThrottleConfig(global_outstanding_limit=random.choice((1, 3, 1000))),
+        throttle=ThrottleConfig(
+            global_outstanding_limit=random.choice((1, 3, 1000)),
+            throttled_op_wait_time_ms=random.choice((0, 0, 0, 100)),
+            large_request_threshold_bytes=random.choice((-1, -1, -1, 50)),
+            large_request_max_bytes=1000,
+        ),
     )
 
 

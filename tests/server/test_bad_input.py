@@ -145,6 +145,41 @@ class TestRequestsThatHurtTheReference:
         client.call("deleteContainer", raw.ustring("/q/none"))
 
 
+class TestTransactionsLongerThanRequests:
+    """What the log holds must be read back: a record may be longer than any request."""
+
+    LONG = pytest.mark.xfail(strict=True, reason="recovery takes a long record for damage")
+
+    @LONG
+    def test_the_end_of_a_session_with_many_ephemerals(self, tmp_path: Path) -> None:
+        with servers.kraal(tmp_path) as server:
+            with connected(server.port) as client:
+                for number in range(25):
+                    assert create(client, f"/{number}-" + "e" * 100_000, flags=1) == OK
+                assert client.call("closeSession").err == OK
+            server.kill()
+            server.start()
+            with connected(server.port) as client:
+                assert client.call("getChildren", raw.path_and_watch("/", False)).value == [
+                    "zookeeper"
+                ]
+
+    @LONG
+    def test_auth_entries_in_a_multi(self, tmp_path: Path) -> None:
+        """Each list stays within its bound, but there are several."""
+        with servers.kraal(tmp_path) as server:
+            with connected(server.port) as client:
+                for number in range(100):
+                    auth = raw.auth_body(0, "digest", b"user-%d:p" % number)
+                    assert client.call("auth", auth, raw.AUTH_XID).err == OK
+                listed = [(perms, "auth", None) for perms in range(150)]
+                bodies = [raw.create_body(f"/{n}", b"", listed, 0) for n in range(4)]
+                client.call("multi", raw.multi_body([(raw.OPCODES["create"], b) for b in bodies]))
+            server.kill()
+            server.start()
+            assert_alive(server)
+
+
 # Frames
 
 

@@ -9,6 +9,7 @@ flight. Rules: reference/client-protocol.md sections 5.6 and 11.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Protocol
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
@@ -34,13 +35,14 @@ _HEADER = struct.Struct(">ii")
 _unpack_header = _HEADER.unpack_from
 HEADER_BYTES = 8
 UNKNOWN_OP_ZXID = -1
+_NO_OPERATION = b"\x7f\xff\xff\xff"
 _UNTHROTTLED = (
     OpCode.PING, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION, OpCode.AUTH, OpCode.SASL,
 )  # fmt: skip
 
 
 class ThrottledFrame(bytes):
-    """A request that waited too long: it is answered THROTTLED_OP in its turn."""
+    """The xid of a request that waited too long: it is answered THROTTLED_OP in its turn."""
 
 
 class Owner(Protocol):
@@ -311,21 +313,20 @@ class ClientOrder:
             conn.inbox.clear()
             wait_ms = self._throttled_wait_ms
             if wait_ms and now_ms - conn.stalled_ms > wait_ms:
-                frames = self._throttle(conn, frames)
+                frames = self._throttled(frames)
             self.take(now_ms, wall_ms, conn, frames)
         if not conn.inbox and not conn.blocked and not conn.closed and conn.paused:
             conn.paused = False
             conn.channel.resume_reading()
 
-    def _throttle(self, conn: ClientConnection, frames: list[bytes]) -> list[bytes]:
-        """Refuse what waited too long (section 11.2); what is left is never refused."""
-        left = []
-        for frame in frames:
-            if len(frame) < HEADER_BYTES or _unpack_header(frame)[1] in _UNTHROTTLED:
-                left.append(frame)
-            else:
-                self._in_order(conn, ThrottledFrame(frame))
-        return left
+    def _throttled(self, frames: Iterable[bytes]) -> list[bytes]:
+        """Frames of which those that waited too long are refused in their turn (section 11.2)."""
+        return [
+            frame
+            if len(frame) < HEADER_BYTES or _unpack_header(frame)[1] in _UNTHROTTLED
+            else ThrottledFrame(frame[:4] + _NO_OPERATION)
+            for frame in frames
+        ]
 
     def forget(self, conn: ClientConnection) -> None:
         """The connection is gone."""
