@@ -70,6 +70,7 @@ class Figures:
     killed: Counter[str] = field(default_factory=Counter)
     snapshots: Counter[str] = field(default_factory=Counter)
     logs: set[str] = field(default_factory=set)
+    purged: int = 0
     # Kills in the middle of a record.
     torn: int = 0
     starts: list[float] = field(default_factory=list)
@@ -87,7 +88,7 @@ class Figures:
             f"requests: {counts}",
             f"sessions taken up after a kill: {self.resumed}",
             f"snapshots: {self.snapshots.total()} ({codecs}); log files: {len(self.logs)}, "
-            f"torn by a kill: {self.torn}",
+            f"torn by a kill: {self.torn}; files purged: {self.purged}",
             f"starts: {len(self.starts)}, {min(self.starts):.2f} s at least, "
             f"{median(self.starts):.2f} s in the middle, {max(self.starts):.2f} s at most",
             f"at the end: zxid {self.zxid:x}, {self.znodes} znodes; {self.seconds:.0f} s in all",
@@ -334,6 +335,7 @@ class Run:
             raise BrokenPromiseError("the server complains:\n" + "\n".join(complaints))
         for codec in re.findall(r"Snapshot snapshot\.[0-9a-f]+(\.\w+)?: ", text):
             self.figures.snapshots[codec or "plain"] += 1
+        self.figures.purged += len(re.findall(r" Purged /", text))
 
 
 def run(plan: Plan, *, progress: bool = False) -> Figures:
