@@ -139,6 +139,8 @@ def texts() -> list[bytes]:
         b"a\\u00e9 : b\\\n  c\n! comment\n\\=\\:= \\t\n",
         b"jute.maxbuffer=0x100\nsnapCount=#10\nmaxClientCnxns=-1\nautopurge.purgeInterval=1\n",
         b"enforce.auth.enabled=true\nenforce.auth.schemes=digest , ip\nskipACL=yes\n",
+        b"tickTime=" + b"9" * 5000,
+        b"clientPort=" + b"0" * 5000 + b"2181\nsnapCount=" + b"7" * 5000,
         b"connectionMaxTokens=5\nglobalOutstandingLimit=010\nminSessionTimeout=1\n",
         b"DigestAuthenticationProvider.digestAlg=SHA-256\nsnapshot.compression.method=GZ\n",
     ]
