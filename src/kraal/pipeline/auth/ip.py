@@ -6,7 +6,10 @@ Rules: reference/client-protocol.md sections 10.1 and 10.5.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+KNOWN_MAX = 1 << 16
+"""Addresses and networks that are not parsed again: more than an ACL can hold."""
 # At most three digits that count: Python refuses to read thousands of them.
 _DECIMAL = re.compile(r"\+?0*([0-9]{1,3})")
 _BITS = re.compile(r"([+-]?)0*([0-9]{1,3})")
@@ -55,12 +58,25 @@ def is_valid(id_: str) -> bool:
 
 def matches(host: str, id_: str) -> bool:
     """Whether the address of a connection lies in the network of an ACL entry."""
+    network = _prefix(id_)
+    address = _prefix(host)
+    return (
+        network is not None
+        and address is not None
+        and network[0] == address[0]
+        and network[2] == address[2] >> network[1]
+    )
+
+
+@lru_cache(KNOWN_MAX)
+def _prefix(id_: str) -> tuple[int, int, int] | None:
+    """Bytes of the address, bits that do not count, and the bits that do."""
     network = _parse_network(id_)
-    address = parse_address(host)
-    if network is None or address is None or len(network[0]) != len(address):
-        return False
-    shift = len(address) * 8 - network[1]
-    return int.from_bytes(address, "big") >> shift == int.from_bytes(network[0], "big") >> shift
+    if network is None:
+        return None
+    address, bits = network
+    shift = len(address) * 8 - bits
+    return len(address), shift, int.from_bytes(address, "big") >> shift
 
 
 def show(host: str) -> str:
