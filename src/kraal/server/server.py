@@ -56,6 +56,7 @@ class Server:
         self._exit_code = EXIT_OK
         self._stopping = asyncio.Event()
         self._logged_zxid = 0
+        self._is_snapshot_due = False
         self.digest_mismatches = 0
         self._fsync_warning_ms = config.storage.fsync_warning_threshold_ms
 
@@ -166,10 +167,18 @@ class Server:
         self.replica.logged(now, wall_ms(), flush.last_zxid)
         if self._policy.logged(flush.count, flush.grown_bytes):
             self._writer.roll()
-            if self._snapshotter.is_busy:
-                logger.warning("Too busy to snapshot, skipping")
-            else:
-                self._snapshotter.start(lambda: self._logged_zxid)
+            self._is_snapshot_due = True
+        if self._is_snapshot_due and not self._snapshotter.is_busy:
+            self._start_snapshot()
+
+    def _start_snapshot(self) -> None:
+        self._is_snapshot_due = False
+        self._snapshotter.start(lambda: self._logged_zxid, self._snapshot_done)
+
+    def _snapshot_done(self) -> None:
+        """One that came due meanwhile follows: after a burst nothing else would start it."""
+        if self._is_snapshot_due and not self._stopping.is_set():
+            self._start_snapshot()
 
     def _log_failed(self, error: BaseException) -> None:
         logger.critical("%s; ending, so that nothing is acknowledged that is not on disk", error)

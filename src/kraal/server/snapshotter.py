@@ -20,6 +20,8 @@ from kraal.tree.data_tree import DataTree
 logger = logging.getLogger("kraal.server.snapshot")
 TURN_SECONDS = 0.0003
 REST_SECONDS = 0.001
+TURN_SHARE = 0.1
+"""Of a busy loop's time a snapshot takes this share, so that it ends under any load."""
 SLICES_AHEAD_MAX = 64
 
 
@@ -45,14 +47,15 @@ class Snapshotter:
     def is_busy(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def start(self, durable: Callable[[], int]) -> None:
-        """Begin a snapshot named after what is applied now.
+    def start(self, durable: Callable[[], int], done: Callable[[], None]) -> None:
+        """Begin a snapshot named after what is applied now; `done()` follows its end.
 
         `durable()` is the newest zxid on disk; it is asked at the end, because a snapshot may
         not hold what the log could still lose.
         """
         assert not self.is_busy
         self._task = asyncio.get_running_loop().create_task(self._take(durable))
+        self._task.add_done_callback(lambda task: None if task.cancelled() else done())
 
     async def finish(self) -> None:
         """Drop a snapshot that is under way; the log has everything."""
@@ -99,15 +102,17 @@ class Snapshotter:
             if error is not None:
                 errors.append(error)
 
-        turn_ends = perf_counter() + TURN_SECONDS
+        now = perf_counter()
+        turn_ends = now + TURN_SECONDS
         for piece in slices:
             await room.acquire()
             if errors:
                 raise errors[0]
             thread.submit(partial(writer.write, piece), written)
-            if perf_counter() >= turn_ends:
+            if (now := perf_counter()) >= turn_ends:
                 await asyncio.sleep(REST_SECONDS)
-                turn_ends = perf_counter() + TURN_SECONDS
+                rested = perf_counter() - now
+                turn_ends = now + rested + max(TURN_SECONDS, rested * TURN_SHARE)
 
 
 def _ignore(_error: BaseException | None) -> None:
