@@ -14,6 +14,7 @@ from kraal.server.client_socket import ClientSocket
 
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
+STOP_PATIENCE_SECONDS = 1.0
 
 
 class ClientListener:
@@ -57,11 +58,16 @@ class ClientListener:
         )
 
     async def stop(self) -> None:
-        """Stop accepting and close every connection."""
+        """Stop accepting and close every connection; who does not take its output is cut off."""
         if self._server is not None:
             self._server.close()
         for socket in list(self._sockets):
             socket.close()
+        patience = asyncio.get_running_loop().time() + STOP_PATIENCE_SECONDS
+        while self._sockets and asyncio.get_running_loop().time() < patience:
+            await asyncio.sleep(0.01)
+        for socket in list(self._sockets):
+            socket.abort()
         if self._server is not None:
             await self._server.wait_closed()
 

@@ -168,7 +168,6 @@ def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) 
         recovered = Recovered(tree, found, damaged, warnings=warnings)
         if carried is not None and carried.zxid >= found.zxid:
             recovered.pending_digest = carried
-            _compare_pending(recovered, found.zxid)
         return recovered
     if damaged:
         raise CorruptError(
@@ -200,6 +199,7 @@ def _start_empty(
 def _replay(fs: FileSystem, config: StorageConfig, recovered: Recovered, logs: list[Named]) -> None:
     tree = recovered.tree
     recent, events = recovered.recent, tree.events
+    digests = _DigestCheck(recovered)
     for record in records(fs, config, tree.last_zxid + 1, logs):
         zxid, payload, _, _ = record
         if zxid != tree.last_zxid + 1 and not _may_follow(recovered, record):
@@ -217,10 +217,8 @@ def _replay(fs: FileSystem, config: StorageConfig, recovered: Recovered, logs: l
         events.clear()
         recent.append((zxid, payload))
         recovered.replayed += 1
-        if recovered.pending_digest is not None:
-            _compare_pending(recovered, zxid)
-        elif not digest_matches(tree, txn):
-            _count_mismatch(recovered, f"transaction {show(zxid)}")
+        digests.applied(txn)
+    digests.ended()
     _check_end(recovered)
 
 
@@ -272,21 +270,50 @@ def _check_end(recovered: Recovered) -> None:
         )
 
 
-def _compare_pending(recovered: Recovered, zxid: int) -> None:
-    """Compare with the snapshot's digest once its zxid is reached (section 6)."""
-    pending = recovered.pending_digest
-    if pending is None or zxid < pending.zxid:
-        return
-    recovered.pending_digest = None
-    tree = recovered.tree
-    if zxid == pending.zxid and tree.digests and signed(tree.digest) != pending.digest:
-        _count_mismatch(recovered, f"the snapshot at {show(zxid)}")
+class _DigestCheck:
+    """Compares the tree with the digests on the way (section 6); no difference stops a start.
 
+    Before the zxid of the snapshot's own digest the tree is a mixture. The reference's may even
+    be ahead of that digest, by a part of the transaction that was just being applied: there a
+    difference counts only if the next digest does not agree either.
+    """
 
-def _count_mismatch(recovered: Recovered, where: str) -> None:
-    if not recovered.digest_mismatches:
-        recovered.warnings.append(f"the tree digest differs from the one recorded by {where}")
-    recovered.digest_mismatches += 1
+    def __init__(self, recovered: Recovered) -> None:
+        self._recovered = recovered
+        self._tree = recovered.tree
+        self._doubtful: int | None = None
+        self._reached(recovered.tree.last_zxid)
+
+    def applied(self, txn: Txn) -> None:
+        if self._recovered.pending_digest is not None:
+            self._reached(txn.zxid)
+        elif not digest_matches(self._tree, txn):
+            self.ended()
+            self._count(f"transaction {show(txn.zxid)}")
+        elif txn.digest is not None:
+            self._doubtful = None
+
+    def ended(self) -> None:
+        if self._doubtful is not None:
+            self._count(f"the snapshot at {show(self._doubtful)}")
+            self._doubtful = None
+
+    def _reached(self, zxid: int) -> None:
+        """Compare with the snapshot's digest once its zxid is there."""
+        pending = self._recovered.pending_digest
+        if pending is None or zxid < pending.zxid:
+            return
+        self._recovered.pending_digest = None
+        tree = self._tree
+        if zxid == pending.zxid and tree.digests and signed(tree.digest) != pending.digest:
+            self._doubtful = zxid
+
+    def _count(self, where: str) -> None:
+        if not self._recovered.digest_mismatches:
+            self._recovered.warnings.append(
+                f"the tree digest differs from the one recorded by {where}"
+            )
+        self._recovered.digest_mismatches += 1
 
 
 def _sync_what_was_read(

@@ -20,7 +20,7 @@ from kraal.model.path import ROOT, SYSTEM
 from kraal.tree.acl_cache import OPEN_ID, AclList
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
-from kraal.tree.znode import ReapedZnode, Znode, wire_cversion
+from kraal.tree.znode import ReapedZnode, Znode
 from kraal.wire.jute.primitives import NULL, pack_int, skip_acl_vector, unpack_int
 from kraal.wire.records.txn import DIGEST_VERSION
 
@@ -276,7 +276,8 @@ def _decode_nodes(tree: DataTree, lists: dict[int, AclList], source: _Source, di
         at = node_at + _NODE.size
         stat = b"".join((front, middle, size, _ZERO, pzxid))
         if created:
-            stat = stat[:36] + pack_int(wire_cversion(created, 0)) + stat[40:]
+            # The wire's cversion while there is no child, in 32 bits as Java computes it.
+            stat = stat[:36] + (2 * created & 0xFFFF_FFFF).to_bytes(4, "big") + stat[40:]
         acl = lists.get(acl_id)
         if acl is None:
             raise DecodeError(f"{path!r} has the unknown ACL list {acl_id}")
