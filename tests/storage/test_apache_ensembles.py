@@ -86,7 +86,6 @@ class Ensemble:
 
     def kill(self) -> None:
         for server in self.running():
-            os.kill(server.pid, signal.SIGCONT)
             server.kill()
 
     def recovered(self) -> list[Recovered]:

@@ -333,6 +333,30 @@ def test_a_snapshots_digest_is_compared_where_it_holds() -> None:
     assert recovered.warnings == []
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_a_snapshot_that_is_ahead_of_its_digest(disk: Disk, more: bool) -> None:
+    """The reference may write a znode of the transaction that is just being applied."""
+    tree = disk.history.tree
+    stream = snapshot.encode(tree)
+    writer = SnapshotStore(disk.fs, disk.config).create(tree.last_zxid)
+    writer.write(next(stream))
+    txn = disk.add()
+    while txn.digest is None or disk.states[30]["digest"] == txn.digest:
+        txn = disk.add()
+    tree.last_zxid = 30
+    for piece in stream:
+        writer.write(piece)
+    writer.commit()
+    tree.last_zxid = txn.zxid
+    if more:
+        write_log(disk.fs, disk.config, [disk.txns[zxid] for zxid in range(31, txn.zxid + 1)])
+        assert disk.recover().warnings == []
+    else:
+        recovered = recover(disk.fs, disk.config, extended_types=True)
+        assert recovered.digest_mismatches == 1
+        assert "the one recorded by the snapshot at 0x1e" in recovered.warnings[0]
+
+
 def test_a_log_that_ends_before_the_snapshots_digest() -> None:
     disk = Disk()
     fuzzy_snapshot(disk, 3, 6)
