@@ -64,9 +64,10 @@ class TestDigest:
     def test_names_of_algorithms(self, java: str, python: str) -> None:
         assert digest.hash_function(java) == python
 
-    def test_an_algorithm_that_is_none(self) -> None:
+    @pytest.mark.parametrize("java", ["ROT-13", "", "SHAKE_128", "SHA1\0"])
+    def test_algorithms_that_are_none(self, java: str) -> None:
         with pytest.raises(ValueError, match="unsupported"):
-            digest.hash_function("ROT-13")
+            digest.hash_function(java)
 
 
 class TestIp:

@@ -15,7 +15,10 @@ def hash_function(java_name: str) -> str:
     if not name.startswith("sha3-"):
         name = name.replace("-", "")  # SHA-1, SHA-256
     name = name.replace("-", "_")  # SHA3-256
-    hashlib.new(name)
+    try:
+        hashlib.new(name).digest()
+    except TypeError:  # a name with a null character, or a digest of no certain length
+        raise ValueError(f"unsupported hash type {java_name!r}") from None
     return name
 
 
