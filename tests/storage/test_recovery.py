@@ -148,11 +148,18 @@ def test_no_readable_snapshot_is_refused(disk: Disk) -> None:
     disk.refuses("no snapshot can be read")
 
 
-def test_snapshots_without_their_end_are_not_considered(disk: Disk) -> None:
+def test_an_incomplete_snapshot_is_passed_over_and_still_proves_its_zxid(disk: Disk) -> None:
     disk.rewrite("snapshot.14", lambda content: content[:-1])
     recovered = disk.recover()
     assert recovered.snapshot is not None
     assert recovered.snapshot.name == "snapshot.a"
+    assert "snapshot.14 is incomplete and passed over" in recovered.warnings[0]
+    disk.remove("log.15", "log.b")
+    disk.refuses(r"snapshot\.14 is damaged, and snapshot\.a .* leads to 0xa only: 0xb to 0x14 are")
+
+
+def test_incomplete_snapshots_alone_are_refused(disk: Disk) -> None:
+    disk.rewrite("snapshot.14", lambda content: content[:-1])
     disk.rewrite("snapshot.a", lambda _: b"")
     disk.rewrite("snapshot.0", lambda content: content[:-1])
     disk.refuses(r"holds log\.15 but .* holds no valid snapshot \(snapshot\.14 is incomplete\)")

@@ -152,7 +152,7 @@ def test_bytes_behind_the_last_seal_are_ignored() -> None:
         (REFERENCE[:59] + b"\xff\xff\xff\xff" + REFERENCE[63:], "an impossible path"),
         (REFERENCE[:63] + b"\xff\xff\xff\xfe" + REFERENCE[67:], "-2 bytes of data"),
         (REFERENCE[:67] + bytes(7) + b"\x09" + REFERENCE[75:], "unknown ACL list 9"),
-        (REFERENCE[:119] + b"\xff\x01" + b"\x01" * 6 + REFERENCE[127:], "an impossible owner"),
+        (REFERENCE[:119] + b"\xff\x01" + b"\x01" * 6 + REFERENCE[127:], "an impossible znode"),
     ],
 )
 def test_what_is_no_snapshot(stream: bytes, why: str) -> None:

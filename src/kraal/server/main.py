@@ -36,6 +36,7 @@ def run(config: ServerConfig) -> int:
     if sys.flags.optimize:
         logger.error("Python's -O removes assertions, which are part of the server; run without")
         return 1
+    _fill_standard_streams()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     profile = os.environ.get(PROFILE_VARIABLE)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -48,6 +49,13 @@ def run(config: ServerConfig) -> int:
             return profiler.runcall(runner.run, _serve(config))
         finally:
             profiler.dump_stats(profile)
+
+
+def _fill_standard_streams() -> None:
+    """Open what the starter closed: a socket must not become descriptor 0, 1 or 2."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 async def _serve(config: ServerConfig) -> int:

@@ -147,6 +147,8 @@ class Server:
             first_session_id=first_session_id(config.server_id, now),
             now_ms=now,
         )
+        if config.security.skip_acl:
+            logger.warning("skipACL=yes: every client may do everything")
         self.status = ServerStatusSource(self)
         self.listener = ClientListener(config, self.replica, self.status)
         if config.client_port is not None:

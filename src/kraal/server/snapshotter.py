@@ -113,6 +113,10 @@ class Snapshotter:
                 await asyncio.sleep(REST_SECONDS)
                 rested = perf_counter() - now
                 turn_ends = now + rested + max(TURN_SECONDS, rested * TURN_SHARE)
+        for _ in range(SLICES_AHEAD_MAX):  # until every slice is written
+            await room.acquire()
+        if errors:
+            raise errors[0]
 
 
 def _ignore(_error: BaseException | None) -> None:

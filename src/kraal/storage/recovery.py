@@ -35,6 +35,7 @@ from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import CloseSessionTxn, Txn
 
 UNTRUSTED_ZXID = -1
+_READ_ON = 'What can be done: docs/data-files.md, "When a start is refused".'
 _NEXT_STEP = (
     "Put the missing files back, or, on a member of an ensemble, move the data directory "
     "away and let the server copy the state from its leader."
@@ -77,6 +78,15 @@ def recover(fs: FileSystem, config: StorageConfig, *, extended_types: bool) -> R
     No snapshot or log may be in writing. Raises DataDirError, CorruptError (the message names
     file, offset and next step) or StorageError.
     """
+    try:
+        return _recover(fs, config, extended_types)
+    except CorruptError as error:
+        if _NEXT_STEP in str(error):
+            raise
+        raise CorruptError(f"{error}. {_READ_ON}") from error
+
+
+def _recover(fs: FileSystem, config: StorageConfig, extended_types: bool) -> Recovered:
     layout = prepare(fs, config)
     with _collector_off():
         began = monotonic()
@@ -156,8 +166,13 @@ def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) 
     """The newest snapshot that can be read; an empty tree when there is none at all."""
     store = SnapshotStore(fs, config, extended_types=extended_types)
     damaged: list[str] = []
+    incomplete: list[str] = []
     warnings: list[str] = []
-    for found in store.valid():
+    for found in store.named():
+        if not store.looks_valid(found):
+            incomplete.append(found.name)
+            warnings.append(f"{store.directory / found.name} is incomplete and passed over")
+            continue
         try:
             tree, carried = store.read(found)
         except DecodeError as error:
@@ -165,7 +180,7 @@ def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) 
             warnings.append(f"{store.directory / found.name} is damaged and passed over: {error}")
             continue
         tree.last_zxid = found.zxid
-        recovered = Recovered(tree, found, damaged, warnings=warnings)
+        recovered = Recovered(tree, found, damaged + incomplete, warnings=warnings)
         if carried is not None and carried.zxid >= found.zxid:
             recovered.pending_digest = carried
         return recovered

@@ -118,7 +118,7 @@ class SnapshotStore:
 
     def valid(self) -> list[Named]:
         """What the reference takes for valid, newest first: a look at the ends only."""
-        return [found for found in self.named() if self._looks_valid(found)][:_CANDIDATES]
+        return [found for found in self.named() if self.looks_valid(found)][:_CANDIDATES]
 
     def read(self, found: Named) -> tuple[DataTree, SnapshotDigest | None]:
         """A fresh tree. Raises DecodeError when damaged, StorageError when unreadable."""
@@ -160,7 +160,8 @@ class SnapshotStore:
             yield piece
             offset += len(piece)
 
-    def _looks_valid(self, found: Named) -> bool:
+    def looks_valid(self, found: Named) -> bool:
+        """Whether its two ends are those of a snapshot (section 4.4)."""
         path = self.directory / found.name
         with failing("reading", path):
             if found.codec is SnapshotCodec.GZIP:

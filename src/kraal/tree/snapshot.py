@@ -142,8 +142,8 @@ def decode(
     lists = _decode_acls(tree, source)
     try:
         digest = _decode_nodes(tree, lists, source, digests)
-    except ValueError as error:
-        raise DecodeError(f"an impossible owner: {error}") from error
+    except (ValueError, struct.error) as error:
+        raise DecodeError(f"an impossible znode: {error}") from error
     source.check_seal()
     carried = _decode_digest(source)
     if source.left():

@@ -103,7 +103,7 @@ def created_children(cversion: int, num_children: int) -> int:
 def wire_cversion(created: int, num_children: int) -> int:
     """The wire's cversion in wrapping 32-bit arithmetic."""
     value = 2 * created - num_children
-    if value > 0x7FFF_FFFF:
+    if not -0x8000_0000 <= value <= 0x7FFF_FFFF:
         return ((value + 0x8000_0000) & _MASK_32) - 0x8000_0000
     return value
 
