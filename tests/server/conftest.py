@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support import raw_client as raw
 from tests.support import servers
 from tests.support.servers import Server
@@ -52,13 +54,30 @@ def data_of(client: raw.RawClient, path: raw.Text) -> bytes | None:
     return data
 
 
-def memory_bytes(server: Server, field: str = "VmRSS") -> int:
-    """Resident memory of the process now, or at its highest with `VmHWM`."""
-    for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    raise AssertionError(f"no {field}")
+class Memory:
+    """Resident memory of a server process from now on."""
+
+    def __init__(self, server: Server) -> None:
+        self._directory = Path(f"/proc/{server.pid}")
+        if not self._directory.exists():
+            pytest.skip("the memory of a process is read from /proc")
+        (self._directory / "clear_refs").write_text("5")  # the peak begins anew
+        self._before = self._bytes("VmRSS")
+
+    def peak_growth(self) -> int:
+        """By how many bytes it grew at most."""
+        return self._bytes("VmHWM") - self._before
+
+    def growth(self) -> int:
+        """By how many bytes it is larger now."""
+        return self._bytes("VmRSS") - self._before
+
+    def _bytes(self, field: str) -> int:
+        for line in (self._directory / "status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return int(value.split()[0]) * 1024
+        raise AssertionError(f"no {field}")
 
 
 def figure(server: Server, name: str) -> int:

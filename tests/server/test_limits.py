@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import (
+    Memory,
     assert_alive,
     connected,
     create,
     data_of,
     figure,
-    memory_bytes,
     running,
 )
 from tests.support import raw_client as raw
@@ -175,13 +175,13 @@ class TestPeersThatDoNotRead:
     def test_requests_for_large_data(self, server: Server) -> None:
         """A gigabyte is asked for at once: the server makes answers as they are taken."""
         count = 1000
-        before = memory_bytes(server)
+        memory = Memory(server)
         with connected(server.port) as greedy, connected(server.port) as other:
             body = raw.path_and_watch(MEGABYTE_NODE, False)
             greedy.send_bytes(b"".join(greedy.encode("getData", body) for _ in range(count)))
             for number in range(50):
                 assert create(other, f"/meanwhile-{number}") == OK
-            grown = memory_bytes(server, "VmHWM") - before
+            grown = memory.peak_growth()
             for xid in range(1, count + 1):
                 frame = greedy.receive_frame()
                 assert raw.Reader(frame).i32() == xid
@@ -194,12 +194,12 @@ class TestPeersThatDoNotRead:
         path = "/" + "e" * 100_000
         with running(tmp_path) as server, connected(server.port) as writer:
             create(writer, path)
-            before = memory_bytes(server)
+            memory = Memory(server)
             with connected(server.port) as watcher:
                 assert watcher.call("addWatch", raw.path_and_int(path, 0)).err == OK
                 for _ in range(1000):
                     assert writer.call("setData", raw.set_data_body(path, b"", -1)).err == OK
-                grown = memory_bytes(server, "VmHWM") - before
+                grown = memory.peak_growth()
                 events = watcher.receive_until_closed()
             print(f"100 MB of unread events: memory grew by {grown / MIB:.1f} MiB")
             assert 0 < len(events) < 1000
@@ -228,7 +228,7 @@ class TestPeersThatDoNotRead:
     def test_a_multi_read_of_more_than_memory(self, server: Server) -> None:
         """A request of a kilobyte may ask for 64 MiB, and no more."""
         part = (raw.OPCODES["getData"], raw.path_and_watch(MEGABYTE_NODE, False))
-        before = memory_bytes(server)
+        memory = Memory(server)
         with connected(server.port) as client, connected(server.port) as other:
             reply = client.call("multiRead", raw.multi_body([part] * 60))
             assert isinstance(reply.value, list)
@@ -236,7 +236,7 @@ class TestPeersThatDoNotRead:
             assert client.call("multiRead", raw.multi_body([part] * 70)).err == MARSHALLING
             assert client.call("multiRead", raw.multi_body([part] * 40_000)).err == MARSHALLING
             assert other.call("ping").err == OK
-        grown = memory_bytes(server, "VmHWM") - before
+        grown = memory.peak_growth()
         print(f"multiRead of 60 and more times 1 MB: memory grew by {grown / MIB:.1f} MiB")
         assert grown < 300 * MIB
 
@@ -273,7 +273,7 @@ class TestPipelinedWrites:
             connected(server.port) as other,
         ):
             create(other, "/flooded")
-            before = memory_bytes(server)
+            memory = Memory(server)
             flood = Flood(client, count)
             highest = 0
             for begin in range(1, count, 1000):
@@ -282,7 +282,7 @@ class TestPipelinedWrites:
                 assert set(flood.take(begin, begin + 999)) == {OK}
             flood.thread.join()
             assert highest <= limit + 2
-            grown = memory_bytes(server, "VmHWM") - before
+            grown = memory.peak_growth()
             print(f"{count} pipelined writes: at most {highest} in flight, {grown / MIB:.1f} MiB")
             assert grown < 60 * MIB
 
@@ -330,7 +330,7 @@ class TestManyOfThem:
                 ExitStack() as stack,
                 connected(server.port) as client,
             ):
-                before = memory_bytes(server)
+                memory = Memory(server)
                 silent = [
                     stack.enter_context(socket.create_connection((HOST, server.port), timeout=30))
                     for _ in range(SILENT_CONNECTIONS)
@@ -339,7 +339,7 @@ class TestManyOfThem:
                     continue
                 for number in range(1000):
                     assert create(client, f"/node-{number}") == OK
-                grown = memory_bytes(server) - before
+                grown = memory.growth()
                 each = grown / len(silent) / 1024
                 print(
                     f"{len(silent)} silent connections: {grown / MIB:.1f} MiB, {each:.1f} KiB each"
@@ -350,7 +350,7 @@ class TestManyOfThem:
 
     def test_ten_thousand_requests_for_a_megabyte(self, server: Server) -> None:
         count = 10_000
-        before = memory_bytes(server)
+        memory = Memory(server)
         with connected(server.port, timeout=300) as greedy, connected(server.port) as other:
             body = raw.path_and_watch(MEGABYTE_NODE, False)
             data = b"".join(greedy.encode("getData", body) for _ in range(count))
@@ -361,7 +361,7 @@ class TestManyOfThem:
                 if xid % 1000 == 0:
                     assert other.call("ping").err == OK
             sender.join()
-        grown = memory_bytes(server, "VmHWM") - before
+        grown = memory.peak_growth()
         print(f"{count} getData of 1 MB: memory grew by {grown / MIB:.1f} MiB")
         assert grown < 100 * MIB
         assert_alive(server)
@@ -374,7 +374,7 @@ class TestManyOfThem:
             connected(server.port) as other,
         ):
             create(other, "/flooded")
-            before = memory_bytes(server)
+            memory = Memory(server)
             flood = Flood(client, count)
             highest = 0
             for begin in range(1, count, 5000):
@@ -382,7 +382,7 @@ class TestManyOfThem:
                 assert set(flood.take(begin, begin + 4999)) == {OK}
                 assert data_of(other, "/flooded") is not None
             flood.thread.join()
-            grown = memory_bytes(server, "VmHWM") - before
+            grown = memory.peak_growth()
             print(f"{count} writes: at most {highest} in flight, {grown / MIB:.1f} MiB more")
             assert highest <= 1002
             assert grown < 100 * MIB
