@@ -37,8 +37,8 @@ interop: $(STAMP) ## compare with Apache ZooKeeper and real clients, long runs i
 soak: $(STAMP) ## run the long runs only
 	$(BIN)/python -m pytest -m soak
 
-fuzz: $(STAMP) ## feed damaged input to decoders and parsers
-	$(BIN)/python -m pytest tests/fuzz
+fuzz: $(STAMP) ## coverage-guided fuzzing of every decoder and of a whole replica
+	$(BIN)/python -m tests.fuzz
 
 bench: $(STAMP) ## measure kraal and Apache ZooKeeper; BENCH_ARGS="--quick" for a first look
 	$(BIN)/python -m bench $(BENCH_ARGS)

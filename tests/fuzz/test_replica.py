@@ -16,10 +16,7 @@ from tests.interop.differential_rules import LIMITS, QUOTA, STATS
 from tests.support import raw_client as raw
 
 SCRIPT_BYTES = 8000
-OLD_LENGTH = pytest.mark.xfail(
-    strict=True, reason="the image of a usage znode is installed with an old data length"
-)
-SEEDS = [*range(79), pytest.param(79, marks=OLD_LENGTH)]
+SEEDS = range(80)
 
 
 def established(world: World, timeout: int = 20_000) -> Client:
@@ -208,7 +205,6 @@ def test_long_numbers_in_addresses_are_no_addresses(digits: str) -> None:
 # The end of a session
 
 
-@pytest.mark.xfail(strict=True, reason="what was an ephemeral counts as one while it is replaced")
 def test_what_replaced_an_ephemeral_outlives_its_session() -> None:
     world = World(small_config())
     client = established(world)
@@ -238,7 +234,6 @@ def test_usage_with_long_numbers(digits: int) -> None:
     assert b"/a/b" in world.replica.tree.nodes
 
 
-@OLD_LENGTH
 def test_usage_that_changes_its_length_while_its_znode_is_written() -> None:
     """The image of a usage znode is older than the usage that its install must keep."""
     world = World(small_config())
@@ -254,7 +249,6 @@ def test_usage_that_changes_its_length_while_its_znode_is_written() -> None:
     assert int.from_bytes(usage.stat[52:56], "big") == len(usage.data)
 
 
-@OLD_LENGTH
 def test_a_quota_that_covers_its_own_usage() -> None:
     world = World(small_config())
     client = established(world)

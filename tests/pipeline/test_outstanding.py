@@ -166,9 +166,6 @@ class TestEphemerals:
         drafting.create(b"/e", SESSION)
         assert drafting.outstanding.ephemerals(SESSION) == [b"/e"]
 
-    @pytest.mark.xfail(
-        strict=True, reason="what was an ephemeral counts as one while it is replaced"
-    )
     @pytest.mark.parametrize("owner", [0, SESSION + 1])
     def test_replaced_by_something_else(self, owner: int) -> None:
         drafting = Drafting()

@@ -148,9 +148,6 @@ class TestRequestsThatHurtTheReference:
 class TestTransactionsLongerThanRequests:
     """What the log holds must be read back: a record may be longer than any request."""
 
-    LONG = pytest.mark.xfail(strict=True, reason="recovery takes a long record for damage")
-
-    @LONG
     def test_the_end_of_a_session_with_many_ephemerals(self, tmp_path: Path) -> None:
         with servers.kraal(tmp_path) as server:
             with connected(server.port) as client:
@@ -164,7 +161,6 @@ class TestTransactionsLongerThanRequests:
                     "zookeeper"
                 ]
 
-    @LONG
     def test_auth_entries_in_a_multi(self, tmp_path: Path) -> None:
         """Each list stays within its bound, but there are several."""
         with servers.kraal(tmp_path) as server:

@@ -86,10 +86,10 @@ class Outstanding:
         """What the session will own, with creations and deletions in flight."""
         owned = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
         for path, image in self._images.items():
-            if image is None:
-                owned.pop(path, None)
-            elif image.stored_owner() == session_id:
+            if image is not None and image.stored_owner() == session_id:
                 owned[path] = None
+            else:
+                owned.pop(path, None)
         return list(owned)
 
 

@@ -78,6 +78,7 @@ class Replica:
             enforce_quota=config.enforce_quota,
             reconfig_enabled=config.reconfig_enabled,
             close_session_txn=config.close_session_txn,
+            max_record_bytes=config.storage.max_record_bytes,
         )
         self._preparer = preparer = Preparer(Context(tree, self.outstanding, self.authority, rules))
         self._handshake = Handshake(config, tree, self.tracker, first_session_id)
@@ -289,7 +290,9 @@ class Replica:
                     self.watches.fire(event, zxid)
             tree.events.clear()
         if op == OpCode.CREATE_SESSION:
-            tree.sessions[session_id] = created_session_timeout(payload)
+            timeout_ms = created_session_timeout(payload)
+            tree.sessions[session_id] = timeout_ms
+            self.tracker.add(session_id, timeout_ms, now_ms)  # re-armed, if it was there
         latency_ms = now_ms - received_ms
         self.counters.update_latency.add(latency_ms)
         if conn is not None and not conn.closed:

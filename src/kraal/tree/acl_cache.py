@@ -15,6 +15,8 @@ from kraal.wire.records.data import decode_acls, encode_acls
 
 OPEN_ID = -1
 RECENT_MAX = 1024
+RECENT_BYTES_MAX = 1024
+"""Larger lists are not held beyond their last znode."""
 
 
 class AclList:
@@ -54,9 +56,10 @@ class AclCache:
                 found = AclList(self._next_id, encoded)
                 self._next_id += 1
                 self._lists[encoded] = found
-            if len(self._recent) >= RECENT_MAX:
-                self._recent.clear()
-            self._recent[encoded] = found
+            if len(encoded) <= RECENT_BYTES_MAX:
+                if len(self._recent) >= RECENT_MAX:
+                    self._recent.clear()
+                self._recent[encoded] = found
         return found
 
     def load(self, acl_id: int, encoded: bytes) -> AclList:

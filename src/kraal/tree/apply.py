@@ -17,10 +17,17 @@ from typing import Any
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
 from kraal.model.limits import MAX_TTL_MS
-from kraal.model.path import ROOT
+from kraal.model.path import ROOT, STATS_NAME
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed, term
-from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
+from kraal.tree.stat_rules import (
+    DELETED,
+    acl_set,
+    children_changed,
+    created,
+    data_set,
+    with_data_length,
+)
 from kraal.tree.znode import Znode
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn as txns
@@ -57,14 +64,17 @@ def install(tree: DataTree, changes: list[Change]) -> None:
             parent_path = path[: path.rindex(b"/")]
             tree.attach(path, image, parent_path, nodes[parent_path])
         else:
+            node.stat = image.stat
+            node.acl = image.acl
+            node.digest = image.digest
             if event:
                 size = len(image.data) if image.data else 0
                 growth = size - (len(node.data) if node.data else 0)
                 node.data = image.data
                 tree.data_changed(path or ROOT, node, growth)
-            node.stat = image.stat
-            node.acl = image.acl
-            node.digest = image.digest
+            elif path.endswith(STATS_NAME):
+                # Usage may have changed since the image was made (it is no transaction).
+                node.stat = with_data_length(node.stat, len(node.data) if node.data else 0)
 
 
 def digest_matches(tree: DataTree, txn: Txn) -> bool:

@@ -20,6 +20,7 @@ from kraal.model.create_mode import (
 from kraal.model.path import CONFIG, LIMITS_NAME, QUOTA, ROOT, STATS_NAME, SYSTEM
 from kraal.tree import digest, quota
 from kraal.tree.acl_cache import AclCache, AclList
+from kraal.tree.stat_rules import with_data_length
 from kraal.tree.znode import (
     EMPTY_STAT,
     UNKNOWN_DIGEST,
@@ -247,7 +248,7 @@ class DataTree:
     def _set_usage(self, stats: Znode, text: bytes) -> None:
         # Not a transaction: only data and its length change, and the digest skips the znode.
         stats.data = text
-        stats.stat = STAT.pack(*Stat.unpack(stats.stat)._replace(data_length=len(text)))
+        stats.stat = with_data_length(stats.stat, len(text))
 
     def walk(self, path: bytes) -> Iterator[bytes]:
         """The path, if it exists, and everything below it; parents come first."""

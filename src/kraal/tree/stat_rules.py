@@ -35,6 +35,11 @@ def acl_set(stat: bytes, version: int) -> bytes:
     return stat[:40] + version.to_bytes(4, "big", signed=True) + stat[44:]
 
 
+def with_data_length(stat: bytes, size: int) -> bytes:
+    """With another data length and nothing else, as usage bookkeeping does it."""
+    return stat[:52] + size.to_bytes(4, "big") + stat[56:]
+
+
 def children_changed(stat: bytes, count: int, parent_cversion: int, zxid: int) -> bytes:
     """A parent with `count` children after one was created or deleted.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.acl import Id
+from kraal.model.limits import MAX_BUFFER_BYTES
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.outstanding import Outstanding
 from kraal.tree.data_tree import DataTree
@@ -20,6 +21,8 @@ class Rules:
     enforce_quota: bool
     reconfig_enabled: bool
     close_session_txn: bool
+    max_record_bytes: int = 2 * MAX_BUFFER_BYTES
+    """Largest transaction that a log may hold and a start will read back."""
 
 
 @dataclass(frozen=True, slots=True)

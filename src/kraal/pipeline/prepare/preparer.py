@@ -65,6 +65,7 @@ class Preparer:
         self._context = context
         self._outstanding = context.outstanding
         self._digests = context.tree.digests
+        self._max_payload = context.rules.max_record_bytes - DIGEST.size
 
     def write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
         """A write of znodes. DecodeError when the body of a single one does not decode."""
@@ -76,6 +77,7 @@ class Preparer:
             if op == OpCode.DELETE_CONTAINER and values[0] is None:
                 raise DecodeError("a null path")
         outstanding.begin()
+        before = outstanding.digest
         try:
             if found is not None:
                 kind, body, answer = found[1](self._context, draft, op, *values)
@@ -85,6 +87,10 @@ class Preparer:
             return self._refused(draft, error.code)
         cxid, zxid = draft.cxid, draft.zxid
         payload = _pack_header(draft.session_id, cxid, zxid, draft.time_ms, kind) + body
+        if len(payload) > self._max_payload:
+            # No start would read it back.
+            outstanding.undo(before)
+            return self._refused(draft, ErrorCode.MARSHALLING_ERROR)
         digest = outstanding.digest
         if self._digests:
             payload += _pack_digest(DIGEST_VERSION, digest)
@@ -126,6 +132,8 @@ class Preparer:
             znodes.delete_ephemeral(self._context, draft, path)
         listed = paths if self._context.rules.close_session_txn else []
         body = write_vector(write_buffer, listed)
+        if len(body) + HEADER.size > self._max_payload:
+            body = write_vector(write_buffer, [])  # what the session owns goes anyway
         answer = refusal(draft.cxid, draft.zxid, ErrorCode.OK)
         return self._seal(draft, OpCode.CLOSE_SESSION, body, answer)
 
