@@ -46,8 +46,8 @@ _JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1",)
 # place, or with the digest of a moment at which the next transaction was half applied; a log
 # without its header.
 _APACHE_FILES = re.compile(
-    r"is damaged and passed over|tree digest differs from the one recorded by the snapshot|"
-    r"removed .*, no record"
+    r"is (?:damaged|incomplete) and passed over|removed .*, no record|"
+    r"tree digest differs from the one recorded by the snapshot"
 )
 
 

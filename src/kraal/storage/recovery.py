@@ -280,6 +280,7 @@ def _check_end(recovered: Recovered) -> None:
             )
     pending = recovered.pending_digest
     if pending is not None:
+        recovered.tree.digest_history.clear()
         recovered.warnings.append(
             f"the log ends at {show(last)}, before the snapshot's digest at {show(pending.zxid)}"
         )
@@ -320,6 +321,9 @@ class _DigestCheck:
             return
         self._recovered.pending_digest = None
         tree = self._tree
+        # What the mixture had for digests on the way is nobody's.
+        while tree.digest_history and tree.digest_history[0][0] < pending.zxid:
+            tree.digest_history.popleft()
         if zxid == pending.zxid and tree.digests and signed(tree.digest) != pending.digest:
             self._doubtful = zxid
 
