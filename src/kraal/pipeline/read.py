@@ -253,12 +253,12 @@ class Reader:
             elif Stat.unpack(node.stat).mzxid > seen:
                 self._catch_up(conn, EventType.NODE_DATA_CHANGED, path)
             else:
-                self._watches.add_data(canonical(path), conn)
+                self._watches.add_data(path, conn)
         for path in _listed(request.exist_watches):
             if path in self._nodes:
                 self._catch_up(conn, EventType.NODE_CREATED, path)
             else:
-                self._watches.add_data(canonical(path), conn)
+                self._watches.add_data(path, conn)
         for path in _listed(request.child_watches):
             node = self._nodes.get(path)
             if node is None:
@@ -266,7 +266,7 @@ class Reader:
             elif Stat.unpack(node.stat).pzxid > seen:
                 self._catch_up(conn, EventType.NODE_CHILDREN_CHANGED, path)
             else:
-                self._watches.add_child(canonical(path), conn)
+                self._watches.add_child(path, conn)
         for path in _listed(_without_null(persistent)):
             self._watches.add_data(path, conn, PERSISTENT)
             self._watches.add_child(path, conn, PERSISTENT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 
-from kraal.model.create_mode import CONTAINER_OWNER
 from kraal.tree.acl_cache import AclList
 from kraal.wire.records.data import STAT
 
@@ -89,10 +88,6 @@ class ReapedZnode(Znode):
 
     def stored_owner(self) -> int:
         return self.owner
-
-    @property
-    def is_container(self) -> bool:
-        return self.owner == CONTAINER_OWNER
 
 
 def created_children(cversion: int, num_children: int) -> int:
