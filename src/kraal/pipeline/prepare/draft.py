@@ -38,7 +38,7 @@ class Context:
 class Draft:
     """One write on its way to a transaction: who asks, and the header's zxid and time."""
 
-    __slots__ = ("auth", "closing", "cxid", "internal", "session_id", "time_ms", "zxid")
+    __slots__ = ("auth", "cxid", "internal", "session_error", "session_id", "time_ms", "zxid")
 
     def __init__(
         self, session_id: int, cxid: int, auth: tuple[Id, ...], zxid: int, time_ms: int
@@ -48,14 +48,15 @@ class Draft:
         self.auth = auth
         self.zxid = zxid
         self.time_ms = time_ms
-        self.closing = False
-        """Whether the session's end is proposed already."""
+        self.session_error: ErrorCode = ErrorCode.OK
+        """Why the session may not write: SESSION_EXPIRED or SESSION_MOVED, else OK."""
         self.internal = False
         """Whether the server itself asks: the reaper needs no permission."""
 
     def check_session(self) -> None:
-        if self.closing:
-            raise RequestError(ErrorCode.SESSION_EXPIRED)
+        """Raise RequestError when the session may not write."""
+        if self.session_error:
+            raise RequestError(self.session_error)
 
 
 def require(context: Context, draft: Draft, node: Znode, perms: int) -> None:

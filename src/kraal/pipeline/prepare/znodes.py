@@ -83,7 +83,7 @@ def create(
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
     if flags in TTL_MODES or kind == OpCode.CREATE_TTL:
         _check_ttl(context, flags, ttl_ms)
-    if draft.closing:
+    if draft.session_error:
         draft.check_session()
     path, parent_path = _split(path)
     acl = context.authority.stored_list(vector, draft.auth)
@@ -189,7 +189,7 @@ def _valid_path(path: bytes | None) -> bytes:
 def set_data(
     context: Context, draft: Draft, kind: int, path: bytes | None, data: bytes | None, version: int
 ) -> Prepared:
-    if draft.closing:
+    if draft.session_error:
         draft.check_session()
     outstanding = context.outstanding
     key = b"" if path == ROOT else path
