@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import PurePath
 
 from kraal.errors import ConfigError, CorruptError, DecodeError, ErrorCode, RequestError
+from kraal.model import properties
 from kraal.model.config import SecurityConfig, ServerConfig, SnapshotCodec
 from kraal.model.path import is_valid
 from kraal.pipeline.auth.authority import Authority
@@ -21,7 +22,7 @@ from kraal.pipeline.read import Reader
 from kraal.pipeline.session_tracker import SessionTracker
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Handshake
-from kraal.server import config_file, properties
+from kraal.server import config_file
 from kraal.storage import log_format
 from kraal.storage.snapshot_codec import decoded
 from kraal.tree import quota, snapshot

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pytest
 
 from kraal.errors import ConfigError
+from kraal.model import properties
 from kraal.model.config import (
     ReaperConfig,
     SecurityConfig,
@@ -19,9 +20,9 @@ from kraal.model.config import (
     StorageConfig,
     ThrottleConfig,
 )
-from kraal.server import config_keys, properties
+from kraal.model.setting import decode
+from kraal.server import config_keys
 from kraal.server.config_file import LoadedConfig, load
-from kraal.server.settings import decode
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from kraal.model import limits
+from kraal.model.ensemble import EnsembleConfig, Role
 
 
 class SnapshotCodec(StrEnum):
@@ -84,6 +85,71 @@ class ReaperConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleSettings:
+    """What a member of an ensemble is told beyond its own server's settings.
+
+    Names are those of the keys; `_ticks` counts `tickTime`. Meaning and defaults:
+    reference/quorum-protocol.md section 8.
+    """
+
+    config: EnsembleConfig
+    """The membership that the server starts with; reconfigurations replace it."""
+    init_limit_ticks: int
+    sync_limit_ticks: int
+    connect_to_learner_master_limit_ticks: int = 0
+    """0: as `init_limit_ticks`."""
+    peer_type: Role = Role.PARTICIPANT
+    """The role that this server starts in, from its server line if it has one."""
+    standalone_enabled: bool = True
+    leader_serves: bool = True
+    sync_enabled: bool = True
+    """Whether an observer writes log and snapshots."""
+    local_sessions: bool = False
+    local_sessions_upgrading: bool = False
+    last_seen: EnsembleConfig | None = None
+    """A membership that was proposed and not known to be committed (section 6.2)."""
+    config_path: PurePath | None = None
+    """The static configuration file, where reconfigurations are recorded; None: nowhere."""
+    dynamic_config_path: PurePath | None = None
+    """`dynamicConfigFile`, if the static file names one."""
+    client_from_static: bool = True
+    """Whether the client address is `clientPort`'s and not the server line's."""
+
+    cnx_timeout_ms: int = 5000
+    quorum_cnxn_timeout_ms: int = -1
+    """Limit for the handshake of an election connection; -1: tickTime * syncLimit."""
+    election_port_bind_retry: int = 3
+    """Attempts to bind the election port, 1 s apart; 0: without end."""
+    tcp_keep_alive: bool = False
+    min_notification_interval_ms: int = 200
+    max_notification_interval_ms: int = 60_000
+    max_time_to_wait_for_epoch_ms: int = -1
+    """-1: a leader waits for the whole initLimit (section 3.9)."""
+    leader_connect_delay_ms: int = 100
+    """Between the attempts to dial the leader."""
+    quorum_listen_on_all_ips: bool = False
+    leader_no_delay: bool = True
+    follower_no_delay: bool = True
+
+    observer_reconnect_delay_ms: int = 0
+    observer_election_delay_ms: int = 200
+    observer_master_port: int = 0
+    """0: followers do not serve observers."""
+    observer_master_size_limit_bytes: int = 32 << 20
+
+    force_snapshot_sync: bool = False
+    commit_log_count: int = limits.COMMIT_LOG_MIN_TXNS
+    snapshot_size_factor: float = 0.33
+    """Negative: never synchronise from the log on disk."""
+    max_concurrent_snap_syncs: int = 10
+    max_concurrent_diff_syncs: int = 100
+
+    multi_address: bool = False
+    multi_address_reachability_check: bool = True
+    multi_address_reachability_check_timeout_ms: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Everything that one server is told at start."""
 
@@ -91,6 +157,8 @@ class ServerConfig:
     security: SecurityConfig = field(default_factory=SecurityConfig)
     throttle: ThrottleConfig = field(default_factory=ThrottleConfig)
     reaper: ReaperConfig = field(default_factory=ReaperConfig)
+    ensemble: EnsembleSettings | None = None
+    """None: a standalone server."""
 
     server_id: int = 1
     client_port: int | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from kraal.errors import ConfigError
-from kraal.model import limits
+from kraal.model import limits, properties
 from kraal.model.config import (
     ReaperConfig,
     SecurityConfig,
@@ -22,10 +22,11 @@ from kraal.model.config import (
     StorageConfig,
     ThrottleConfig,
 )
+from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
-from kraal.server import config_keys, properties
+from kraal.server import config_keys
 from kraal.server.membership import Member, standalone_member
-from kraal.server.settings import Settings, decimal, refuse
+from kraal.server.settings import Settings
 
 WITHOUT_FILE = {
     "clientPort": "2181",

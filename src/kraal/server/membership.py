@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kraal.errors import ConfigError
-from kraal.server.settings import decimal, refuse
+from kraal.model.setting import decimal, refuse
 
 _HOST = r"(?:\[[^\]]*\]|[^:|;\[\]]+)"
 _ADDRESS = re.compile(rf"{_HOST}:([^:]+):([^:]+)(?::([^:]+))?")

@@ -1,4 +1,4 @@
-"""The Java properties syntax, in which `zoo.cfg` is written.
+"""The Java properties syntax, in which `zoo.cfg` and the text of a membership are written.
 
 Source: reference/operations.md section 1.1.
 """
@@ -20,9 +20,17 @@ _TRIMMED = "".join(map(chr, range(0x21)))
 
 
 def parse(data: bytes) -> dict[str, str]:
-    """Read keys and values, both trimmed; the last of several equal keys wins."""
+    """Read keys and values of a file, whose bytes are ISO-8859-1; see `parse_text`."""
+    return parse_text(data.decode("latin-1"))
+
+
+def parse_text(text: str) -> dict[str, str]:
+    """Read keys and values, both trimmed; the last of several equal keys wins.
+
+    Raises ConfigError where an escape is malformed.
+    """
     settings: dict[str, str] = {}
-    for line in _logical_lines(data.decode("latin-1")):
+    for line in _logical_lines(text):
         end = _KEY_END.match(line)
         separator = _SEPARATOR.match(line, end.end() if end else 0)
         assert end and separator, "both patterns match the empty string"
