@@ -125,13 +125,13 @@ def _create(  # the reference's DataTree.createNode
     data = body.data
     size = len(data) if data else 0
     node = tree.make_node(data, acl, b"", owner)
-    node.stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
+    stat = node.stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
     if tree.digests:
         node.digest = term(path, data, node.stat, owner)
         tree.digest += node.digest
     tree.attach(path, node, parent_path, parent)
     _restamp_parent(tree, parent_path, parent, body.parent_cversion, zxid)
-    return node.stat
+    return stat  # as written: that of a usage znode may be another by now
 
 
 def _delete_path(tree: DataTree, path: bytes, zxid: int) -> None:
@@ -188,9 +188,10 @@ def _apply_set_data(tree: DataTree, txn: Txn, body: txns.SetDataTxn) -> bytes:
     if tree.digests:
         tree.node_digest(key, node)
     node.data = body.data
-    _restamp(tree, key, node, data_set(node.stat, txn.zxid, txn.time_ms, body.version, size))
+    stat = data_set(node.stat, txn.zxid, txn.time_ms, body.version, size)
+    _restamp(tree, key, node, stat)
     tree.data_changed(path, node, size - before)
-    return node.stat
+    return stat
 
 
 def _apply_set_acl(tree: DataTree, _txn: Txn, body: txns.SetAclTxn) -> bytes:

@@ -91,11 +91,10 @@ def prepare(context: Context, draft: Draft, ops: list[SubRequest]) -> Prepared:
                 raise  # what cannot be understood fails the multi as a whole
             codes = [error.code] + [ErrorCode.RUNTIME_INCONSISTENCY] * (len(ops) - index - 1)
             bodies += [_sub_txn(OpCode.ERROR, pack_int(code)) for code in codes]
-            results = [_failure(code) for code in [ErrorCode.OK] * index + codes]
+            results = [failure(code) for code in [ErrorCode.OK] * index + codes]
             break
         bodies.append(_sub_txn(kind, body))
-        shown = OpCode.CREATE2 if kind in _WITH_STAT else kind
-        results.append(HEADER.pack(shown, False, ErrorCode.OK) + result)
+        results.append(success(kind, result))
     return OpCode.MULTI, b"".join(bodies), b"".join([*results, END])
 
 
@@ -106,7 +105,14 @@ def _sub_txn(kind: int, body: bytes) -> bytes:
     return pack_int(kind) + write_buffer(body)
 
 
-def _failure(code: int) -> bytes:
+def success(kind: int, result: bytes) -> bytes:
+    """The result of a sub-transaction of this type, with the body of its reply."""
+    shown = OpCode.CREATE2 if kind in _WITH_STAT else kind
+    return HEADER.pack(shown, False, ErrorCode.OK) + result
+
+
+def failure(code: int) -> bytes:
+    """The result of a sub-request of a failed multi; the code is OK before the culprit."""
     return HEADER.pack(OpCode.ERROR, False, code) + pack_int(code)
 
 

@@ -1,0 +1,59 @@
+"""The reply to a write whose transaction another server made: read from the transaction itself.
+
+The server that validates a write knows its reply at once (`kraal.pipeline.prepare`). A follower
+or observer that forwarded its client's write sees the committed transaction instead, applies it,
+and answers with the same bytes. Forms: reference/client-protocol.md sections 3.2, 3.5 and 7.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kraal.errors import ErrorCode
+from kraal.pipeline.prepare import multi
+from kraal.pipeline.reply import long_reply, refusal, reply
+from kraal.tree.apply import Applied
+from kraal.wire.jute.primitives import write_buffer
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records.txn import ErrorTxn, MultiTxn, Txn
+
+_CREATES = frozenset((OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL))
+
+
+def applied_reply(cxid: int, op: int, txn: Txn, applied: Applied, zxid: int) -> bytes:
+    """The frame that answers a write of znodes, or closeSession, once it is applied here.
+
+    `cxid` and `op` are those of the client's request, `applied` is what `kraal.tree.apply.apply`
+    returned for `txn`, and `zxid` goes into the header. createSession has no reply of this form;
+    where `apply` raised RequestError, `refusal` is the reply.
+    """
+    body = txn.body
+    if isinstance(body, ErrorTxn):
+        return refusal(cxid, zxid, body.code)
+    if isinstance(body, MultiTxn):
+        assert isinstance(applied, list)
+        return long_reply(cxid, zxid, [*_results(body, applied), multi.END])
+    assert isinstance(applied, bytes)
+    return reply(cxid, zxid, _answer(txn.kind, body, applied, with_stat=op != OpCode.CREATE))
+
+
+def _results(body: MultiTxn, stats: list[bytes]) -> list[bytes]:
+    if body.failed:
+        return [
+            multi.failure(part.code if isinstance(part, ErrorTxn) else ErrorCode.OK)
+            for _, part in body.ops
+        ]
+    return [
+        multi.success(kind, _answer(kind, part, stat, with_stat=kind != OpCode.CREATE))
+        for (kind, part), stat in zip(body.ops, stats, strict=True)
+    ]
+
+
+def _answer(kind: int, body: Any, stat: bytes, *, with_stat: bool) -> bytes:
+    """The reply's body; `stat` is empty for what leaves no znode to show."""
+    if kind in _CREATES:
+        path = write_buffer(body.path)
+        return path + stat if with_stat else path
+    if kind == OpCode.RECONFIG:
+        return write_buffer(body.data) + stat
+    return stat
