@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -211,13 +210,9 @@ class Run:
 
     def _die_at_start(self, server: servers.Server) -> str:
         """Kill the server while it reads its directory, or soon after."""
-        with server.log_path.open("ab") as log:
-            server.process = subprocess.Popen(
-                server.command, stdout=log, stderr=subprocess.STDOUT, cwd=server.directory,
-                env={**os.environ, **server.environment},
-            )  # fmt: skip
+        process = server.launch()
         time.sleep(self._random.uniform(0.1, 1.1) * self._started[self._kind])
-        if server.process.poll() is not None:
+        if process.poll() is not None:
             raise BrokenPromiseError(f"the server ended at start: {server.log_path}")
         server.kill()
         self._settle([])

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_VERSION = "3.9.5"
 HOST = "127.0.0.1"
+KRAAL_PATH = {"PYTHONPATH": str(ROOT / "src")}
 
 
 class ReferenceMissingError(Exception):
@@ -95,16 +96,21 @@ class Server:
     def log_path(self) -> Path:
         return self.directory / "server.log"
 
-    def start(self, timeout: float = 60.0) -> float:
-        """Start and wait until it serves; returns the seconds to the first `srvr` answer."""
-        began = time.monotonic()
-        with self.log_path.open("ab") as log:
+    def launch(self, log_path: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start the process and do not wait for anything."""
+        with (log_path or self.log_path).open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
+        return self.process
+
+    def start(self, timeout: float = 60.0) -> float:
+        """Start and wait until it serves; returns the seconds to the first `srvr` answer."""
+        began = time.monotonic()
+        process = self.launch()
         while time.monotonic() - began < timeout:
-            if self.process.poll() is not None:
+            if process.poll() is not None:
                 raise RuntimeError(f"server ended at start: {self.log_path.read_text()[-2000:]}")
             try:
                 if "Mode:" in four_letter_word(self.port, "srvr", 1.0):
@@ -157,6 +163,21 @@ def write_config(directory: Path, port: int, settings: Mapping[str, object]) -> 
     return path
 
 
+def apache_command(
+    config: Path, java_options: Sequence[str] = (), version: str = REFERENCE_VERSION
+) -> list[str]:
+    """How Apache ZooKeeper is started with a zoo.cfg, alone or as a member of an ensemble."""
+    return [
+        "java", "-cp", reference_classpath(version), "-Dfile.encoding=UTF-8", *java_options,
+        "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config),
+    ]  # fmt: skip
+
+
+def kraal_command(config: Path) -> list[str]:
+    """How kraal is started with a zoo.cfg; needs `KRAAL_PATH` in its environment."""
+    return [sys.executable, "-m", "kraal", "serve", str(config)]
+
+
 def apache(
     directory: Path | None = None,
     *,
@@ -172,10 +193,7 @@ def apache(
     port = port or free_port()
     config = write_config(directory, port, settings or {})
     defines = [f"-D{key}={value}" for key, value in (properties or {}).items()]
-    command = [
-        "java", "-cp", reference_classpath(version), "-Dfile.encoding=UTF-8", *java_options,
-        *defines, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config),
-    ]  # fmt: skip
+    command = apache_command(config, (*java_options, *defines), version)
     return Server(command, port, directory)
 
 
@@ -191,7 +209,4 @@ def kraal(
     directory.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     config = write_config(directory, port, settings or {})
-    command = [sys.executable, "-m", "kraal", "serve", str(config)]
-    return Server(
-        command, port, directory, {"PYTHONPATH": str(ROOT / "src"), **(environment or {})}
-    )
+    return Server(kraal_command(config), port, directory, {**KRAAL_PATH, **(environment or {})})
