@@ -17,20 +17,28 @@ from typing import NamedTuple, Self
 
 from kraal.errors import ConfigError
 from kraal.model import properties
-from kraal.model.setting import decimal, refuse
+from kraal.model.setting import decimal, hexadecimal, refuse
 
 ANY_HOST = "0.0.0.0"
 """Where clients are served when the server line names only a client port."""
 
-_HOST = r"(?:\[[^\]]*\]|[^:|;\[\]]+)"
+_HOST = r"(?:\[[!-~]+?\]|[^:|;\[\]]+)"
+_HOST_CHARACTERS = re.compile(r"[!-Z^-~]+")
+"""Printable ASCII but brackets and backslash, so that a text reads back as it was written."""
 _SERVER = re.compile(rf"({_HOST}):([^:]+):([^:]+)(?::([^:]+))?")
 _CLIENT = re.compile(rf"(?:({_HOST}):)?([^:]+)")
-_VERSION = re.compile(r"0*[0-9a-fA-F]{1,16}")
+_NO_SERVER = (1 << 63) - 1
+"""Names nobody: the original uses it where it needs an id of no server."""
 _FORM = (
     "does not have the form server_config or server_config;client_config where server_config is"
     " the pipe separated list of host:port:port or host:port:port:type and client_config is port"
     " or host:port"
 )
+
+
+def is_membership_key(key: str) -> bool:
+    """Whether a key of a configuration file belongs to the membership."""
+    return key.startswith(("server.", "group", "weight"))
 
 
 class Role(StrEnum):
@@ -213,6 +221,8 @@ class EnsembleConfig:
         for key, value in settings.items():
             if key.startswith("server."):
                 server_id = _id_in_key(key, value, members)
+                if not 0 <= server_id < _NO_SERVER:
+                    raise refuse(key, value, "a server id is not negative and has 63 bits")
                 members[server_id] = Member.parse(server_id, value, multi_address=multi_address)
             elif key.startswith("group"):
                 group_id = _id_in_key(key, value, groups)
@@ -245,7 +255,8 @@ class EnsembleConfig:
 def _parse_member(server_id: int, line: str, *, multi_address: bool) -> Member:
     key = f"server.{server_id}"
     servers, _, client = line.partition(";")
-    alternatives = [_alternative(key, line, text) for text in servers.split("|")]
+    # The original overlooks separators at the end of a list.
+    alternatives = [_alternative(key, line, text) for text in servers.rstrip("|").split("|")]
     if len(alternatives) > 1 and not multi_address:
         raise refuse(
             key,
@@ -255,7 +266,9 @@ def _parse_member(server_id: int, line: str, *, multi_address: bool) -> Member:
         )
     roles = {role for _, _, role in alternatives if role is not None}
     if len(roles) > 1:
-        raise refuse(key, line, "Multiple addresses should have the same role")
+        raise refuse(
+            key, line, "Multiple addresses should have similar roles: PARTICIPANT vs OBSERVER"
+        )
     pairs = dict.fromkeys((quorum, election) for quorum, election, _ in alternatives)
     pairs_by_host = sorted(pairs, key=lambda pair: pair[0].host)
     return Member(
@@ -269,10 +282,10 @@ def _parse_member(server_id: int, line: str, *, multi_address: bool) -> Member:
 
 def _alternative(key: str, line: str, text: str) -> tuple[Address, Address, Role | None]:
     """Quorum and election address of one part of a server line, and the role if it says one."""
-    match = _SERVER.fullmatch(text.strip())
+    match = _SERVER.fullmatch(text.strip().rstrip(":"))
     if match is None:
         raise refuse(key, line, f"{line} {_FORM}")
-    host = _host(match[1])
+    host = _host(key, line, match[1])
     quorum = Address(host, _port(key, line, match[2]))
     election = Address(host, _port(key, line, match[3]))
     if quorum.port == election.port:
@@ -294,7 +307,7 @@ def _client(key: str, line: str, text: str) -> Address:
     match = _CLIENT.fullmatch(text)
     if match is None:
         raise refuse(key, line, f"{line} {_FORM}")
-    return Address(_host(match[1]) if match[1] else ANY_HOST, _port(key, line, match[2]))
+    return Address(_host(key, line, match[1]) if match[1] else ANY_HOST, _port(key, line, match[2]))
 
 
 def _port(key: str, line: str, text: str) -> int:
@@ -306,9 +319,15 @@ def _port(key: str, line: str, text: str) -> int:
     return port
 
 
-def _host(text: str) -> str:
-    """A host as the original prints it: IPv6 literals in full, without brackets."""
+def _host(key: str, line: str, text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
+    if _HOST_CHARACTERS.fullmatch(host) is None:
+        raise refuse(key, line, f"{host!r} is no host name")
+    return canonical_host(host)
+
+
+def canonical_host(host: str) -> str:
+    """A host as the original prints it: IPv6 literals in full, names as they are."""
     if ":" not in host:
         return host
     literal, percent, zone = host.partition("%")
@@ -350,7 +369,7 @@ def _number(key: str, value: str, text: str) -> int:
 
 
 def _version(text: str) -> int:
-    version = int(text, 16) if _VERSION.fullmatch(text) else -1
-    if not 0 <= version < 1 << 63:
+    version = hexadecimal(text)
+    if version is None:
         raise refuse("version", text, f'For input string: "{text}"')
     return version

@@ -6,10 +6,14 @@ Source: reference/operations.md section 1.1.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from kraal.errors import ConfigError
 
-_NATURAL_LINE = re.compile(r"\r\n|\r|\n")
+_NATURAL_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+_UNWRITTEN = re.compile(r"[^ -\[\]-~]")
+"""What stands as an escape in a written value: backslash, control and non-ASCII characters."""
 _BLANKS = " \t\f"
 _TRAILING_BACKSLASHES = re.compile(r"\\*\Z")
 _KEY_END = re.compile(r"(?:[^\\=: \t\f]|\\.)*", re.DOTALL)
@@ -17,6 +21,15 @@ _SEPARATOR = re.compile(r"[ \t\f]*[=:]?[ \t\f]*")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _TRIMMED = "".join(map(chr, range(0x21)))
+
+
+class Entry(NamedTuple):
+    """Natural lines that belong together: a key with its value, or a comment or blank line."""
+
+    lines: str
+    """As they are written, with their ends."""
+    key: str | None
+    value: str
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -29,31 +42,46 @@ def parse_text(text: str) -> dict[str, str]:
 
     Raises ConfigError where an escape is malformed.
     """
-    settings: dict[str, str] = {}
-    for line in _logical_lines(text):
-        end = _KEY_END.match(line)
-        separator = _SEPARATOR.match(line, end.end() if end else 0)
-        assert end and separator, "both patterns match the empty string"
-        key = _unescape(end[0]).strip(_TRIMMED)
-        settings[key] = _unescape(line[separator.end() :]).strip(_TRIMMED)
-    return settings
+    return {entry.key: entry.value for entry in entries(text) if entry.key is not None}
 
 
-def _logical_lines(text: str) -> list[str]:
-    """Join continued lines and drop blank lines and comments."""
-    lines: list[str] = []
-    begun = ""
-    for natural in _NATURAL_LINE.split(text):
-        line = natural.lstrip(_BLANKS)
+def entries(text: str) -> Iterator[Entry]:
+    """The text piece by piece, so that it can be edited; raises as `parse_text`."""
+    lines = begun = ""
+    for natural in _NATURAL_LINE.findall(text):
+        line = natural.rstrip("\r\n").lstrip(_BLANKS)
+        lines += natural
         if not begun and (not line or line[0] in "#!"):
+            yield Entry(lines, None, "")
+            lines = ""
             continue
         line = begun + line
         if _ends_with_escape(line):
             begun = line[:-1]
         else:
-            lines.append(line)
-            begun = ""
-    return [*lines, begun] if begun else lines
+            yield _entry(lines, line)
+            lines = begun = ""
+    if begun:
+        yield _entry(lines, begun)
+
+
+def written(key: str, value: str) -> str:
+    """A line, without its end, that reads back as this key and value; both are trimmed."""
+    escaped = _UNWRITTEN.sub(_as_escape, value)
+    return f"{key}={escaped}"
+
+
+def _as_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _entry(lines: str, line: str) -> Entry:
+    end = _KEY_END.match(line)
+    separator = _SEPARATOR.match(line, end.end() if end else 0)
+    assert end and separator, "both patterns match the empty string"
+    key = _unescape(end[0]).strip(_TRIMMED)
+    return Entry(lines, key, _unescape(line[separator.end() :]).strip(_TRIMMED))
 
 
 def _ends_with_escape(line: str) -> bool:

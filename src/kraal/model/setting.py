@@ -11,6 +11,7 @@ from kraal.errors import ConfigError
 
 _DIGITS_MAX = 30
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
+_HEXADECIMAL = re.compile(r"0*[0-9a-fA-F]{1,16}")
 _DECODABLE = re.compile(
     r"(?P<sign>[+-]?)(?:(?:0[xX]|#)(?P<hex>[0-9a-fA-F]+)|0(?P<octal>[0-7]+)|(?P<decimal>0|[1-9][0-9]*))"
 )
@@ -38,6 +39,12 @@ def decode(text: str, bits: int = 32) -> int | None:
     else:
         magnitude = number(match["decimal"])
     return _in_range(-magnitude if match["sign"] == "-" else magnitude, bits)
+
+
+def hexadecimal(text: str) -> int | None:
+    """Java's `parseLong` with radix 16, for what is never negative; None when unparsable."""
+    value = int(text, 16) if _HEXADECIMAL.fullmatch(text) else -1
+    return value if 0 <= value < 1 << 63 else None
 
 
 def number(text: str) -> int:

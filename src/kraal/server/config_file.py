@@ -7,14 +7,14 @@ reference/operations.md sections 1.1 to 1.7.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from kraal.errors import ConfigError
 from kraal.model import limits, properties
 from kraal.model.config import (
+    EnsembleSettings,
     ReaperConfig,
     SecurityConfig,
     ServerConfig,
@@ -22,11 +22,15 @@ from kraal.model.config import (
     StorageConfig,
     ThrottleConfig,
 )
+from kraal.model.ensemble import Member, canonical_host, is_membership_key
 from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
 from kraal.server import config_keys
-from kraal.server.membership import Member, standalone_member
+from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
+from kraal.server.membership import Membership, membership
 from kraal.server.settings import Settings
+from kraal.storage import dynamic_config
+from kraal.storage.filesystem import OsFileSystem
 
 WITHOUT_FILE = {
     "clientPort": "2181",
@@ -35,7 +39,6 @@ WITHOUT_FILE = {
 }
 """Where a server started without a zoo.cfg listens and stores."""
 
-_MEMBERSHIP = re.compile(r"server\..+|group.*|weight.*")
 _METRICS_PROVIDERS = (
     "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
     "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
@@ -67,26 +70,36 @@ def load(
     whole process environment, of which only `KRAAL_*` counts, `overrides` are keys of zoo.cfg.
     """
     variables, unknown_variables = _from_environment(environment)
+    in_file = _canonical({} if path is None else _read(path))
+    defined = {key.removeprefix("zookeeper."): value for key, value in defines.items()}
     settings = Settings(
         _canonical(WITHOUT_FILE if path is None else {})
-        | _canonical({key.removeprefix("zookeeper."): value for key, value in defines.items()})
-        | _canonical({} if path is None else _read(path))
+        | _canonical(defined)
+        | in_file
         | variables
         | _canonical(overrides)
     )
     settings.check_parsed()
     if path is not None:
         _warn_if_relative(settings, "the configuration file", str(path))
-    config = _server(settings)
+    elsewhere = {*defined, *variables, *overrides}
+    members_in_file = not any(map(_names_members, elsewhere))
+    config = _server(settings, path.absolute() if path and members_in_file else None)
     unknown_keys = sorted(filter(_is_unknown, config.passed_through))
     unknown = (*unknown_keys, *unknown_variables)
     settings.warnings += map(_unknown_warning, unknown)
     return LoadedConfig(config, tuple(settings.warnings), unknown)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _names_members(key: str) -> bool:
+    return is_membership_key(key) or key == dynamic_config.POINTER
+
+
+def _read(
+    path: Path, parse: Callable[[bytes], dict[str, str]] = properties.parse
+) -> dict[str, str]:
     try:
-        return properties.parse(path.read_bytes())
+        return parse(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"{path} file is missing") from None
     except OSError as error:
@@ -141,13 +154,15 @@ def _warn_if_relative(settings: Settings, what: str, path: str) -> None:
         )
 
 
-def _server(settings: Settings) -> ServerConfig:
+def _server(settings: Settings, static: Path | None) -> ServerConfig:
+    """The whole configuration; `static` is the file that names the members, if one does."""
     max_buffer_bytes = settings.number("jute.maxbuffer", limits.MAX_BUFFER_BYTES)
     if max_buffer_bytes <= 0:
         raise refuse("jute.maxbuffer", str(max_buffer_bytes), "must be positive")
     storage = _storage(settings, max_buffer_bytes)
     myid = _read_myid(Path(storage.data_dir))
-    client_host, client_port = _client_address(settings, _membership(settings, myid))
+    members = _membership(settings, myid)
+    client_host, client_port = _client_address(settings, members.member)
     tick_time_ms, min_timeout_ms, max_timeout_ms = _session_times(settings)
     extended_types = settings.flag("extendedTypesEnabled", False)
     server_id = 1 if myid is None else myid
@@ -157,13 +172,16 @@ def _server(settings: Settings) -> ServerConfig:
             f" {limits.MAX_SERVER_ID_WITH_EXTENDED_TYPES}"
         )
     read_only_mode = settings.flag("readonlymode.enabled", False)
-    _check_unused(settings.values)
+    _check_words(settings.values)
     _warn_of_tls(settings)
+    reconfig_enabled = settings.parsed_flag("reconfigEnabled", False)
+    ensemble = _ensemble(settings, members, myid, static, reconfig_enabled=reconfig_enabled)
     return ServerConfig(
         storage=storage,
         security=_security(settings),
-        throttle=_throttle(settings),
+        throttle=_throttle(settings, len(members.ensemble.voters) if members.ensemble else 1),
         reaper=_reaper(settings),
+        ensemble=ensemble,
         server_id=server_id,
         client_port=client_port,
         client_host=client_host,
@@ -174,7 +192,7 @@ def _server(settings: Settings) -> ServerConfig:
         max_buffer_bytes=max_buffer_bytes,
         extended_types=extended_types,
         enforce_quota=settings.flag("enforceQuota", False),
-        reconfig_enabled=settings.parsed_flag("reconfigEnabled", False),
+        reconfig_enabled=reconfig_enabled,
         read_only_mode=read_only_mode,
         close_session_txn=settings.flag("closeSessionTxn.enabled", True),
         client_tcp_keep_alive=settings.flag("clientTcpKeepAlive", False),
@@ -273,14 +291,14 @@ def _enforced_schemes(settings: Settings, digest_enabled: bool) -> tuple[str, ..
     return tuple(schemes)
 
 
-def _throttle(settings: Settings) -> ThrottleConfig:
+def _throttle(settings: Settings, voters: int) -> ThrottleConfig:
     number = settings.number
     threshold_bytes = number("largeRequestThreshold", -1)
     if threshold_bytes == 0 or threshold_bytes < -1:
         settings.warn("largeRequestThreshold", "should be -1 or positive; -1 is used")
         threshold_bytes = -1
     return ThrottleConfig(
-        global_outstanding_limit=number("globalOutstandingLimit", 1000, minimum=1),
+        global_outstanding_limit=outstanding_limit(settings, voters),
         max_client_connections=max(0, settings.parsed_number("maxClientCnxns", 60)),
         max_connections=number("maxCnxns", 0, minimum=0),
         request_max=number("request_throttle_max_requests", 0, minimum=0),
@@ -325,24 +343,51 @@ def _session_times(settings: Settings) -> tuple[int, int, int]:
     return tick, smallest, largest
 
 
-def _membership(settings: Settings, myid: int | None) -> Member | None:
-    """The server.N line of this server, from zoo.cfg or the dynamic file (sections 1.4, 1.5)."""
-    lines = {key: value for key, value in settings.values.items() if _MEMBERSHIP.fullmatch(key)}
-    if dynamic_file := settings.text("dynamicConfigFile"):
+def _membership(settings: Settings, myid: int | None) -> Membership:
+    """Who belongs to the ensemble, from zoo.cfg or the dynamic file (sections 1.4, 1.5)."""
+    lines = {key: value for key, value in settings.values.items() if is_membership_key(key)}
+    if dynamic_file := settings.text(dynamic_config.POINTER):
         if lines:
             key = min(lines)
             raise refuse(
                 key, lines[key], f"parameter: {key} must be in a separate dynamic config file"
             )
-        lines = _read(Path(dynamic_file))
-        for key in sorted(lines):
-            if not _MEMBERSHIP.fullmatch(key):
-                raise ConfigError(f"{dynamic_file}: Unrecognised parameter: {key}")
-    return standalone_member(
-        {key: value for key, value in lines.items() if key.startswith("server.")},
+        path = Path(dynamic_file)
+        lines = _read(path, lambda content: dynamic_config.settings(path.name, content))
+    members = membership(
+        lines,
         server_id=myid,
         standalone_enabled=settings.parsed_flag("standaloneEnabled", True),
-        multi=settings.parsed_flag("multiAddress.enabled", False),
+        multi_address=settings.parsed_flag("multiAddress.enabled", False),
+    )
+    settings.warnings += members.warnings
+    return members
+
+
+def _ensemble(
+    settings: Settings,
+    members: Membership,
+    myid: int | None,
+    static: Path | None,
+    *,
+    reconfig_enabled: bool,
+) -> EnsembleSettings | None:
+    if members.ensemble is None:
+        return None
+    last_seen = None
+    if reconfig_enabled and static is None:
+        settings.warnings.append(
+            "reconfigEnabled=true: a reconfiguration is not recorded on disk, because the"
+            " members are not named in a configuration file"
+        )
+    elif static is not None and reconfig_enabled and dynamic_config.POINTER in settings.values:
+        last_seen = dynamic_config.load_next(
+            OsFileSystem(),
+            static,
+            multi_address=settings.parsed_flag("multiAddress.enabled", False),
+        )
+    return ensemble_settings(
+        settings, members.ensemble, server_id=myid, static=static, last_seen=last_seen
     )
 
 
@@ -360,12 +405,12 @@ def _client_address(settings: Settings, member: Member | None) -> tuple[str, int
         # The original looks an empty name up too, which gives the loopback address.
         host = host.strip("[]") or "localhost"
         _check_resolves(host)
-    if member is not None and member.client_address is not None:
-        named = member.client_address
-        if port is not None and (port != named[1] or (host or "") not in {*_WILDCARDS, named[0]}):
+    if member is not None and (named := member.client) is not None:
+        same_host = (host or "") in _WILDCARDS or canonical_host(host or "") == named.host
+        if port is not None and (port != named.port or not same_host):
             raise ConfigError(
                 f"client address {host or '0.0.0.0'}:{port} is different from"
-                f" the client address of the server line {named[0]}:{named[1]}"
+                f" the client address of the server line {named}"
             )
         return named
     if port is None:
@@ -398,8 +443,8 @@ def _read_myid(data_dir: Path) -> int | None:
     return server_id
 
 
-def _check_unused(values: Mapping[str, str]) -> None:
-    """Refuse what the original refuses in keys of section 1.2 that change nothing here."""
+def _check_words(values: Mapping[str, str]) -> None:
+    """Refuse what the original refuses in keys of section 1.2 that know a few values."""
     algorithm = values.get("electionAlg", "3")
     if int(algorithm) != 3:
         raise refuse("electionAlg", algorithm, "Invalid electionAlg value. Only 3 is supported.")

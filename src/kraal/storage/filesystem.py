@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path, PurePath
 
 _DSYNC: int = getattr(os, "RWF_DSYNC", 0)
 """Linux: one call writes and flushes, so the disk thread asks for the interpreter once."""
 _FILE_MODE = 0o644
+_OWNER_ONLY = 0o700
 
 
 class OsFile:
@@ -55,9 +57,18 @@ class OsLock:
 
 
 class OsFileSystem:
-    def create(self, path: PurePath) -> OsFile:
+    def create(self, path: PurePath, *, like: PurePath | None = None) -> OsFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        return OsFile(os.open(path, flags, _FILE_MODE))
+        if like is None:
+            return OsFile(os.open(path, flags, _FILE_MODE))
+        mode = stat.S_IMODE(Path(like).stat().st_mode)
+        fd = os.open(path, flags, mode & _OWNER_ONLY)
+        try:
+            os.fchmod(fd, mode)  # regardless of the umask, and of an older file's permissions
+        except BaseException:
+            os.close(fd)
+            raise
+        return OsFile(fd)
 
     def open(self, path: PurePath) -> OsFile:
         return OsFile(os.open(path, os.O_WRONLY | os.O_CLOEXEC))

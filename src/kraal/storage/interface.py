@@ -37,8 +37,8 @@ class Lock(Protocol):
 
 
 class FileSystem(Protocol):
-    def create(self, path: PurePath) -> File:
-        """Open for writing, emptied if it exists."""
+    def create(self, path: PurePath, *, like: PurePath | None = None) -> File:
+        """Open for writing, emptied if it exists, with the permissions of the file `like`."""
 
     def open(self, path: PurePath) -> File:
         """Open an existing file for writing in place."""

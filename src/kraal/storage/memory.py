@@ -213,8 +213,10 @@ class MemoryFileSystem:
 
     # The interface
 
-    def create(self, path: PurePath) -> MemoryFile:
+    def create(self, path: PurePath, *, like: PurePath | None = None) -> MemoryFile:
         self.operation("create", path)
+        if like is not None:
+            self._inode(like)
         directory = self._directory(path.parent)
         inode = directory.entries.get(path.name)
         if inode is None:
