@@ -20,7 +20,7 @@ from zlib import adler32
 
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.pipeline.connection import ClientConnection
-from kraal.replica.replica import Replica
+from kraal.replica.leading import Leading
 from kraal.tree.data_tree import DataTree
 
 BATCH = 100
@@ -86,7 +86,7 @@ class Bench:
         directory = PurePath("unused")
         config = ServerConfig(storage=StorageConfig(data_dir=directory, data_log_dir=directory))
         self.sink = FramingSink()
-        self.replica = Replica(config, DataTree.pristine(), self.sink, first_session_id=1, now_ms=0)
+        self.replica = Leading(config, DataTree.pristine(), self.sink, first_session_id=1, now_ms=0)
         self.conn = ClientConnection(NullChannel(), "127.0.0.1", 1, 0)
         self.replica.opened(self.conn)
         request = struct.pack(">iqiq", 0, 0, 30_000, 0) + _buffer(bytes(16)) + b"\0"
@@ -102,7 +102,7 @@ class Bench:
         if self.sink.parts:
             b"".join(self.sink.parts)
             self.sink.parts.clear()
-            self.replica.logged(1, 1_700_000_000_000, self.sink.zxid)
+            self.replica.committed(1, 1_700_000_000_000, self.sink.zxid)
 
     def time(self, request: Callable[[int], bytes]) -> float:
         """Microseconds of processor time per operation."""

@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 from kraal.model.config import ReaperConfig, ServerConfig, StorageConfig
 from kraal.pipeline.connection import ClientConnection
-from kraal.replica.replica import Replica
+from kraal.replica.leading import Leading
 from kraal.tree import snapshot
 from kraal.tree.apply import apply, digest_matches
 from kraal.tree.data_tree import DataTree
@@ -157,7 +157,7 @@ class World:
         self.follower_events = RecordedEvents()
         self.leader_events = RecordedEvents()
         leader.events, self.follower.events = self.leader_events, self.follower_events
-        self.replica = Replica(config, leader, self, first_session_id=0x100, now_ms=self.now_ms)
+        self.replica = Leading(config, leader, self, first_session_id=0x100, now_ms=self.now_ms)
 
     # The disk
 
@@ -171,7 +171,7 @@ class World:
         for _ in range(min(count, len(self.waiting))):
             self.durable_zxid, payload = self.waiting.popleft()
             self._follow(payload)
-        self.replica.logged(self.now_ms, self.wall_ms, self.durable_zxid)
+        self.replica.committed(self.now_ms, self.wall_ms, self.durable_zxid)
         self._compare()
 
     def _follow(self, payload: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.model.session_id import password
 from kraal.pipeline.connection import ClientConnection
-from kraal.replica.replica import Replica
+from kraal.replica.leading import Leading
 from kraal.tree.apply import apply, digest_matches
 from kraal.tree.data_tree import DataTree
 from kraal.wire.records.txn import Txn
@@ -88,7 +88,7 @@ class Driver:
         self.durable = 0
         self.tree = DataTree.pristine(extended_types=True)
         self.follower = DataTree.pristine(extended_types=True)
-        self.replica = Replica(
+        self.replica = Leading(
             self.config, self.tree, self, first_session_id=FIRST_SESSION, now_ms=0
         )
 
@@ -107,7 +107,7 @@ class Driver:
         pending = self.log[self.durable :]
         self.durable = len(self.log)
         if pending:
-            self.replica.logged(self.now_ms, WALL_MS + self.now_ms, pending[-1][0])
+            self.replica.committed(self.now_ms, WALL_MS + self.now_ms, pending[-1][0])
         for _, payload in pending:
             txn = Txn.decode(payload)
             apply(self.follower, txn)

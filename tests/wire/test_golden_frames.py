@@ -11,7 +11,7 @@ import pytest
 from kraal.model.acl import OPEN_UNSAFE
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.pipeline.connection import ClientConnection
-from kraal.replica.replica import Replica
+from kraal.replica.leading import Leading
 from kraal.tree.data_tree import DataTree
 from kraal.wire.framing import FrameReader
 from kraal.wire.records.data import encode_acls
@@ -91,7 +91,7 @@ class Conversation:
             extended_types=True,
         )
         self.zxid = self.wall_ms = 0
-        self.replica = Replica(
+        self.replica = Leading(
             config,
             DataTree.pristine(extended_types=True),
             self,
@@ -116,7 +116,7 @@ class Conversation:
             self.replica.connect(MONOTONIC_MS, self.wall_ms, peer.conn, frame[4:])
         else:
             self.replica.frames(MONOTONIC_MS, self.wall_ms, peer.conn, [frame[4:]])
-        self.replica.logged(MONOTONIC_MS, self.wall_ms, self.zxid)
+        self.replica.committed(MONOTONIC_MS, self.wall_ms, self.zxid)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

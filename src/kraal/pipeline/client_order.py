@@ -65,6 +65,10 @@ class Owner(Protocol):
         """createSession or closeSession. Raises DecodeError when it does not decode."""
         ...
 
+    def propose_sync(self, now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
+        """A sync that others must answer. Raises DecodeError when it does not decode."""
+        ...
+
     def closed(self, conn: ClientConnection) -> None:
         """The connection is at its end."""
         ...
@@ -92,9 +96,14 @@ class ClientOrder:
         self._in_flight_max = throttle.request_max or throttle.global_outstanding_limit
         self._throttled_wait_ms = throttle.throttled_op_wait_time_ms
 
-    def start(self, reads: dict[int, ReadHandler]) -> None:
-        """Give the handlers of reads; they need what this object offers to watches."""
-        self._reads = reads
+    def start(self, reads: dict[int, ReadHandler], *, answers_sync: bool) -> None:
+        """Give the handlers of reads; they need what this object offers to watches.
+
+        `answers_sync`: keeping the order of connections is all that a sync takes here.
+        """
+        self._reads = dict(reads)
+        if not answers_sync:
+            del self._reads[OpCode.SYNC]
 
     # Requests
 
@@ -171,6 +180,9 @@ class ClientOrder:
             if op in SESSION_WRITES:
                 self._owner.propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
                 return op != OpCode.CLOSE_SESSION
+            if op == OpCode.SYNC and op not in self._reads:
+                self._owner.propose_sync(now_ms, conn, xid, frame)
+                return True
         except DecodeError:
             # Refused before it costs a zxid, in the order of the connection.
             self._in_order(conn, frame)
@@ -206,7 +218,7 @@ class ClientOrder:
             except DecodeError:
                 answer = refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR)
             self.send(conn, answer)
-        elif op in ZNODE_WRITES or op in SESSION_WRITES:
+        elif op in ZNODE_WRITES or op in SESSION_WRITES or op == OpCode.SYNC:
             self.send(conn, refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR))
         else:
             self.send(conn, refusal(xid, UNKNOWN_OP_ZXID, ErrorCode.UNIMPLEMENTED))

@@ -32,6 +32,7 @@ class Counters:
         self.sessions_expired = 0
         self.connections_revalidated = 0
         self.connections_rejected = 0
+        self.digest_mismatches = 0
         self.snapshots = 0
         self.latency = LatencyCounter()
         self.update_latency = LatencyCounter()

@@ -22,6 +22,7 @@ from kraal.pipeline.reply import (
     multi_read_result,
     refusal,
     reply,
+    sync_reply,
 )
 from kraal.pipeline.watch_table import PERSISTENT, RECURSIVE, WatcherType, WatchTable, notification
 from kraal.tree.data_tree import DataTree, EventType
@@ -155,8 +156,7 @@ class Reader:
     def sync(self, _conn: ClientConnection, xid: int, frame: bytes) -> bytes:
         """Where the leader answers itself, keeping the connection's order is enough."""
         path = proto.PathRequest.decode(frame, BODY)[0].path
-        echoed = None if path is None else canonical(path)
-        return reply(xid, self._tree.last_zxid, write_buffer(echoed))
+        return sync_reply(xid, self._tree.last_zxid, path)
 
     def who_am_i(self, conn: ClientConnection, xid: int, _frame: bytes) -> bytes:
         parts = [pack_int(len(conn.auth))]

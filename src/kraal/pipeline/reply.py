@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 from kraal.model.session_id import NO_PASSWORD, PASSWORD_BYTES, password
+from kraal.wire.jute.primitives import canonical, write_buffer
 from kraal.wire.opcodes import OpCode
 
 HEADER = struct.Struct(">iiqi")
@@ -33,6 +34,11 @@ def long_reply(xid: int, zxid: int, parts: list[bytes]) -> bytes:
 def refusal(xid: int, zxid: int, code: int) -> bytes:
     """A reply without a body."""
     return _pack_header(HEADER_BYTES, xid, zxid, code)
+
+
+def sync_reply(xid: int, zxid: int, path: bytes | None) -> bytes:
+    """The answer to a sync echoes the path."""
+    return reply(xid, zxid, write_buffer(None if path is None else canonical(path)))
 
 
 def connect_response(

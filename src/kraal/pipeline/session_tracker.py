@@ -6,7 +6,7 @@ section 9.1). Times are monotonic milliseconds, handed in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kraal.pipeline.connection import ClientConnection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Session:
     """One tracked session; `connection` is the client's, if it is connected here."""
 
-    __slots__ = ("closing", "connection", "deadline_ms", "id", "timeout_ms")
+    __slots__ = ("closing", "connection", "deadline_ms", "id", "owner", "timeout_ms")
 
     def __init__(self, session_id: int, timeout_ms: int) -> None:
         self.id = session_id
@@ -23,6 +23,71 @@ class Session:
         self.deadline_ms = 0
         self.closing = False
         self.connection: ClientConnection | None = None
+        self.owner: object | None = None
+        """The learner's connection that speaks for it; None: this server, or nobody yet."""
+
+
+class Sessions(Protocol):
+    """The sessions that a server knows of."""
+
+    sessions: dict[int, Session]
+
+    def add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
+        """Track a session; one that is tracked already is re-armed with the timeout."""
+        ...
+
+    def touch(self, session: Session, now_ms: int) -> None:
+        """The session was heard of."""
+        ...
+
+    def mark_closing(self, session: Session) -> None:
+        """Its closeSession is on the way: nothing extends it any more."""
+        ...
+
+    def remove(self, session_id: int) -> Session | None: ...
+
+
+class TouchTable:
+    """On a learner: sessions with a client here, and who was heard of since the last ping.
+
+    The leader alone lets sessions expire (reference/quorum-protocol.md sections 5.4 and 5.7).
+    """
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+        self._touched: dict[int, int] = {}
+
+    def add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
+        """Track a session that has a client here."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            session = self.sessions[session_id] = Session(session_id, timeout_ms)
+        session.timeout_ms = timeout_ms
+        self.touch(session, now_ms)
+        return session
+
+    def touch(self, session: Session, _now_ms: int) -> None:
+        if not session.closing:
+            self._touched[session.id] = session.timeout_ms
+
+    def created(self, session_id: int, timeout_ms: int) -> None:
+        """A session began, on whichever server."""
+        self._touched[session_id] = timeout_ms
+
+    def mark_closing(self, session: Session) -> None:
+        """Its closeSession is on the way: nothing extends it any more."""
+        session.closing = True
+        self._touched.pop(session.id, None)
+
+    def remove(self, session_id: int) -> Session | None:
+        self._touched.pop(session_id, None)
+        return self.sessions.pop(session_id, None)
+
+    def take(self) -> list[tuple[int, int]]:
+        """Ids and timeouts in ms of what was touched since the last call."""
+        touched = list(self._touched.items())
+        self._touched.clear()
+        return touched
 
 
 class SessionTracker:

@@ -84,13 +84,13 @@ class Preparer:
             else:
                 kind, body, answer = self._multi(draft, frame)
         except RequestError as error:
-            return self._refused(draft, error.code)
+            return self.refused(draft, error.code)
         cxid, zxid = draft.cxid, draft.zxid
         payload = _pack_header(draft.session_id, cxid, zxid, draft.time_ms, kind) + body
         if len(payload) > self._max_payload:
             # No start would read it back.
             outstanding.undo(before)
-            return self._refused(draft, ErrorCode.MARSHALLING_ERROR)
+            return self.refused(draft, ErrorCode.MARSHALLING_ERROR)
         digest = outstanding.digest
         if self._digests:
             payload += _pack_digest(DIGEST_VERSION, digest)
@@ -116,7 +116,7 @@ class Preparer:
                 self._context, draft, OpCode.DELETE_CONTAINER, path
             )
         except RequestError as error:
-            return self._refused(draft, error.code)
+            return self.refused(draft, error.code)
         return self._seal(draft, kind, body, b"")
 
     def create_session(self, draft: Draft, timeout_ms: int, answer: bytes) -> PreparedTxn:
@@ -137,7 +137,7 @@ class Preparer:
         answer = refusal(draft.cxid, draft.zxid, ErrorCode.OK)
         return self._seal(draft, OpCode.CLOSE_SESSION, body, answer)
 
-    def _refused(self, draft: Draft, code: ErrorCode) -> PreparedTxn:
+    def refused(self, draft: Draft, code: ErrorCode) -> PreparedTxn:
         """A refused write is logged, so that zxids have no gap; it has no digest."""
         head = _pack_header(draft.session_id, draft.cxid, draft.zxid, draft.time_ms, OpCode.ERROR)
         answer = refusal(draft.cxid, draft.zxid, code)

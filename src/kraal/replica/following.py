@@ -1,0 +1,231 @@
+"""Serving as a learner: reads are answered here, writes go to the leader and come back committed.
+
+A client's write is forwarded unchanged and waits in `_forwarded`; the leader turns every one into
+exactly one transaction with the same session and cxid, in the same order, so the oldest entry is
+the one that a committed transaction of ours answers (reference/quorum-protocol.md section 5.6).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from kraal.errors import RequestError
+from kraal.model.acl import Id
+from kraal.model.config import ServerConfig
+from kraal.pipeline.applied_reply import applied_reply
+from kraal.pipeline.client_order import HEADER_BYTES
+from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
+from kraal.pipeline.counters import Counters
+from kraal.pipeline.reply import connect_response, refusal, sync_reply
+from kraal.pipeline.session_tracker import Session, TouchTable
+from kraal.replica.handshake import Decision
+from kraal.replica.replica import Replica
+from kraal.replica.status import Mode
+from kraal.tree.apply import apply, digest_matches
+from kraal.tree.data_tree import DataTree
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records import proto
+from kraal.wire.records.txn import CreateSessionTxn, Txn
+
+_pack_create_session = struct.Struct(">iii").pack
+"""A createSession request: cxid, type, timeout."""
+
+
+class Upstream(Protocol):
+    """The way to the leader."""
+
+    def request(self, session_id: int, frame: bytes, identities: Sequence[Id] | None) -> None:
+        """Forward a write."""
+
+    def revalidate(self, session_id: int, timeout_ms: int) -> None:
+        """Ask whether a session lives; `Following.revalidated` is the answer."""
+
+
+Forwarded = tuple[int, int, int, ClientConnection, int]
+"""Session id, cxid, opcode, whom to answer, when it was received."""
+
+
+class Following(Replica):
+    """A follower's or an observer's term with one leader."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        tree: DataTree,
+        upstream: Upstream,
+        *,
+        mode: Mode,
+        first_session_id: int,
+        now_ms: int,
+        counters: Counters | None = None,
+    ) -> None:
+        self.tracker: TouchTable
+        super().__init__(
+            config,
+            tree,
+            TouchTable(),
+            first_session_id=first_session_id,
+            now_ms=now_ms,
+            counters=counters,
+            answers_sync=False,
+        )
+        self.mode = mode
+        self._upstream = upstream
+        self._forwarded: deque[Forwarded] = deque()
+        self._syncs: deque[tuple[ClientConnection, int, bytes | None]] = deque()
+        self._revalidating: dict[int, deque[tuple[ClientConnection, int]]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Writes of clients here that have not come back."""
+        return len(self._forwarded)
+
+    # Towards the leader
+
+    def propose_write(
+        self, now_ms: int, _wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> None:
+        """Forward a write; one that does not decode is refused by the leader."""
+        session = conn.session
+        assert session is not None
+        conn.pending.append(WRITE_IN_FLIGHT)
+        self._forwarded.append((session.id, xid, op, conn, now_ms))
+        self._upstream.request(session.id, frame, conn.auth)
+
+    def propose_session_write(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> None:
+        """The end of a session, or a new timeout for it. Raises DecodeError."""
+        session = conn.session
+        assert session is not None
+        if op == OpCode.CLOSE_SESSION:
+            self.tracker.mark_closing(session)
+            self.propose_write(now_ms, wall_ms, conn, xid, op, frame[:HEADER_BYTES])
+        else:
+            request = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0]
+            self._create_session(
+                now_ms, conn, session.id, self._handshake.negotiate(request.timeout_ms)
+            )
+
+    def propose_sync(self, _now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
+        """Answered by the leader, in order. Raises DecodeError when it does not decode."""
+        session = conn.session
+        assert session is not None
+        path = proto.PathRequest.decode(frame, HEADER_BYTES)[0].path
+        conn.pending.append(WRITE_IN_FLIGHT)
+        self._syncs.append((conn, xid, path))
+        self._upstream.request(session.id, frame, conn.auth)
+
+    def touched(self) -> list[tuple[int, int]]:
+        """Sessions heard of since the last call, with their timeouts in ms."""
+        return self.tracker.take()
+
+    # From the leader
+
+    def committed(self, now_ms: int, wall_ms: int, txns: Sequence[Txn]) -> None:
+        """Apply transactions in their order and answer those who wait for them."""
+        forwarded = self._forwarded
+        for txn in txns:
+            head = forwarded[0] if forwarded else None
+            if head is not None and head[0] == txn.client_id and head[1] == txn.cxid:
+                self._apply(now_ms, txn, forwarded.popleft())
+            else:
+                self._apply(now_ms, txn, None)
+        self._clients.resume_stalled(now_ms, wall_ms)
+        self._clients.flush(now_ms)
+
+    def _apply(self, now_ms: int, txn: Txn, asked: Forwarded | None) -> None:
+        tree, zxid = self.tree, txn.zxid
+        error = None
+        applied: bytes | list[bytes] = b""
+        try:
+            applied = apply(tree, txn)
+        except RequestError as refused:
+            error = refused.code  # the tree had the effect, or a part of it, already
+        if not digest_matches(tree, txn):
+            self.counters.digest_mismatches += 1
+        if tree.events:
+            self._fire_events(zxid)
+        body = txn.body
+        if type(body) is CreateSessionTxn:
+            self.tracker.created(txn.client_id, body.timeout_ms)
+        conn = None
+        if asked is not None:
+            _, xid, op, conn, received_ms = asked
+            latency_ms = now_ms - received_ms
+            self.counters.update_latency.add(latency_ms)
+            if not conn.closed:
+                conn.record_latency(latency_ms, 1)
+                if type(body) is CreateSessionTxn:
+                    answer = self._session_answer(now_ms, conn, txn.client_id, body.timeout_ms)
+                elif error is not None:
+                    answer = refusal(xid, zxid, error)
+                else:
+                    answer = applied_reply(xid, op, txn, applied, zxid)
+                self._clients.committed(conn, answer)
+        if txn.kind == OpCode.CLOSE_SESSION:
+            self._session_closed(txn.client_id, conn)
+
+    def _session_answer(
+        self, now_ms: int, conn: ClientConnection, session_id: int, timeout_ms: int
+    ) -> bytes:
+        self.tracker.add(session_id, timeout_ms, now_ms)
+        return connect_response(session_id, timeout_ms, with_read_only=conn.with_read_only)
+
+    def synced(self, now_ms: int, wall_ms: int) -> None:
+        """The leader answers the oldest sync: everything before it has been applied here."""
+        if not self._syncs:
+            return  # a surplus answer is nobody's
+        conn, xid, path = self._syncs.popleft()
+        if not conn.closed:
+            self._clients.committed(conn, sync_reply(xid, self.tree.last_zxid, path))
+            self._clients.resume_stalled(now_ms, wall_ms)
+            self._clients.flush(now_ms)
+
+    def revalidated(self, now_ms: int, wall_ms: int, session_id: int, valid: bool) -> None:
+        """The leader says whether a session lives that a client wants to go on with."""
+        waiting = self._revalidating.get(session_id)
+        if not waiting:
+            return
+        conn, timeout_ms = waiting.popleft()
+        if not waiting:
+            del self._revalidating[session_id]
+        if conn.closed:
+            return
+        if valid:
+            self._move_here(now_ms, conn, session_id, timeout_ms)
+        else:
+            conn.session = None
+            self._refuse_session(conn)
+        self._clients.resume_stalled(now_ms, wall_ms)
+        self._clients.flush(now_ms)
+
+    # Sessions of this server's clients
+
+    def _greet(
+        self, now_ms: int, _wall_ms: int, conn: ClientConnection, decision: Decision
+    ) -> None:
+        if decision.is_new:
+            session_id = self._handshake.next_session_id()
+            self._bind(conn, self.tracker.add(session_id, decision.timeout_ms, now_ms))
+            self._create_session(now_ms, conn, session_id, decision.timeout_ms)
+        elif not decision.is_proven:
+            self._refuse_session(conn)
+        else:
+            # Not the tracked one yet; requests that come already wait for the answer.
+            conn.session = Session(decision.session_id, decision.timeout_ms)
+            waiting = self._revalidating.setdefault(decision.session_id, deque())
+            waiting.append((conn, decision.timeout_ms))
+            self._upstream.revalidate(decision.session_id, decision.timeout_ms)
+
+    def _create_session(
+        self, now_ms: int, conn: ClientConnection, session_id: int, timeout_ms: int
+    ) -> None:
+        """Without identities, as the reference sends it; its cxid is 0."""
+        conn.pending.append(WRITE_IN_FLIGHT)
+        self._forwarded.append((session_id, 0, OpCode.CREATE_SESSION, conn, now_ms))
+        frame = _pack_create_session(0, OpCode.CREATE_SESSION, timeout_ms)
+        self._upstream.request(session_id, frame, None)

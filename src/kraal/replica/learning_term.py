@@ -1,0 +1,194 @@
+"""A term as follower or observer: Zab's learner on one side, the serving replica on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kraal.errors import DecodeError
+from kraal.model.zxid import show
+from kraal.replica.following import Following
+from kraal.replica.status import Mode
+from kraal.tree.data_tree import DataTree
+from kraal.tree.snapshot import StreamDecoder
+from kraal.wire.records.txn import Txn
+from kraal.zab.learner import Learner, SnapshotReader
+from kraal.zab.link import Link
+
+if TYPE_CHECKING:
+    from kraal.replica.peer import Peer
+
+
+class LearningTerm:
+    """Implements `LearnerHost`."""
+
+    def __init__(self, peer: Peer, *, is_observer: bool) -> None:
+        self._peer = peer
+        self._is_observer = is_observer
+        self._logs = peer.settings.sync_enabled or not is_observer
+        self._unlogged_zxid = 0
+        """Last transaction that this observer would have logged."""
+        self._adopted: DataTree | None = None
+        self.learner: Learner[Txn] | None = None
+        self.replica: Following | None = None
+
+    # Inputs
+
+    def dialled(self, now_ms: int, link: Link) -> None:
+        """The connection to the leader is there: register."""
+        peer = self._peer
+        assert self.learner is None, "one connection to one leader"
+        tick_ms = peer.server_config.tick_time_ms
+        self.learner = Learner(
+            peer.me,
+            link,
+            is_observer=self._is_observer,
+            init_limit_ms=peer.settings.init_limit_ticks * tick_ms,
+            sync_limit_ms=peer.settings.sync_limit_ticks * tick_ms,
+            packet_limit=peer.packet_limit,
+            config_version=peer.config.version,
+            accepted_epoch=peer.accepted_epoch,
+            current_epoch=peer.current_epoch,
+            last_zxid=peer.tree.last_zxid,
+            host=self,
+            now_ms=now_ms,
+        )
+
+    def logged(self, now_ms: int, zxid: int) -> None:
+        """Everything up to zxid is durable here."""
+        if self.learner is not None:
+            self.learner.logged(now_ms, zxid)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passed."""
+        if self.learner is not None:
+            self.learner.tick(now_ms)
+
+    def flush(self, now_ms: int) -> None:
+        """The end of a turn."""
+        if self.learner is not None:
+            if self._unlogged_zxid:
+                zxid, self._unlogged_zxid = self._unlogged_zxid, 0
+                self.learner.logged(now_ms, zxid)
+            self.learner.flush()
+
+    def close(self) -> None:
+        """Close the connection without an election after it."""
+        if self.learner is not None:
+            self.learner.close()
+
+    # What the learner asks
+
+    def save_accepted_epoch(self, epoch: int) -> None:
+        """Durable before it returns."""
+        self._peer.save_accepted_epoch(epoch)
+
+    def save_current_epoch(self, epoch: int) -> None:
+        """Durable before it returns."""
+        self._peer.save_current_epoch(epoch)
+
+    def parse(self, zxid: int, payload: bytes) -> Txn:
+        """Raises DecodeError when it is no transaction, or that of another zxid."""
+        txn = Txn.decode(payload)
+        if txn.zxid != zxid:
+            raise DecodeError(f"the transaction of {show(zxid)} calls itself {show(txn.zxid)}")
+        return txn
+
+    def snapshot_reader(self) -> StreamDecoder:
+        """For the leader's tree."""
+        config = self._peer.server_config
+        return StreamDecoder(
+            extended_types=config.extended_types,
+            digests=config.storage.digest_enabled,
+            max_buffer_bytes=self._peer.packet_limit,
+        )
+
+    def adopt(self, reader: SnapshotReader, zxid: int) -> None:
+        """The leader's tree is ours once its history is complete: until then a term may end."""
+        assert isinstance(reader, StreamDecoder)
+        self._adopted = reader.tree
+        self._adopted.last_zxid = zxid
+
+    def save_snapshot(self) -> None:
+        """Write the adopted tree."""
+        self._peer.save_snapshot()
+
+    def truncate(self, zxid: int) -> None:
+        """Cut the log."""
+        self._peer.truncate(zxid)
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Log a transaction, unless this observer keeps none."""
+        if self._logs:
+            self._peer.append(zxid, payload)
+        else:
+            self._unlogged_zxid = zxid
+            self._peer.shell.wake()
+
+    def apply(self, txns: Sequence[Txn]) -> None:
+        """Make the leader's history ours: the tree that was adopted, if one was, then these."""
+        if self._adopted is not None:
+            self._peer.replace_tree(self._adopted)
+            self._adopted = None
+        self._peer.apply(txns)
+
+    def configuration(self, text: str) -> None:
+        """The leader's newest configuration; it is committed when this server serves."""
+        peer = self._peer
+        if peer.server_config.reconfig_enabled:
+            config = peer.parse_config(text)
+            if config is not None and config.version > peer.config.version:
+                peer.see_config(config)
+
+    def established(self, now_ms: int, epoch: int) -> None:
+        """In step: serve clients."""
+        peer = self._peer
+        assert self.learner is not None
+        if peer.last_seen is not peer.config:
+            peer.adopt_config(peer.last_seen)
+        peer.show_config()
+        self.replica = Following(
+            peer.server_config,
+            peer.tree,
+            self.learner,
+            mode=Mode.OBSERVER if self._is_observer else Mode.FOLLOWER,
+            first_session_id=peer.next_session_id,
+            now_ms=now_ms,
+            counters=peer.counters,
+        )
+        peer.begin_serving(self.replica, epoch)
+
+    def committed(self, now_ms: int, txns: Sequence[Txn]) -> None:
+        """Apply these and answer who waits."""
+        assert self.replica is not None, "commits are kept until this server serves"
+        self.replica.committed(now_ms, self._peer.wall_ms, txns)
+        append = self._peer.history.append
+        for txn in txns:
+            append((txn.zxid, txn.payload))
+
+    def activate(self, now_ms: int, designated: int, txn: Txn) -> None:
+        """A reconfiguration is committed."""
+        self.committed(now_ms, [txn])
+
+    def touched(self) -> list[tuple[int, int]]:
+        """Sessions heard of since the last ping."""
+        return self.replica.touched() if self.replica is not None else []
+
+    def revalidated(self, now_ms: int, session_id: int, valid: bool) -> None:
+        """The leader's answer about a session."""
+        if self.replica is not None:
+            self.replica.revalidated(now_ms, self._peer.wall_ms, session_id, valid)
+
+    def synced(self, now_ms: int) -> None:
+        """The leader's answer to a sync."""
+        if self.replica is not None:
+            self.replica.synced(now_ms, self._peer.wall_ms)
+
+    def give_up(self, reason: str) -> None:
+        """Learning is over."""
+        tail = [] if self.learner is None else self.learner.tail()
+        self._peer.end_term(reason, [(txn.zxid, txn.payload) for txn in tail])
+
+    def wake(self) -> None:
+        """There is output."""
+        self._peer.shell.wake()

@@ -1,0 +1,363 @@
+"""One member of an ensemble without I/O: it looks for a leader, leads, follows or observes.
+
+Joins the election, Zab, the pipeline and the tree (reference/quorum-protocol.md section 1.1).
+Every public method is one input and runs to its end. What outlives a term is here: the tree,
+the newest history, the epochs, the configuration. A term is a `LeadingTerm` or a
+`LearningTerm`; when it ends, what is logged and not known to be committed is applied, because
+the vote of this server counts it, and the next election begins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from kraal.errors import ConfigError, RequestError
+from kraal.model.config import EnsembleSettings, ServerConfig
+from kraal.model.ensemble import EnsembleConfig
+from kraal.model.session_id import first_session_id
+from kraal.model.zxid import show
+from kraal.pipeline.counters import Counters
+from kraal.replica.leading_term import LeadingTerm
+from kraal.replica.learning_term import LearningTerm
+from kraal.replica.read_only import ReadOnly
+from kraal.replica.replica import Replica
+from kraal.replica.shell import Shell
+from kraal.tree.apply import apply
+from kraal.tree.data_tree import DataTree
+from kraal.wire.records.txn import Txn
+from kraal.zab.election import Courier, Election, Vote
+from kraal.zab.history import CommittedLog, Entry
+from kraal.zab.learner import Learner
+from kraal.zab.learner_handler import LearnerHandler
+from kraal.zab.link import Link
+from kraal.zab.state import State
+
+logger = logging.getLogger("kraal.replica.peer")
+READ_ONLY_DELAY_MS = 2000
+
+
+class Peer:
+    """A server of an ensemble. Times: `now_ms` monotonic, `wall_ms` for transactions."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        tree: DataTree,
+        shell: Shell,
+        courier: Courier,
+        *,
+        history: Iterable[Entry],
+        accepted_epoch: int,
+        current_epoch: int,
+        counters: Counters,
+        now_ms: int,
+    ) -> None:
+        assert config.ensemble is not None
+        self.settings: EnsembleSettings = config.ensemble
+        self.server_config = config
+        self.me = config.server_id
+        self.tree = tree
+        self.shell = shell
+        self.counters = counters
+        self.history = CommittedLog(self.settings.commit_log_count, history)
+        self.accepted_epoch = accepted_epoch
+        self.current_epoch = current_epoch
+        self.config = self.settings.config
+        """The committed configuration."""
+        self.last_seen = self.settings.last_seen or self.config
+        """The newest one proposed; the committed one unless a reconfiguration is under way."""
+        self.next_session_id = first_session_id(self.me, now_ms)
+        self.replica: Replica | None = None
+        self.term: LeadingTerm | LearningTerm | None = None
+        self.now_ms = now_ms
+        self.wall_ms = 0
+        self.looking_since_ms = now_ms
+        self._appended = self._logged = tree.last_zxid
+        """Ends of what was handed to the log and of what is durable in it."""
+        self._disk_jobs = 0
+        """Cuts of the log and snapshots that are under way."""
+        self._tail: list[Entry] | None = None
+        """Logged or being logged and not yet applied, between two terms."""
+        self.election = Election(self.me, self.settings, courier, self._decided)
+        self.election.config_seen = self._config_seen
+
+    @property
+    def state(self) -> State:
+        return self.election.state
+
+    @property
+    def packet_limit(self) -> int:
+        """Largest buffer of a packet in bytes (section 4.1)."""
+        return 2 * self.server_config.max_buffer_bytes
+
+    # Inputs: the beginning and the end
+
+    def start(self, now_ms: int, wall_ms: int) -> None:
+        """Take part in the ensemble."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._tail = []
+        self._look()
+
+    def stop(self) -> None:
+        """Leave it: close every connection."""
+        if self.term is not None:
+            self.term.close()
+        self._serve(None)
+
+    # Inputs: the election
+
+    def notified(self, now_ms: int, wall_ms: int, server_id: int, message: bytes) -> None:
+        """A notification of another server."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self.election.received(now_ms, server_id, message)
+
+    # Inputs: learners, while leading
+
+    def learner_connected(self, now_ms: int, link: Link, name: str) -> LearnerHandler | None:
+        """Somebody dialled the quorum port; None: refused and closed."""
+        self.now_ms = now_ms
+        if isinstance(self.term, LeadingTerm):
+            return self.term.leader.connected(now_ms, link, name)
+        link.close()
+        return None
+
+    def learner_received(
+        self, now_ms: int, wall_ms: int, handler: LearnerHandler, data: bytes
+    ) -> None:
+        """Bytes of a learner's connection."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        if isinstance(self.term, LeadingTerm):
+            self.term.leader.received(now_ms, handler, data)
+
+    def learner_disconnected(self, handler: LearnerHandler) -> None:
+        """A learner's connection is gone."""
+        if isinstance(self.term, LeadingTerm):
+            self.term.leader.disconnected(handler)
+
+    # Inputs: the leader, while learning
+
+    def dialled(self, now_ms: int, wall_ms: int, link: Link) -> None:
+        """The connection to the leader is there."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        if isinstance(self.term, LearningTerm):
+            self.term.dialled(now_ms, link)
+        else:
+            link.close()
+
+    def dial_failed(self, now_ms: int, wall_ms: int) -> None:
+        """The leader does not accept."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        if isinstance(self.term, LearningTerm):
+            self.term.give_up("the leader cannot be reached")
+
+    def leader_received(self, now_ms: int, wall_ms: int, link: Link, data: bytes) -> None:
+        """Bytes of the connection to the leader."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        learner = self._learner_of(link)
+        if learner is not None:
+            learner.received(now_ms, data)
+
+    def leader_disconnected(self, now_ms: int, wall_ms: int, link: Link) -> None:
+        """The connection to the leader is gone."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        learner = self._learner_of(link)
+        if learner is not None:
+            learner.disconnected()
+
+    def _learner_of(self, link: Link) -> Learner[Txn] | None:
+        term = self.term
+        if isinstance(term, LearningTerm) and term.learner is not None:
+            return term.learner if term.learner.link is link else None
+        return None
+
+    # Inputs: the disk
+
+    def logged(self, now_ms: int, wall_ms: int, zxid: int) -> None:
+        """Everything up to zxid is durable."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._logged = max(self._logged, zxid)
+        if self.term is not None:
+            self.term.logged(now_ms, zxid)
+        else:
+            self._look()
+
+    def truncated(
+        self, now_ms: int, wall_ms: int, tree: DataTree, history: Iterable[Entry]
+    ) -> None:
+        """The log is cut, and this is what it holds."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._disk_jobs -= 1
+        self.replace_tree(tree, history)
+        if isinstance(self.term, LearningTerm) and self.term.learner is not None:
+            self.term.learner.truncated(now_ms)
+        else:
+            self._look()
+
+    def snapshot_saved(self, now_ms: int, wall_ms: int) -> None:
+        """The tree that was adopted is on disk."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._disk_jobs -= 1
+        if isinstance(self.term, LearningTerm) and self.term.learner is not None:
+            self.term.learner.snapshot_saved(now_ms)
+        else:
+            self._look()
+
+    # Inputs: time
+
+    def tick(self, now_ms: int, wall_ms: int) -> None:
+        """Time passed; also to be called when `election.deadline_ms` has come."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self.election.tick(now_ms)
+        if self.term is not None:
+            self.term.tick(now_ms)
+        elif self.server_config.read_only_mode and self.replica is None and self._tail is None:
+            delay_ms = max(READ_ONLY_DELAY_MS, self.server_config.tick_time_ms)
+            if now_ms - self.looking_since_ms >= delay_ms:
+                self._serve_read_only()
+        if self.replica is not None:
+            self.replica.tick(now_ms, wall_ms)
+
+    def flush(self) -> None:
+        """The end of a turn: what was collected for others leaves."""
+        if self.term is not None:
+            self.term.flush(self.now_ms)
+
+    # What terms use
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Log a transaction."""
+        self._appended = zxid
+        self.shell.append(zxid, payload)
+
+    def save_accepted_epoch(self, epoch: int) -> None:
+        self.shell.save_accepted_epoch(epoch)
+        self.accepted_epoch = epoch
+
+    def save_current_epoch(self, epoch: int) -> None:
+        self.shell.save_current_epoch(epoch)
+        self.current_epoch = epoch
+
+    def truncate(self, zxid: int) -> None:
+        """Cut the log; `truncated` is the answer."""
+        self._disk_jobs += 1
+        self.shell.truncate(zxid)
+
+    def save_snapshot(self) -> None:
+        """Write the tree; `snapshot_saved` is the answer."""
+        self._disk_jobs += 1
+        self.shell.save_snapshot(self.tree)
+
+    def replace_tree(self, tree: DataTree, history: Iterable[Entry] = ()) -> None:
+        """The history is another one from here on."""
+        self.tree = tree
+        self.history = CommittedLog(self.settings.commit_log_count, history)
+        self._appended = self._logged = tree.last_zxid
+
+    def apply(self, txns: Iterable[Txn]) -> None:
+        """Apply transactions while nobody is served."""
+        tree = self.tree
+        for txn in txns:
+            with suppress(RequestError):  # a fuzzy snapshot had the effect already
+                apply(tree, txn)
+            tree.events.clear()
+            self.history.append((txn.zxid, txn.payload))
+
+    def begin_serving(self, replica: Replica, epoch: int) -> None:
+        """The term is established: clients are welcome."""
+        self.election.synced(epoch)
+        self._serve(replica)
+
+    def end_term(self, reason: str, tail: Iterable[Entry]) -> None:
+        """Back to the election, once what was handed to the log is in it."""
+        assert self.term is not None
+        logger.warning("%s no longer (%s): %s", self.state.name, show(self.tree.last_zxid), reason)
+        self.term = None
+        self._tail = list(tail)
+        self.looking_since_ms = self.now_ms
+        self._serve(None)
+        self.shell.stop_listening()
+        self.shell.hang_up()
+        self._look()
+
+    def adopt_config(self, config: EnsembleConfig) -> None:
+        """A configuration is committed."""
+        self.config = self.last_seen = config
+        self._use_configs()
+
+    def see_config(self, config: EnsembleConfig) -> None:
+        """A configuration is proposed."""
+        self.last_seen = config
+        self._use_configs()
+
+    def show_config(self) -> None:
+        """Put the committed configuration into `/zookeeper/config`."""
+        self.tree.set_config(self.config.text().encode(), self.config.version, self.wall_ms)
+
+    # The election
+
+    def _look(self) -> None:
+        """Begin the election as soon as the disk holds what this server may vote with."""
+        if self._tail is None or self._logged < self._appended or self._disk_jobs:
+            return
+        self.shell.abandon_snapshot()
+        tail, self._tail = self._tail, None
+        self.apply(Txn.decode(payload) for _, payload in tail)
+        logger.info("Looking for a leader with %s", show(self.tree.last_zxid))
+        self.election.start(self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch)
+
+    def _decided(self, state: State, vote: Vote) -> None:
+        logger.info("%s, leader is %d", state.name, vote.leader)
+        self._serve(None)
+        if state == State.LEADING:
+            self.term = LeadingTerm(self)
+            self.term.start()
+        else:
+            self.term = LearningTerm(self, is_observer=state == State.OBSERVING)
+            self.shell.dial(vote.leader, self.config)
+
+    def _config_seen(self, config: EnsembleConfig) -> None:
+        """Somebody has a newer committed configuration (section 3.7)."""
+        if not self.server_config.reconfig_enabled or config.version <= self.config.version:
+            return
+        is_other = not config.same_members(self.config)
+        self.adopt_config(config)
+        if is_other and self.term is None and self._tail is None:
+            self.election.start(
+                self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch
+            )
+
+    def parse_config(self, text: str) -> EnsembleConfig | None:
+        """A configuration that a peer sent; None when it cannot be read."""
+        try:
+            return EnsembleConfig.parse(text, multi_address=self.settings.multi_address)
+        except ConfigError as error:
+            logger.warning("A configuration cannot be read: %s", error)
+            return None
+
+    def _use_configs(self) -> None:
+        pending = None if self.last_seen is self.config else self.last_seen
+        self.election.config, self.election.last_seen = self.config, pending
+        self.shell.activate(self.config, pending)
+
+    # Serving
+
+    def _serve(self, replica: Replica | None) -> None:
+        if self.replica is not None:
+            self.next_session_id = self.replica.next_session_id
+            self.replica.close()
+        self.replica = replica
+        self.shell.serve(replica)
+
+    def _serve_read_only(self) -> None:
+        logger.warning("No leader in sight: serving reads to clients that accept that")
+        self._serve(
+            ReadOnly(
+                self.server_config,
+                self.tree,
+                first_session_id=self.next_session_id,
+                now_ms=self.now_ms,
+                counters=self.counters,
+            )
+        )

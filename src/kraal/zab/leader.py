@@ -1,0 +1,561 @@
+"""Leading: agree on an epoch, bring learners in step, then broadcast.
+
+The three phases of Zab 1.0 after the election (reference/quorum-protocol.md sections 1.3 and
+4.2 to 5.5). Transactions are opaque bytes with a zxid. The acknowledgements of a learner are
+taken as cumulative: it sends them in order and only for what is on its disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from kraal.errors import DecodeError
+from kraal.model.acl import Id
+from kraal.model.config import EnsembleSettings
+from kraal.model.ensemble import EnsembleConfig
+from kraal.model.zxid import counter, epoch, make, show
+from kraal.wire.records import quorum as wire
+from kraal.wire.records.quorum import Packet, PacketType
+from kraal.zab.history import CommittedLog, Entry
+from kraal.zab.learner_handler import LearnerHandler, Stage
+from kraal.zab.link import Link
+from kraal.zab.synchronisation import OlderHistory, decide
+
+logger = logging.getLogger("kraal.zab.leader")
+LAST_COUNTER = 0xFFFF_FFFF
+OP_SYNC = 9
+_WAITING = (Stage.REGISTERED, Stage.EPOCH_ACKED, Stage.SYNCED)
+"""Stages of learners that wait for others: nothing is due from them."""
+SILENT_LEARNERS_MAX = 100
+"""Connections that have not said who they are; more are refused."""
+
+
+class LeaderHost(Protocol):
+    """What the leader asks of the server around it."""
+
+    def save_accepted_epoch(self, epoch: int) -> None:
+        """Make the promise durable before returning."""
+
+    def save_current_epoch(self, epoch: int) -> None:
+        """Make it durable before returning."""
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Hand a transaction to the log; `Leader.logged` is the answer."""
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The stream of the tree as it is now (section 4.5)."""
+
+    def established(self, now_ms: int, epoch: int) -> None:
+        """A quorum is in step: begin to serve."""
+
+    def committed(self, now_ms: int, zxid: int) -> None:
+        """Apply everything up to zxid."""
+
+    def request(
+        self,
+        now_ms: int,
+        handler: LearnerHandler,
+        session_id: int,
+        frame: bytes,
+        identities: tuple[Id, ...],
+    ) -> None:
+        """A write of a learner's client; `frame` is as the client sent it."""
+
+    def revalidate(self, now_ms: int, handler: LearnerHandler, session_id: int) -> bool:
+        """Whether the session lives; if so it is the learner's from now on."""
+
+    def touch(self, now_ms: int, session_id: int, timeout_ms: int) -> None:
+        """A session was heard of."""
+
+    def give_up(self, reason: str) -> None:
+        """Leading is over: back to the election."""
+
+    def wake(self) -> None:
+        """There is output: call `Leader.flush` at the end of this turn."""
+
+
+class Leader:
+    """One server's term as leader; `me` counts for the quorum like any voter."""
+
+    def __init__(
+        self,
+        me: int,
+        settings: EnsembleSettings,
+        *,
+        tick_ms: int,
+        packet_limit: int,
+        reconfig_enabled: bool,
+        committed: EnsembleConfig,
+        last_seen: EnsembleConfig,
+        accepted_epoch: int,
+        current_epoch: int,
+        last_zxid: int,
+        history: CommittedLog,
+        host: LeaderHost,
+        now_ms: int,
+        older: OlderHistory | None = None,
+    ) -> None:
+        self.me = me
+        self.config = committed
+        self.last_seen = last_seen
+        self._settings = settings
+        self._tick_ms = tick_ms
+        self._packet_limit = packet_limit
+        self._reconfig_enabled = reconfig_enabled
+        self._host = host
+        self._older = older
+        self._history = history
+        self._summary = (current_epoch, last_zxid)
+        self._highest_accepted = accepted_epoch
+        self.epoch: int | None = None
+        """Known once a quorum has registered."""
+        self.last_zxid = last_zxid
+        """Last one applied here."""
+        self.last_proposed = last_zxid
+        self._registered = {me}
+        self._accepted = {me}
+        self._synced: set[int] = set()
+        self._is_epoch_accepted = False
+        self.is_established = False
+        self.is_over = False
+        self.handlers: dict[LearnerHandler, None] = {}
+        self._followers: dict[LearnerHandler, None] = {}
+        """Those that get live PROPOSAL and COMMIT packets."""
+        self._observers: dict[LearnerHandler, None] = {}
+        self._acked: dict[int, int] = {me: last_zxid}
+        self._outstanding: deque[Entry] = deque()
+        self._to_followers: list[bytes] = []
+        self._to_observers: list[bytes] = []
+        self._syncs: deque[tuple[int, LearnerHandler | None, Callable[[], None] | None]] = deque()
+        self._deadline_ms = now_ms + settings.init_limit_ticks * tick_ms
+        self._next_ping_ms = now_ms
+        self._next_check_ms = now_ms + tick_ms
+
+    def start(self, now_ms: int) -> None:
+        """Alone this may already be a quorum."""
+        self._agree_on_epoch(now_ms)
+
+    # Learners come and go
+
+    def connected(self, now_ms: int, link: Link, name: str) -> LearnerHandler | None:
+        """A learner dialled; None: refused and closed."""
+        silent = sum(handler.stage == Stage.CONNECTED for handler in self.handlers)
+        if self.is_over or silent >= SILENT_LEARNERS_MAX:
+            link.close()
+            return None
+        handler = LearnerHandler(link, name, now_ms, self._packet_limit)
+        self.handlers[handler] = None
+        return handler
+
+    def disconnected(self, handler: LearnerHandler) -> None:
+        """The connection is gone. Whether a quorum is left shows at the next tick."""
+        handler.stage = Stage.GONE
+        self.handlers.pop(handler, None)
+        self._followers.pop(handler, None)
+        self._observers.pop(handler, None)
+
+    def drop(self, handler: LearnerHandler, reason: str) -> None:
+        """Close the connection of a learner that cannot be served."""
+        if handler.stage != Stage.GONE:
+            logger.warning("Closing the connection of %s: %s", handler, reason)
+            self.disconnected(handler)
+            handler.link.close()
+
+    def received(self, now_ms: int, handler: LearnerHandler, data: bytes) -> None:
+        """Bytes of a learner's connection."""
+        try:
+            packets = handler.reader.feed(data)
+        except DecodeError as error:
+            self.drop(handler, str(error))
+            return
+        handler.last_received_ms = now_ms
+        acked = handler.acked
+        for packet in packets:
+            if handler.stage == Stage.SERVING and packet.kind == PacketType.ACK:
+                if packet.zxid > handler.acked and counter(packet.zxid):
+                    handler.acked = packet.zxid
+                continue
+            if handler.stage == Stage.GONE or self.is_over:
+                return
+            try:
+                self._packet(now_ms, handler, packet)
+            except DecodeError as error:
+                self.drop(handler, str(error))
+                return
+        if handler.acked > acked:
+            self._take_acks(now_ms, handler)
+
+    def _packet(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        stage = handler.stage
+        if stage == Stage.SERVING:
+            self._serve(now_ms, handler, packet)
+        elif stage == Stage.CONNECTED:
+            self._register(now_ms, handler, packet)
+        elif stage == Stage.EPOCH_SENT:
+            self._epoch_acked(now_ms, handler, packet)
+        elif stage == Stage.SYNCING:
+            self._synced_with(now_ms, handler, packet)
+        elif stage == Stage.SYNCED and packet.kind in (PacketType.ACK, PacketType.PING):
+            return  # an answer to a ping, or the acknowledgements of an older release
+        else:
+            self.drop(handler, f"a packet of type {packet.kind} while it is {stage.name}")
+
+    # Discovery (section 4.3)
+
+    def _register(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        if packet.kind not in (PacketType.FOLLOWER_INFO, PacketType.OBSERVER_INFO):
+            self.drop(handler, f"its first packet is of type {packet.kind}")
+            return
+        info = wire.LearnerInfo.decode(packet.data)
+        handler.server_id = info.server_id
+        handler.is_observer = packet.kind == PacketType.OBSERVER_INFO
+        if info.protocol_version < wire.PROTOCOL_VERSION:
+            self.drop(handler, f"its protocol version {info.protocol_version:#x} is too old")
+            return
+        if info.config_version > self.config.version:
+            self.drop(handler, f"its configuration {info.config_version:x} is newer than ours")
+            return
+        handler.stage = Stage.REGISTERED
+        if self.epoch is None:
+            self._highest_accepted = max(self._highest_accepted, epoch(packet.zxid))
+            if not handler.is_observer:
+                self._registered.add(handler.server_id)
+            self._agree_on_epoch(now_ms)
+        else:
+            self._send_epoch(handler)
+
+    def _agree_on_epoch(self, now_ms: int) -> None:
+        if self.epoch is not None or not self.config.contains_quorum(self._registered):
+            return
+        self.epoch = self._highest_accepted + 1
+        self._host.save_accepted_epoch(self.epoch)
+        for handler in list(self.handlers):
+            if handler.stage == Stage.REGISTERED:
+                self._send_epoch(handler)
+        self._accept_epoch(now_ms)
+
+    def _send_epoch(self, handler: LearnerHandler) -> None:
+        assert self.epoch is not None
+        handler.stage = Stage.EPOCH_SENT
+        version = wire.PROTOCOL_VERSION.to_bytes(4, "big")
+        handler.link.send(wire.with_data(PacketType.LEADER_INFO, make(self.epoch, 0), version))
+
+    def _epoch_acked(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        if packet.kind != PacketType.ACK_EPOCH:
+            self.drop(handler, f"a packet of type {packet.kind} where ACKEPOCH is due")
+            return
+        current_epoch = wire.read_int(packet.data)
+        handler.last_zxid = packet.zxid
+        handler.stage = Stage.EPOCH_ACKED
+        if self._is_epoch_accepted:
+            self._synchronise(handler)
+            return
+        if current_epoch != -1:
+            if (current_epoch, packet.zxid) > self._summary:
+                self.drop(handler, "it is ahead of this leader")
+                return
+            if packet.zxid != wire.NO_ZXID and not handler.is_observer:
+                self._accepted.add(handler.server_id)
+        self._accept_epoch(now_ms)
+
+    def _accept_epoch(self, now_ms: int) -> None:
+        """With a quorum that has promised to follow no older leader, histories are merged."""
+        if self._is_epoch_accepted or not self.config.contains_quorum(self._accepted):
+            return
+        assert self.epoch is not None
+        self._is_epoch_accepted = True
+        self._host.save_current_epoch(self.epoch)
+        if self._reconfig_enabled and not (self.config.version or self.last_seen.version):
+            self.last_seen = self.config.with_version(make(self.epoch, 0))
+        for handler in list(self.handlers):
+            if handler.stage == Stage.EPOCH_ACKED:
+                self._synchronise(handler)
+        self._synced.add(self.me)
+        self._check_synced(now_ms)
+
+    # Synchronisation (sections 4.4, 4.7 and 4.8)
+
+    def _synchronise(self, handler: LearnerHandler) -> None:
+        """Queue the history that is missing, what is in flight, and NEWLEADER."""
+        assert self.epoch is not None
+        self._push()  # what was broadcast so far is not for the new one
+        plan = decide(
+            handler.last_zxid,
+            self._history,
+            self.last_zxid,
+            force_snapshot=self._settings.force_snapshot_sync,
+            older=self._older,
+        )
+        logger.info("Synchronising %s at %s: %s", handler, show(handler.last_zxid), plan)
+        link = handler.link
+        link.send(wire.bare(plan.kind, plan.zxid))
+        if plan.kind == PacketType.SNAP:
+            link.stream(self._host.snapshot())
+        elif plan.proposals:
+            link.stream(_replayed(plan.proposals))
+        if not handler.is_observer:
+            for zxid, payload in self._outstanding:
+                link.send(wire.proposal(zxid, payload))
+        text = self.last_seen.text().encode()
+        link.send(wire.with_data(PacketType.NEW_LEADER, make(self.epoch, 0), text))
+        handler.acked = self.last_zxid  # no ACK is due for what is committed
+        handler.stage = Stage.SYNCING
+        (self._observers if handler.is_observer else self._followers)[handler] = None
+
+    def _synced_with(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        assert self.epoch is not None
+        if packet.kind != PacketType.ACK:
+            self.drop(handler, f"a packet of type {packet.kind} where an ACK is due")
+            return
+        handler.stage = Stage.SYNCED
+        if self.is_established:
+            self._up_to_date(now_ms, handler)
+            return
+        if packet.zxid != make(self.epoch, 0):
+            self.drop(handler, f"it acknowledges {show(packet.zxid)} instead of this epoch")
+            return
+        if not handler.is_observer:
+            self._synced.add(handler.server_id)
+        self._check_synced(now_ms)
+
+    def _check_synced(self, now_ms: int) -> None:
+        if self.is_established or not self._is_quorum(self._synced):
+            return
+        assert self.epoch is not None
+        self.is_established = True
+        self.last_zxid = self.last_proposed = make(self.epoch, 0)
+        self._acked[self.me] = self.last_zxid
+        self.config = self.last_seen
+        self._next_check_ms = now_ms + self._tick_ms
+        self._host.established(now_ms, self.epoch)
+        for handler in list(self.handlers):
+            if handler.stage == Stage.SYNCED:
+                self._up_to_date(now_ms, handler)
+
+    def _up_to_date(self, now_ms: int, handler: LearnerHandler) -> None:
+        assert self.epoch is not None
+        self._push_to(handler)
+        handler.link.send(wire.bare(PacketType.UP_TO_DATE, wire.NO_ZXID))
+        handler.acked = max(handler.acked, make(self.epoch, 0))
+        handler.stage = Stage.SERVING
+        handler.last_received_ms = now_ms
+        logger.info("%s is in step", handler)
+
+    def _is_quorum(self, server_ids: set[int]) -> bool:
+        """In the committed configuration and in the one that may follow it."""
+        return self.config.contains_quorum(server_ids) and (
+            self.last_seen is self.config or self.last_seen.contains_quorum(server_ids)
+        )
+
+    # Broadcast (section 5)
+
+    def propose(self, zxid: int, payload: bytes) -> None:
+        """Log a transaction and send it to the followers, in zxid order."""
+        if zxid & LAST_COUNTER == LAST_COUNTER:
+            self._end("the epoch has no more zxids")
+            return
+        self.last_proposed = zxid
+        self._outstanding.append((zxid, payload))
+        self._host.append(zxid, payload)
+        if self._followers:
+            if not self._to_followers:
+                self._host.wake()
+            self._to_followers.append(wire.proposal(zxid, payload))
+
+    def logged(self, now_ms: int, zxid: int) -> None:
+        """Everything up to zxid is durable here."""
+        if zxid > self._acked[self.me]:
+            self._acked[self.me] = zxid
+            if self.is_established:
+                self._advance(now_ms)
+
+    def _take_acks(self, now_ms: int, handler: LearnerHandler) -> None:
+        if handler.is_observer:
+            return
+        if handler.acked > self.last_proposed:
+            self.drop(handler, f"it acknowledges {show(handler.acked)}, which was never proposed")
+            return
+        if handler.acked > self._acked.get(handler.server_id, 0):
+            self._acked[handler.server_id] = handler.acked
+            self._advance(now_ms)
+
+    def _commit_point(self) -> int:
+        point = self.config.quorum_zxid(self._acked)
+        if self.last_seen is not self.config:
+            pending = self.last_seen.version
+            if point >= pending:
+                point = max(min(point, self.last_seen.quorum_zxid(self._acked)), pending - 1)
+        return point
+
+    def _advance(self, now_ms: int) -> None:
+        """Commit what a quorum has on disk: followers, observers, here, then the syncs."""
+        outstanding = self._outstanding
+        point = self._commit_point()
+        if not outstanding or outstanding[0][0] > point:
+            return
+        zxids = []
+        observed = bool(self._observers)
+        while outstanding and outstanding[0][0] <= point:
+            entry = outstanding.popleft()
+            zxids.append(entry[0])
+            self._history.append(entry)
+            if observed:
+                self._to_observers.append(wire.inform(*entry))
+        if self._followers:
+            self._to_followers.append(wire.commits(zxids))
+        self.last_zxid = zxids[-1]
+        self._host.wake()
+        self._host.committed(now_ms, self.last_zxid)
+        self._answer_syncs()
+
+    def sync(
+        self, handler: LearnerHandler | None, released: Callable[[], None] | None = None
+    ) -> bool:
+        """Whether everything proposed so far is committed; else answered when it is.
+
+        The answer is a SYNC packet, or for this server's own clients `released`.
+        """
+        if not self._outstanding:
+            if handler is not None:
+                self._send(handler, wire.bare(PacketType.SYNC, 0))
+            return True
+        self._syncs.append((self.last_proposed, handler, released))
+        return False
+
+    def _answer_syncs(self) -> None:
+        syncs = self._syncs
+        while syncs and syncs[0][0] <= self.last_zxid:
+            _, handler, released = syncs.popleft()
+            if released is not None:
+                released()
+            elif handler is None:
+                continue
+            elif handler.stage == Stage.SERVING:
+                self._send(handler, wire.bare(PacketType.SYNC, 0))
+
+    def _serve(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        kind = packet.kind
+        host = self._host
+        if kind == PacketType.REQUEST:
+            session_id, _, op, frame = wire.split_request(packet.data)
+            if op == OP_SYNC:
+                self.sync(handler)
+            else:
+                host.request(now_ms, handler, session_id, frame, packet.identities)
+        elif kind == PacketType.PING:
+            for session_id, timeout_ms in wire.read_touches(packet.data):
+                host.touch(now_ms, session_id, timeout_ms)
+        elif kind == PacketType.REVALIDATE:
+            session_id, _ = wire.read_session(packet.data)
+            valid = wire.validity(session_id, host.revalidate(now_ms, handler, session_id))
+            self._send(handler, wire.with_data(kind, wire.NO_ZXID, valid))
+        else:
+            logger.warning("%s sent a packet of type %d, which is ignored", handler, kind)
+
+    # Output
+
+    def _send(self, handler: LearnerHandler, data: bytes) -> None:
+        """To one learner, behind what was broadcast before."""
+        self._push_to(handler)
+        handler.link.send(data)
+
+    def _push_to(self, handler: LearnerHandler) -> None:
+        if self._to_observers if handler.is_observer else self._to_followers:
+            self._push()
+
+    def _push(self) -> None:
+        """One piece for all: every follower gets the same bytes, and every observer."""
+        for packets, handlers in (
+            (self._to_followers, self._followers),
+            (self._to_observers, self._observers),
+        ):
+            if packets:
+                data = packets[0] if len(packets) == 1 else b"".join(packets)
+                packets.clear()
+                for handler in list(handlers):
+                    handler.link.send(data)
+
+    def flush(self) -> None:
+        """The end of a turn: what was proposed and committed in it leaves."""
+        self._push()
+
+    # Time
+
+    def tick(self, now_ms: int) -> None:
+        """Pings, time limits, and whether a quorum still follows (sections 4.9, 5.4, 5.5)."""
+        settings = self._settings
+        init_ms = settings.init_limit_ticks * self._tick_ms
+        sync_ms = settings.sync_limit_ticks * self._tick_ms
+        if not self.is_established and now_ms >= self._deadline_ms:
+            phase = "synced" if self._is_epoch_accepted else "registered"
+            self._end(f"no quorum has {phase} within {init_ms} ms")
+            return
+        for handler in list(self.handlers):
+            limit_ms = sync_ms if handler.stage == Stage.SERVING else init_ms
+            if handler.stage not in _WAITING and now_ms - handler.last_received_ms > limit_ms:
+                self.drop(handler, f"nothing was heard of it for {limit_ms} ms")
+            elif handler.stage == Stage.SERVING and not handler.is_observer:
+                self._check_acks(now_ms, handler, sync_ms)
+        if now_ms >= self._next_ping_ms:
+            self._next_ping_ms = now_ms + self._tick_ms // 2
+            self._ping()
+        if self.is_established and now_ms >= self._next_check_ms:
+            self._next_check_ms = now_ms + self._tick_ms
+            self._check_quorum(now_ms, sync_ms)
+
+    def _check_acks(self, now_ms: int, handler: LearnerHandler, limit_ms: int) -> None:
+        if handler.acked >= self.last_proposed:
+            handler.unacked_since_ms = None
+        elif handler.unacked_since_ms is None or handler.acked > handler.acked_before:
+            handler.unacked_since_ms = now_ms
+        elif now_ms - handler.unacked_since_ms > limit_ms:
+            self.drop(handler, f"it has acknowledged nothing for {limit_ms} ms")
+        handler.acked_before = handler.acked
+
+    def _ping(self) -> None:
+        ping = wire.bare(PacketType.PING, self.last_proposed)
+        self._push()
+        for handler in self.handlers:
+            if handler.stage >= Stage.SYNCING:
+                handler.link.send(ping)
+
+    def _check_quorum(self, now_ms: int, sync_ms: int) -> None:
+        alive = {self.me} | {
+            handler.server_id
+            for handler in self._followers
+            if handler.stage >= Stage.SYNCED and now_ms - handler.last_received_ms <= sync_ms
+        }
+        if not self._is_quorum(alive):
+            self._end(f"only {sorted(alive)} are left, which is no quorum")
+
+    def _end(self, reason: str) -> None:
+        if not self.is_over:
+            logger.warning("Leading no longer: %s", reason)
+            self.close()
+            self._host.give_up(reason)
+
+    def close(self) -> None:
+        """Close every learner's connection; nothing is sent or counted any more."""
+        self.is_over = True
+        for handler in list(self.handlers):
+            self.disconnected(handler)
+            handler.link.close()
+
+    def tail(self) -> list[Entry]:
+        """What was logged here and never committed."""
+        return list(self._outstanding)
+
+
+REPLAYED_PER_SLICE = 256
+
+
+def _replayed(entries: list[Entry]) -> Iterator[bytes]:
+    """PROPOSAL and COMMIT of each, for followers and observers alike (section 4.4)."""
+    for begin in range(0, len(entries), REPLAYED_PER_SLICE):
+        yield b"".join(
+            wire.proposal(zxid, payload) + wire.bare(PacketType.COMMIT, zxid)
+            for zxid, payload in entries[begin : begin + REPLAYED_PER_SLICE]
+        )
