@@ -103,6 +103,7 @@ def test_a_snapshot_of_a_changing_tree_converges(
 def test_every_cut_and_every_flipped_byte_is_noticed() -> None:
     stream = encode(grown(1, 12).tree)
     whole = described(decode(stream)[0])
+    assert whole["last_zxid"] == 12
     for cut in range(len(stream)):
         try:
             tree, _ = decode(stream[:cut])
@@ -110,7 +111,7 @@ def test_every_cut_and_every_flipped_byte_is_noticed() -> None:
             continue
         # What is left may be a stream of an older form, behind a seal that holds.
         assert cut in (len(stream) - 21, len(stream) - 21 - 33)
-        assert described(tree) == whole
+        assert described(tree) == whole | {"last_zxid": 0}
     for at in range(len(stream)):
         damaged = bytearray(stream)
         damaged[at] ^= 0x41
@@ -134,6 +135,16 @@ def test_the_sections_at_the_end_speak_for_themselves() -> None:
             assert len(tree.nodes) == len(history.tree.nodes)
             off, _ = snapshot.decode(stream, extended_types=True, digests=False)
             assert (off.digests, off.digest) == (False, 0)
+
+
+def test_a_mixture_is_written_without_a_digest() -> None:
+    tree = grown(2, 20).tree
+    stream = b"".join(snapshot.encode(tree, digest_holds=False))
+    assert len(stream) == len(encode(tree))
+    assert stream[-21 - 13 - 20 : -21 - 13] == bytes(11) + b"\2" + bytes(8)
+    again, carried = decode(stream)
+    assert carried is None
+    assert described(again) == described(tree)
 
 
 def test_bytes_behind_the_last_seal_are_ignored() -> None:

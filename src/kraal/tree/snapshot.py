@@ -1,6 +1,9 @@
-"""The snapshot stream: sessions, ACL lists, znodes, digest, last zxid, sealed three times.
+"""Snapshots: sessions, ACL lists and znodes, in a file or on the wire.
 
-Layout: reference/storage-formats.md section 4.1. Writing is a generator of slices, so that
+A file's stream has a header, the digest and the last zxid, and is sealed three times
+(reference/storage-formats.md section 4.1); a leader's has a signature at its end and nothing
+else (reference/quorum-protocol.md section 4.5). Reading is a generator that waits for the next
+piece, so both are read by the same parser. Writing is a generator of slices, so that
 the tree goes on changing in between: the snapshot is fuzzy (section 4.5). A znode created
 after the first slice is left out, because replay creates it; so every znode that is written
 finds its parent written before it.
@@ -9,9 +12,12 @@ finds its parent written before it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeVar
 from zlib import adler32, crc32
 
 from kraal.errors import DecodeError
@@ -21,8 +27,18 @@ from kraal.tree.acl_cache import OPEN_ID, AclList
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
 from kraal.tree.znode import ReapedZnode, Znode
-from kraal.wire.jute.primitives import NULL, pack_int, skip_acl_vector, unpack_int
+from kraal.wire.jute.primitives import (
+    NULL,
+    pack_int,
+    skip_acl_vector,
+    unpack_int,
+    write_text,
+)
 from kraal.wire.records.txn import DIGEST_VERSION
+
+T = TypeVar("T")
+Parser = Generator[None, bytes | None, T]
+"""Waits for pieces (None: there are no more) and returns what it made of them."""
 
 MAGIC = b"ZKSN"
 VERSION = 2
@@ -41,7 +57,9 @@ _unpack_counts = struct.Struct(">36xi16xi8x").unpack
 """Of the wire's stat: cversion and numChildren."""
 _DIGEST = struct.Struct(">qiq")
 _END = b"\x00\x00\x00\x01/"
-_SEAL_BYTES = 8 + len(_END)
+_SIGNATURE = write_text("BenWasHere")
+_LAST_ZXID_BYTES = 8 + 8 + len(_END)
+"""The last section with its seal."""
 _ZERO = bytes(4)
 _SLASH = ROOT[0]
 _UNCOUNTED = SYSTEM + b"/"
@@ -56,21 +74,19 @@ class SnapshotDigest:
     digest: int
 
 
-def encode(tree: DataTree, *, last_zxid_section: bool = True) -> Iterator[bytes]:
-    """The stream in slices, each soon done; `tree.last_zxid` at the first names the file."""
-    base_zxid = tree.last_zxid
-    paths = list(tree.nodes)
-    head = [_FILE_HEADER.pack(MAGIC, VERSION, -1), _COUNT.pack(len(tree.sessions))]
-    head += [_SESSION.pack(*session) for session in tree.sessions.items()]
-    lists = list(tree.acls)
-    head.append(_COUNT.pack(len(lists)))
-    head += [_LONG.pack(acl.id) + acl.encoded for acl in lists]
-    known = {OPEN_ID, *(acl.id for acl in lists)}
-    piece = b"".join(head)
+def encode(
+    tree: DataTree, *, last_zxid_section: bool = True, digest_holds: bool = True
+) -> Iterator[bytes]:
+    """The file's stream in slices, each soon done; `tree.last_zxid` at the first names the file.
+
+    `digest_holds` is False for a tree that came as a fuzzy stream and may still be a mixture:
+    the digest section is empty then, as the reference leaves it.
+    """
+    contents = _contents(tree)
+    piece = _FILE_HEADER.pack(MAGIC, VERSION, -1) + next(contents)
     seal = adler32(piece)
     yield piece
-    for begin in range(0, len(paths), SLICE_NODES):
-        piece = _slice(tree, paths[begin : begin + SLICE_NODES], base_zxid, known)
+    for piece in contents:
         seal = adler32(piece, seal)
         yield piece
     seal = adler32(_END, seal)
@@ -78,8 +94,8 @@ def encode(tree: DataTree, *, last_zxid_section: bool = True) -> Iterator[bytes]
     seal = adler32(piece[len(_END) :], seal)
     if tree.digests:
         # Without a transaction there is nothing to compare with: the section is empty.
-        value = signed(tree.digest) if tree.last_zxid else 0
-        section = _DIGEST.pack(tree.last_zxid, DIGEST_VERSION, value)
+        zxid = tree.last_zxid if digest_holds else 0
+        section = _DIGEST.pack(zxid, DIGEST_VERSION, signed(tree.digest) if zxid else 0)
         seal = adler32(section, seal)
         tail = _LONG.pack(seal) + _END
         seal = adler32(tail, seal)
@@ -89,6 +105,31 @@ def encode(tree: DataTree, *, last_zxid_section: bool = True) -> Iterator[bytes]
         seal = adler32(section, seal)
         piece += section + _LONG.pack(seal) + _END
     yield piece
+
+
+def encode_stream(tree: DataTree) -> Iterator[bytes]:
+    """What follows a SNAP packet, in slices (reference/quorum-protocol.md section 4.5).
+
+    It holds the effects of all transactions up to `tree.last_zxid` at the first slice, and may
+    hold those of later ones, which must follow the stream.
+    """
+    yield from _contents(tree)
+    yield _END + _SIGNATURE
+
+
+def _contents(tree: DataTree) -> Iterator[bytes]:
+    """What files and streams have in common: sessions, ACL lists and znodes."""
+    base_zxid = tree.last_zxid
+    paths = list(tree.nodes)
+    head = [_COUNT.pack(len(tree.sessions))]
+    head += [_SESSION.pack(*session) for session in tree.sessions.items()]
+    lists = list(tree.acls)
+    head.append(_COUNT.pack(len(lists)))
+    head += [_LONG.pack(acl.id) + acl.encoded for acl in lists]
+    known = {OPEN_ID, *(acl.id for acl in lists)}
+    yield b"".join(head)
+    for begin in range(0, len(paths), SLICE_NODES):
+        yield _slice(tree, paths[begin : begin + SLICE_NODES], base_zxid, known)
 
 
 def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) -> bytes:
@@ -127,122 +168,226 @@ def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) 
 def decode(
     stream: bytes | Iterable[bytes], *, extended_types: bool, digests: bool
 ) -> tuple[DataTree, SnapshotDigest | None]:
-    """Read and verify a stream, whole or in pieces; `last_zxid` is left to the caller.
+    """Read and verify a file's stream, whole or in pieces.
 
     Which of the last two sections are there shows in what is left, so no setting has to agree
-    with the writer's. Raises DecodeError for whatever does not follow the layout, a seal
+    with the writer's. The tree's `last_zxid` is what the last section says, or 0; the name of a
+    file says better. Raises DecodeError for whatever does not follow the layout, a seal
     included.
     """
-    tree = DataTree(extended_types=extended_types, digests=False)
-    source = _Source((stream,) if isinstance(stream, bytes) else stream)
-    magic, _, _ = _FILE_HEADER.unpack(source.take(_FILE_HEADER.size))
-    if magic != MAGIC:
-        raise DecodeError("not a snapshot")
-    _decode_sessions(tree, source)
-    lists = _decode_acls(tree, source)
+    source = _Source(limit=None, sealed=True)
+    parser = _parse_file(source, extended_types, digests)
+    result: tuple[DataTree, SnapshotDigest | None] | None = None
+    next(parser)
+    # To the last piece, although the end may show before: a codec checks itself there.
+    for piece in chain((stream,) if isinstance(stream, bytes) else stream, (None,)):
+        if result is None:
+            result = _push(parser, piece)
+    assert result is not None, "a parser that waits at the end"
+    return result
+
+
+class StreamDecoder:
+    """Reads the stream that follows a SNAP packet, as it arrives.
+
+    Buffers no more than one znode or ACL list, and none that is larger than twice
+    `max_buffer_bytes`, the largest path, data or ACL list (reference/quorum-protocol.md
+    sections 4.1 and 4.5).
+    """
+
+    def __init__(self, *, extended_types: bool, digests: bool, max_buffer_bytes: int) -> None:
+        self._source = _Source(limit=max_buffer_bytes, sealed=False)
+        self._parser = _parse_stream(self._source, extended_types, digests)
+        self._tree: DataTree | None = None
+        next(self._parser)
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take what arrived: None while there is more to come, else what follows the stream.
+
+        Raises DecodeError for whatever does not follow the layout. Nothing may be fed after
+        the end or an error.
+        """
+        assert self._tree is None, "the stream is over"
+        self._tree = _push(self._parser, data)
+        return None if self._tree is None else self._source.rest()
+
+    @property
+    def tree(self) -> DataTree:
+        """The whole tree, once `feed` has said so. `last_zxid` is left to the caller.
+
+        It may be a mixture: until the transactions that follow the stream are applied, its
+        digest is nobody's.
+        """
+        assert self._tree is not None, "there is more to come"
+        return self._tree
+
+
+def _push(parser: Parser[T], piece: bytes | None) -> T | None:
+    """Parse a piece more (None: there is none); the result once there is one."""
     try:
-        digest = _decode_nodes(tree, lists, source, digests)
-    except (ValueError, struct.error) as error:
-        raise DecodeError(f"an impossible znode: {error}") from error
-    source.check_seal()
-    carried = _decode_digest(source)
-    if source.left():
-        source.take(_LONG.size)
-        source.check_seal()
-    if b"" not in tree.nodes:
-        raise DecodeError("a snapshot without a root")
-    tree.loaded()
-    if digests:  # summed up on the way already
-        tree.digests, tree.digest = True, digest
-    return tree, carried
-
-
-def _decode_digest(source: _Source) -> SnapshotDigest | None:
-    """The digest section, unless only the section of the last zxid follows, or nothing."""
-    if source.left() in (0, _LONG.size + _SEAL_BYTES):
-        return None
-    zxid, version, value = _DIGEST.unpack(source.take(_DIGEST.size))
-    source.check_seal()
-    return SnapshotDigest(zxid, value) if version == DIGEST_VERSION and zxid else None
+        parser.send(piece)
+    except StopIteration as done:
+        result: T | None = done.value
+        assert result is not None, "pushed after an error"
+        return result
+    return None
 
 
 class _Source:
-    """The pieces of a stream: a buffer, how far it was read, the checksum up to there."""
+    """What was pushed and not yet parsed, how far it was read, the checksum up to there.
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
+    Its generators wait by yielding until enough is there; None is pushed for the end.
+    """
+
+    def __init__(self, *, limit: int | None, sealed: bool) -> None:
+        self.limit = sys.maxsize if limit is None else limit
+        self._sealed = sealed
         self._checksum = 1
+        self._is_over = False
         self.buf = b""
         self.at = 0
 
-    def more(self, at: int) -> bytes:
-        """Forget what lies before `at` and read on; the new buffer, to be read from 0.
-
-        It grows by its own size at least: no damaged length makes this quadratic.
-        """
+    def more(self, at: int, size: int) -> Parser[bytes]:
+        """Forget what lies before `at` and wait until `size` bytes follow it, which is more
+        than there are; the new buffer, to be read from 0."""
+        if self._sealed:
+            self._checksum = adler32(memoryview(self.buf)[:at], self._checksum)
         parts = [self.buf[at:]]
-        wanted = size = len(parts[0])
-        while size <= 2 * wanted:
-            piece = next(self._pieces, None)
+        have = len(parts[0])
+        while have < size and not self._is_over:
+            piece = yield
             if piece is None:
-                break
-            parts.append(piece)
-            size += len(piece)
-        if size == wanted:
+                self._is_over = True
+            else:
+                parts.append(piece)
+                have += len(piece)
+        self.buf, self.at = b"".join(parts), 0
+        if have < size:
             raise DecodeError("a snapshot is cut off")
-        self._checksum = adler32(memoryview(self.buf)[:at], self._checksum)
-        self.buf = b"".join(parts)
-        self.at = 0
         return self.buf
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int) -> Parser[bytes]:
         """The next bytes; DecodeError when there are not so many."""
-        while len(self.buf) - self.at < size:
-            self.more(self.at)
+        if len(self.buf) - self.at < size:
+            yield from self.more(self.at, size)
         self.at += size
         return self.buf[self.at - size : self.at]
 
-    def left(self) -> int:
-        """How many bytes follow; only for the end, because it reads them."""
-        with suppress(DecodeError):
-            while True:
-                self.more(self.at)
-        return len(self.buf) - self.at
+    def left(self, most: int) -> Parser[int]:
+        """How many bytes follow, counted up to `most`; only for what has an end."""
+        if len(self.buf) - self.at < most:
+            with suppress(DecodeError):
+                yield from self.more(self.at, most)
+        return min(len(self.buf) - self.at, most)
 
-    def check_seal(self) -> None:
+    def rest(self) -> bytes:
+        """What was pushed and not parsed."""
+        return self.buf[self.at :]
+
+    def check_seal(self) -> Parser[None]:
         checksum = adler32(memoryview(self.buf)[: self.at], self._checksum)
-        (seal,) = _LONG.unpack(self.take(_LONG.size))
+        (seal,) = _LONG.unpack((yield from self.take(_LONG.size)))
         if seal != checksum:
             raise DecodeError(f"the checksum {seal:x} does not match the content ({checksum:x})")
-        if self.take(len(_END)) != _END:
+        if (yield from self.take(len(_END))) != _END:
             raise DecodeError("no end mark behind a checksum")
 
 
-def _decode_sessions(tree: DataTree, source: _Source) -> None:
-    (count,) = _COUNT.unpack(source.take(_COUNT.size))
+def _parse_file(
+    source: _Source, extended_types: bool, digests: bool
+) -> Parser[tuple[DataTree, SnapshotDigest | None]]:
+    magic, _, _ = _FILE_HEADER.unpack((yield from source.take(_FILE_HEADER.size)))
+    if magic != MAGIC:
+        raise DecodeError("not a snapshot")
+    tree, digest = yield from _parse_contents(source, extended_types, digests)
+    yield from source.check_seal()
+    carried = None
+    if (yield from source.left(_LAST_ZXID_BYTES + 1)) not in (0, _LAST_ZXID_BYTES):
+        zxid, version, value = _DIGEST.unpack((yield from source.take(_DIGEST.size)))
+        yield from source.check_seal()
+        if version == DIGEST_VERSION and zxid:
+            carried = SnapshotDigest(zxid, value)
+    if (yield from source.left(1)):
+        (tree.last_zxid,) = _LONG.unpack((yield from source.take(_LONG.size)))
+        yield from source.check_seal()
+    _complete(tree, digest if digests else None)
+    return tree, carried
+
+
+def _parse_stream(source: _Source, extended_types: bool, digests: bool) -> Parser[DataTree]:
+    tree, digest = yield from _parse_contents(source, extended_types, digests)
+    for part in (_SIGNATURE[:4], _SIGNATURE[4:]):
+        if (yield from source.take(len(part))) != part:
+            raise DecodeError("no signature behind a snapshot stream")
+    _complete(tree, digest if digests else None)
+    return tree
+
+
+def _complete(tree: DataTree, digest: int | None) -> None:
+    if b"" not in tree.nodes:
+        raise DecodeError("a snapshot without a root")
+    tree.loaded()
+    if digest is not None:  # summed up on the way already
+        tree.digests, tree.digest = True, digest
+
+
+def _parse_contents(
+    source: _Source, extended_types: bool, digests: bool
+) -> Parser[tuple[DataTree, int]]:
+    """Sessions, ACL lists and znodes, up to the mark behind them; the tree and its digest."""
+    tree = DataTree(extended_types=extended_types, digests=False)
+    yield from _parse_sessions(tree, source)
+    lists = yield from _parse_acls(tree, source)
+    try:
+        digest = yield from _parse_nodes(tree, lists, source, digests)
+    except (ValueError, struct.error) as error:
+        raise DecodeError(f"an impossible znode: {error}") from error
+    return tree, digest
+
+
+def _parse_sessions(tree: DataTree, source: _Source) -> Parser[None]:
+    (count,) = _COUNT.unpack((yield from source.take(_COUNT.size)))
     for _ in range(count):
-        session_id, timeout_ms = _SESSION.unpack(source.take(_SESSION.size))
+        session_id, timeout_ms = _SESSION.unpack((yield from source.take(_SESSION.size)))
         tree.sessions[session_id] = timeout_ms
 
 
-def _decode_acls(tree: DataTree, source: _Source) -> dict[int, AclList]:
-    (count,) = _COUNT.unpack(source.take(_COUNT.size))
+def _parse_acls(tree: DataTree, source: _Source) -> Parser[dict[int, AclList]]:
+    (count,) = _COUNT.unpack((yield from source.take(_COUNT.size)))
     lists: dict[int, AclList] = {OPEN_ID: tree.acls.open}
     for _ in range(count):
-        (acl_id,) = _LONG.unpack(source.take(_LONG.size))
-        while True:
-            try:
-                encoded, source.at = skip_acl_vector(source.buf, source.at)
-                break
-            except DecodeError:
-                source.more(source.at)
+        (acl_id,) = _LONG.unpack((yield from source.take(_LONG.size)))
+        try:
+            encoded, source.at = skip_acl_vector(source.buf, source.at)
+        except DecodeError:
+            encoded = yield from _parse_acl_vector(source)
         if encoded is None:
             raise DecodeError(f"ACL list {acl_id} is null")
         lists[acl_id] = tree.acls.load(acl_id, encoded)
     return lists
 
 
-def _decode_nodes(tree: DataTree, lists: dict[int, AclList], source: _Source, digests: bool) -> int:
+def _parse_acl_vector(source: _Source) -> Parser[bytes | None]:
+    """A list that passes the end of a piece: field by field, so that each byte moves once."""
+    parts = [(yield from source.take(4))]
+    (count,) = unpack_int(parts[0], 0)
+    size = 4
+    for _ in range(count):
+        parts.append((yield from source.take(4)))  # perms
+        for _field in range(2):  # scheme, id
+            parts.append((yield from source.take(4)))
+            (length,) = unpack_int(parts[-1], 0)
+            size += 8 + max(length, 0)
+            if length < -1 or size > source.limit:
+                raise DecodeError(f"impossible length {length} in an ACL entry")
+            if length > 0:
+                parts.append((yield from source.take(length)))
+    return None if count == -1 else b"".join(parts)
+
+
+def _parse_nodes(
+    tree: DataTree, lists: dict[int, AclList], source: _Source, digests: bool
+) -> Parser[int]:
     """The hot loop of recovery: it moves slices and unpacks only what it must look at.
 
     Returns the tree digest, for which the slices lie ready here.
@@ -269,7 +414,8 @@ def _decode_nodes(tree: DataTree, lists: dict[int, AclList], source: _Source, di
             acl_id, front, middle, pzxid = _unpack_slices(buf, node_at)
             created, owner = _unpack_rare(buf, node_at)
         except struct.error:  # the node passes the end of this piece
-            buf, at = source.more(at), 0
+            buf = yield from source.more(at, _node_bytes(buf, at, source.limit))
+            at = 0
             continue
         data = buf[data_at:node_at] if data_size >= 0 else None
         size = buf[path_end:data_at] if data_size >= 0 else _ZERO
@@ -297,3 +443,22 @@ def _decode_nodes(tree: DataTree, lists: dict[int, AclList], source: _Source, di
             raise DecodeError(f"{path!r} comes before its parent") from None
         if digests and not path.startswith(_UNCOUNTED):
             digest += crc32(b"".join((path, data or b"", front, pzxid, middle)))
+
+
+def _node_bytes(buf: bytes, at: int, limit: int) -> int:
+    """How many bytes a znode that is cut off has at least, as its begin tells."""
+    have = len(buf) - at
+    size = 4
+    if have >= size:
+        (path_size,) = unpack_int(buf, at)
+        size += path_size
+        if path_size > limit:
+            raise DecodeError(f"a path of {path_size} bytes")
+        if have >= size:
+            size += 4
+            if have >= size:
+                (data_size,) = unpack_int(buf, at + size - 4)
+                size += max(data_size, 0) + _NODE.size
+                if data_size > limit:
+                    raise DecodeError(f"a znode with {data_size} bytes of data")
+    return size
