@@ -26,7 +26,7 @@ _HOST = r"(?:\[[!-~]+?\]|[^:|;\[\]]+)"
 _HOST_CHARACTERS = re.compile(r"[!-Z^-~]+")
 """Printable ASCII but brackets and backslash, so that a text reads back as it was written."""
 _SERVER = re.compile(rf"({_HOST}):([^:]+):([^:]+)(?::([^:]+))?")
-_CLIENT = re.compile(rf"(?:({_HOST}):)?([^:]+)")
+_CLIENT = re.compile(rf"(?:({_HOST}):)?([^:;]+)")
 _NO_SERVER = (1 << 63) - 1
 """Names nobody: the original uses it where it needs an id of no server."""
 _FORM = (

@@ -19,6 +19,7 @@ _TRAILING_BACKSLASHES = re.compile(r"\\*\Z")
 _KEY_END = re.compile(r"(?:[^\\=: \t\f]|\\.)*", re.DOTALL)
 _SEPARATOR = re.compile(r"[ \t\f]*[=:]?[ \t\f]*")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _TRIMMED = "".join(map(chr, range(0x21)))
 
@@ -93,7 +94,12 @@ def _ends_with_escape(line: str) -> bool:
 def _unescape(text: str) -> str:
     if "\\" not in text:
         return text
-    return _ESCAPE.sub(_escaped, text)
+    return _SURROGATES.sub(_joined, _ESCAPE.sub(_escaped, text))
+
+
+def _joined(match: re.Match[str]) -> str:
+    """The character that two escapes stand for, each a UTF-16 unit as in Java."""
+    return match[0].encode("utf-16-be", "surrogatepass").decode("utf-16-be")
 
 
 def _escaped(match: re.Match[str]) -> str:
