@@ -21,7 +21,7 @@ from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.outstanding import Outstanding
-from kraal.pipeline.prepare.draft import Context, Draft, Rules
+from kraal.pipeline.prepare.draft import Context, Draft, Membership, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
 from kraal.pipeline.reply import connect_response, sync_reply
 from kraal.pipeline.session_tracker import Session, SessionTracker
@@ -40,8 +40,8 @@ Proposal = tuple[int, int, int, PreparedTxn, ClientConnection | None, int]
 """In flight: zxid, opcode, session id, transaction, whom to answer, when it was received."""
 
 
-class Syncs(Protocol):
-    """The part of a leader that knows when everything proposed so far is committed."""
+class Ensemble(Membership, Protocol):
+    """What a leader knows of its ensemble and its replica does not."""
 
     def sync(self, handler: None, released: Callable[[], None]) -> bool:
         """True: it is already; else `released` is called when it is."""
@@ -60,7 +60,7 @@ class Leading(Replica):
         first_session_id: int,
         now_ms: int,
         counters: Counters | None = None,
-        syncs: Syncs | None = None,
+        ensemble: Ensemble | None = None,
     ) -> None:
         self.tracker: SessionTracker
         tracker = SessionTracker(config.tick_time_ms)
@@ -71,10 +71,10 @@ class Leading(Replica):
             first_session_id=first_session_id,
             now_ms=now_ms,
             counters=counters,
-            answers_sync=syncs is None,
+            answers_sync=ensemble is None,
         )
-        self.mode = Mode.STANDALONE if syncs is None else Mode.LEADER
-        self._syncs = syncs
+        self.mode = Mode.STANDALONE if ensemble is None else Mode.LEADER
+        self._ensemble = ensemble
         for session_id, timeout_ms in tree.sessions.items():
             tracker.add(session_id, timeout_ms, now_ms)
         self.outstanding = Outstanding(tree)
@@ -85,7 +85,9 @@ class Leading(Replica):
             close_session_txn=config.close_session_txn,
             max_record_bytes=config.storage.max_record_bytes,
         )
-        self._preparer = preparer = Preparer(Context(tree, self.outstanding, self.authority, rules))
+        self._preparer = preparer = Preparer(
+            Context(tree, self.outstanding, self.authority, rules, ensemble)
+        )
         self._reaper = ContainerManager(tree, config.reaper, now_ms)
         self._write = preparer.write
         self._append = sink.append
@@ -179,11 +181,11 @@ class Leading(Replica):
 
     def propose_sync(self, _now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
         """Answered when everything proposed so far is committed. Raises DecodeError."""
-        assert self._syncs is not None
+        assert self._ensemble is not None
         path = proto.PathRequest.decode(frame, HEADER_BYTES)[0].path
         conn.pending.append(WRITE_IN_FLIGHT)
         released = partial(self._synced, conn, xid, path)
-        if self._syncs.sync(None, released):
+        if self._ensemble.sync(None, released):
             released()
 
     def _synced(self, conn: ClientConnection, xid: int, path: bytes | None) -> None:

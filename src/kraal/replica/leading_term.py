@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kraal.model.acl import Id
+from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import make
 from kraal.replica.leading import Leading
 from kraal.tree.snapshot import encode_stream
@@ -101,7 +102,7 @@ class LeadingTerm:
             first_session_id=peer.next_session_id,
             now_ms=now_ms,
             counters=peer.counters,
-            syncs=self.leader,
+            ensemble=self.leader,
         )
         peer.begin_serving(self.replica, epoch)
         self.replica.close_orphans(now_ms, peer.wall_ms)
@@ -132,6 +133,14 @@ class LeadingTerm:
         """A session was heard of."""
         assert self.replica is not None, "learners are served once the term is established"
         self.replica.touch(now_ms, session_id, timeout_ms)
+
+    def activate(self, config: EnsembleConfig, designated: int) -> None:
+        """A reconfiguration is committed; another server may lead from here on."""
+        peer = self._peer
+        peer.adopt_config(config)
+        if designated != peer.me:
+            self.leader.hand_over()
+            peer.change_role(designated, self.leader.tail())
 
     def give_up(self, reason: str) -> None:
         """Leading is over."""

@@ -11,7 +11,8 @@ from kraal.replica.following import Following
 from kraal.replica.status import Mode
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import StreamDecoder
-from kraal.wire.records.txn import Txn
+from kraal.wire.records.txn import SetDataTxn, Txn
+from kraal.zab.history import Entry
 from kraal.zab.learner import Learner, SnapshotReader
 from kraal.zab.link import Link
 
@@ -167,8 +168,19 @@ class LearningTerm:
             append((txn.zxid, txn.payload))
 
     def activate(self, now_ms: int, designated: int, txn: Txn) -> None:
-        """A reconfiguration is committed."""
+        """A reconfiguration is committed; role and leader may be others from here on."""
         self.committed(now_ms, [txn])
+        peer = self._peer
+        config = peer.parse_config(_config_text(txn))
+        if config is None or not peer.server_config.reconfig_enabled:
+            return
+        leader = peer.election.vote.leader
+        peer.adopt_config(config)
+        is_observer = peer.me in config.observers
+        if designated != leader or is_observer != self._is_observer:
+            assert self.learner is not None
+            self.learner.close()
+            peer.change_role(designated, self._tail())
 
     def touched(self) -> list[tuple[int, int]]:
         """Sessions heard of since the last ping."""
@@ -186,9 +198,19 @@ class LearningTerm:
 
     def give_up(self, reason: str) -> None:
         """Learning is over."""
+        self._peer.end_term(reason, self._tail())
+
+    def _tail(self) -> list[Entry]:
         tail = [] if self.learner is None else self.learner.tail()
-        self._peer.end_term(reason, [(txn.zxid, txn.payload) for txn in tail])
+        return [(txn.zxid, txn.payload) for txn in tail]
 
     def wake(self) -> None:
         """There is output."""
         self._peer.shell.wake()
+
+
+def _config_text(txn: Txn) -> str:
+    """The configuration that a reconfiguration's transaction brings."""
+    body = txn.body
+    data = body.data if isinstance(body, SetDataTxn) else None
+    return (data or b"").decode("utf-8", "replace")

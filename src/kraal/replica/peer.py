@@ -36,6 +36,7 @@ from kraal.zab.state import State
 
 logger = logging.getLogger("kraal.replica.peer")
 READ_ONLY_DELAY_MS = 2000
+UNVOTED = -1
 
 
 class Peer:
@@ -76,6 +77,8 @@ class Peer:
         self.looking_since_ms = now_ms
         self._appended = self._logged = tree.last_zxid
         """Ends of what was handed to the log and of what is durable in it."""
+        self._designated: int | None = None
+        """Whom a reconfiguration has made the leader, while the last term winds up."""
         self._disk_jobs = 0
         """Cuts of the log and snapshots that are under way."""
         self._tail: list[Entry] | None = None
@@ -269,6 +272,11 @@ class Peer:
         self.election.synced(epoch)
         self._serve(replica)
 
+    def change_role(self, leader: int, tail: Iterable[Entry]) -> None:
+        """Follow a reconfiguration into a new role, without an election (section 6.5)."""
+        self._designated = leader
+        self.end_term(f"server {leader} is to lead", tail)
+
     def end_term(self, reason: str, tail: Iterable[Entry]) -> None:
         """Back to the election, once what was handed to the log is in it."""
         assert self.term is not None
@@ -304,8 +312,24 @@ class Peer:
         self.shell.abandon_snapshot()
         tail, self._tail = self._tail, None
         self.apply(Txn.decode(payload) for _, payload in tail)
+        if self._designated is not None:
+            self._settle(self._designated)
+            return
         logger.info("Looking for a leader with %s", show(self.tree.last_zxid))
         self.election.start(self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch)
+
+    def _settle(self, leader: int) -> None:
+        """Take the role that a reconfiguration gave; round and epoch say that nobody voted."""
+        self._designated = None
+        if leader == self.me:
+            state = State.LEADING
+        elif self.me in self.config.observers:
+            state = State.OBSERVING
+        else:
+            state = State.FOLLOWING
+        vote = Vote(leader, self.tree.last_zxid, UNVOTED, UNVOTED)
+        self.election.settle(state, vote)
+        self._decided(state, vote)
 
     def _decided(self, state: State, vote: Vote) -> None:
         logger.info("%s, leader is %d", state.name, vote.leader)

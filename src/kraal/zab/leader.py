@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from kraal.errors import DecodeError
+from kraal.errors import ConfigError, DecodeError, ErrorCode, RequestError
 from kraal.model.acl import Id
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import counter, epoch, make, show
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketType
+from kraal.zab import reconfig
 from kraal.zab.history import CommittedLog, Entry
 from kraal.zab.learner_handler import LearnerHandler, Stage
 from kraal.zab.link import Link
@@ -69,6 +70,9 @@ class LeaderHost(Protocol):
 
     def touch(self, now_ms: int, session_id: int, timeout_ms: int) -> None:
         """A session was heard of."""
+
+    def activate(self, config: EnsembleConfig, designated: int) -> None:
+        """A reconfiguration is committed; `designated` leads from here on."""
 
     def give_up(self, reason: str) -> None:
         """Leading is over: back to the election."""
@@ -384,16 +388,32 @@ class Leader:
 
     def _commit_point(self) -> int:
         point = self.config.quorum_zxid(self._acked)
-        if self.last_seen is not self.config:
+        if self._is_reconfiguring:
             pending = self.last_seen.version
             if point >= pending:
                 point = max(min(point, self.last_seen.quorum_zxid(self._acked)), pending - 1)
         return point
 
+    @property
+    def _is_reconfiguring(self) -> bool:
+        return self.is_established and self.last_seen is not self.config
+
     def _advance(self, now_ms: int) -> None:
         """Commit what a quorum has on disk: followers, observers, here, then the syncs."""
         outstanding = self._outstanding
         point = self._commit_point()
+        if not outstanding or outstanding[0][0] > point:
+            return
+        if self._is_reconfiguring and point >= self.last_seen.version:
+            self._commit_up_to(now_ms, self.last_seen.version - 1)
+            self._activate(now_ms)
+            if not self.is_over:
+                self._advance(now_ms)
+            return
+        self._commit_up_to(now_ms, point)
+
+    def _commit_up_to(self, now_ms: int, point: int) -> None:
+        outstanding = self._outstanding
         if not outstanding or outstanding[0][0] > point:
             return
         zxids = []
@@ -410,6 +430,75 @@ class Leader:
         self._host.wake()
         self._host.committed(now_ms, self.last_zxid)
         self._answer_syncs()
+
+    # Reconfiguration (section 6)
+
+    def plan(
+        self, joining: str | None, leaving: str | None, new_members: str | None, from_version: int
+    ) -> EnsembleConfig:
+        """The membership that is asked for; RequestError for all that speaks against it."""
+        if self._is_reconfiguring:
+            raise RequestError(ErrorCode.RECONFIG_IN_PROGRESS)
+        if from_version not in (-1, self.last_seen.version):
+            raise RequestError(ErrorCode.BAD_VERSION)
+        multi_address = self._settings.multi_address
+        try:
+            if new_members is not None:
+                config = reconfig.bulk(new_members, multi_address=multi_address)
+            else:
+                config = reconfig.incremental(
+                    self.last_seen, joining, leaving, multi_address=multi_address
+                )
+        except ConfigError as error:
+            logger.info("A reconfiguration is refused: %s", error)
+            raise RequestError(ErrorCode.BAD_ARGUMENTS) from error
+        if len(config.voters) < (2 if self._settings.standalone_enabled else 1):
+            raise RequestError(ErrorCode.BAD_ARGUMENTS)
+        synced = {handler.server_id for handler in self._followers if handler.stage >= Stage.SYNCED}
+        if not config.contains_quorum(synced | {self.me}):
+            raise RequestError(ErrorCode.NEW_CONFIG_NO_QUORUM)
+        return config
+
+    def proposed(self, config: EnsembleConfig) -> None:
+        """The transaction that brings it is proposed next; it needs a quorum of both."""
+        self.last_seen = config
+
+    def _activate(self, now_ms: int) -> None:
+        """Commit the reconfiguration; who leads from here on is part of the message."""
+        config = self.last_seen
+        entry = self._outstanding.popleft()
+        zxid, payload = entry
+        assert zxid == config.version, "a configuration is named after its transaction"
+        designated = self._designate(config)
+        data = wire.long_data(designated)
+        self._to_followers.append(wire.with_data(PacketType.COMMIT_AND_ACTIVATE, zxid, data))
+        self._to_observers.append(
+            wire.with_data(PacketType.INFORM_AND_ACTIVATE, zxid, data + payload)
+        )
+        self._push()
+        self._history.append(entry)
+        self.config = config
+        self.last_zxid = zxid
+        self._host.committed(now_ms, zxid)
+        self._answer_syncs()
+        self._host.activate(config, designated)
+
+    def _designate(self, config: EnsembleConfig) -> int:
+        """This server if it still votes at the same address, else the voter that has most."""
+        mine = config.members.get(self.me)
+        before = self.config.members.get(self.me)
+        if self.me in config.voters and mine and before and mine.quorum == before.quorum:
+            return self.me
+        live = {handler.server_id for handler in self._followers}
+        candidates = sorted(config.voters & live - {self.me})
+        return max(candidates, key=lambda sid: self._acked.get(sid, 0), default=self.me)
+
+    def hand_over(self) -> None:
+        """Another server leads: its followers leave by themselves, and nothing is committed."""
+        self.is_over = True
+        for handler in list(self.handlers):
+            self.disconnected(handler)
+            handler.link.finish()
 
     def sync(
         self, handler: LearnerHandler | None, released: Callable[[], None] | None = None

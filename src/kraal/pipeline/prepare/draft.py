@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.acl import Id
+from kraal.model.ensemble import EnsembleConfig
 from kraal.model.limits import MAX_BUFFER_BYTES
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.outstanding import Outstanding
@@ -25,6 +27,20 @@ class Rules:
     """Largest transaction that a log may hold and a start will read back."""
 
 
+class Membership(Protocol):
+    """Whoever knows the ensemble: the part of its leader that reconfig asks."""
+
+    def plan(
+        self, joining: str | None, leaving: str | None, new_members: str | None, from_version: int
+    ) -> EnsembleConfig:
+        """The membership that is asked for. RequestError for all that speaks against it."""
+        ...
+
+    def proposed(self, config: EnsembleConfig) -> None:
+        """The transaction that brings it is proposed next."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The state that writes are judged by."""
@@ -33,6 +49,8 @@ class Context:
     outstanding: Outstanding
     authority: Authority
     rules: Rules
+    membership: Membership | None = None
+    """None: this server stands alone."""
 
 
 class Draft:

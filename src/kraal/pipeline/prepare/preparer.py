@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kraal.errors import DecodeError, ErrorCode, RequestError
+from kraal.model.acl import WRITE
+from kraal.model.path import CONFIG
 from kraal.pipeline.prepare import multi, znodes
-from kraal.pipeline.prepare.draft import Context, Draft
+from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.pipeline.prepare.znodes import Prepared
 from kraal.pipeline.reply import HEADER as REPLY_HEADER
 from kraal.pipeline.reply import HEADER_BYTES as REPLY_HEADER_BYTES
@@ -34,12 +36,27 @@ PreparedTxn = tuple[bytes, list[Change], int, bytes]
 the running digest behind them, and the reply."""
 
 
-def _reconfig(context: Context, draft: Draft, *_: object) -> Prepared:
-    """Refused on a server that stands alone (section 5.2)."""
+def _reconfig(
+    context: Context,
+    draft: Draft,
+    kind: int,
+    joining: str | None,
+    leaving: str | None,
+    new_members: str | None,
+    from_version: int,
+) -> Prepared:
+    """A new membership (reference/quorum-protocol.md section 6.4); none for who stands alone."""
     if not context.rules.reconfig_enabled:
         raise RequestError(ErrorCode.RECONFIG_DISABLED)
     draft.check_session()
-    raise RequestError(ErrorCode.UNIMPLEMENTED)
+    membership = context.membership
+    if membership is None:
+        raise RequestError(ErrorCode.UNIMPLEMENTED)
+    config = membership.plan(joining, leaving, new_members, from_version).with_version(draft.zxid)
+    require(context, draft, require_node(context, CONFIG), WRITE)
+    prepared = znodes.set_config(context, draft, kind, config.text().encode())
+    membership.proposed(config)
+    return prepared
 
 
 _Unpack = Callable[[bytes, int], tuple[tuple[Any, ...], int]]

@@ -19,7 +19,7 @@ from kraal.model.create_mode import (
     ttl_owner,
 )
 from kraal.model.limits import MAX_INT, MAX_TTL_MS
-from kraal.model.path import LIMITS_NAME, QUOTA, ROOT, UNDELETABLE, is_valid
+from kraal.model.path import CONFIG, LIMITS_NAME, QUOTA, ROOT, UNDELETABLE, is_valid
 from kraal.pipeline.outstanding import image_of
 from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.tree import quota
@@ -209,6 +209,16 @@ def set_data(
     image.data = data
     outstanding.put(key, node, image, data=True)
     return kind, txn.SetDataTxn.pack(path, data, version), stat
+
+
+def set_config(context: Context, draft: Draft, kind: int, text: bytes) -> Prepared:
+    """What a reconfiguration does to its znode, whose version stays -1."""
+    node = require_node(context, CONFIG)
+    image = image_of(node, data_set(node.stat, draft.zxid, draft.time_ms, -1, len(text)))
+    image.data = text
+    context.outstanding.put(CONFIG, node, image, data=True)
+    body = txn.SetDataTxn.pack(CONFIG, text, -1)
+    return kind, body, write_buffer(text) + image.stat
 
 
 def set_acl(
