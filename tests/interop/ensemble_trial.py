@@ -1,0 +1,250 @@
+"""An ensemble under load that is brought to rest and judged from time to time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from tests.interop import data_directory_dump as state
+from tests.interop import ensemble_complaints as complaints
+from tests.interop.data_directory_files import Record, log_records
+from tests.interop.ensemble_check import Judge
+from tests.interop.ensemble_history import CLOSE, History, Op, connections, xids
+from tests.interop.ensemble_load import SESSION_TIMEOUT_MS, Load, Pace, exchange
+from tests.interop.kill_check import BrokenPromiseError
+from tests.interop.kill_load import COUNTER
+from tests.interop.kill_model import Write
+from tests.support import raw_client as raw
+from tests.support.ensembles import Ensemble, Member, Shape
+
+SETTINGS: dict[str, object] = {
+    **state.SUPER_SETTINGS,
+    "maxSessionTimeout": 60_000,
+    # Snapshots, and so log files, come often.
+    "snapCount": 2000,
+    "preAllocSize": 1024,
+}
+# Members initialise this each on its own.
+_CONFIG = "/zookeeper/config"
+_SERVICE_S = 40.0
+_ATTEMPTS = 30
+
+
+@dataclass
+class Figures:
+    """What a trial has seen."""
+
+    counted: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    # How often a member of each kind was seen leading.
+    led: Counter[str] = field(default_factory=Counter)
+    mismatches: Counter[str] = field(default_factory=Counter)
+    # The longest time without an answered write, by what was done meanwhile.
+    pauses_s: dict[str, float] = field(default_factory=dict)
+    settlements: int = 0
+    znodes: int = 0
+    zxid: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{value} {name}" for name, value in sorted(self.counted.items()))
+        faults = ", ".join(f"{value} {name}" for name, value in sorted(self.faults.items()))
+        led = ", ".join(f"{kind} {value} times" for kind, value in sorted(self.led.items()))
+        pauses = ", ".join(f"{name} {value:.2f}" for name, value in sorted(self.pauses_s.items()))
+        wrong = ", ".join(f"{value} at {kind}" for kind, value in sorted(self.mismatches.items()))
+        rate = self.counted["acknowledged"] / self.seconds if self.seconds else 0
+        return "\n".join((
+            f"requests: {counts}",
+            f"faults: {self.faults.total()} ({faults})",
+            f"seen leading: {led}",
+            f"longest pause of writes, seconds: {pauses}",
+            f"digest mismatches: {wrong or 'none'}",
+            f"settlements: {self.settlements}; at the end: zxid {self.zxid:x}, {self.znodes} "
+            f"znodes; {self.seconds:.0f} s, {rate:.0f} answered writes a second",
+        ))  # fmt: skip
+
+
+class Probe:
+    """A session that reads everything of one member, and is closed without a word."""
+
+    def __init__(self, member: Member) -> None:
+        self.client = raw.RawClient(member.client_port, timeout=30.0)
+        shown = self.client.connect(raw.connect_request(timeout=SESSION_TIMEOUT_MS))
+        self.session = shown.session
+        state.authenticate(self.client)
+
+    def close(self, history: History) -> None:
+        op = Op(self.session, next(connections), 0, next(xids), CLOSE, "", time.monotonic())
+        history.ops.append(op)
+        try:
+            op.reply = self.client.call(CLOSE, xid=op.xid)
+            op.returned = time.monotonic()
+        except (raw.ClosedError, OSError):
+            history.abandoned.add(self.session)
+        finally:
+            self.client.close()
+
+
+class Trial:
+    """One ensemble from its first start to its end; `say` gets progress, line by line."""
+
+    def __init__(
+        self,
+        directory: Path,
+        shape: Shape,
+        seed: int,
+        pace: Pace | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.ensemble = Ensemble(directory, shape)
+        self.judge = Judge()
+        self.figures = Figures(counted=self.judge.counted)
+        self.say = say
+        ports = {number: member.client_port for number, member in self.ensemble.members.items()}
+        self.load = Load(ports, seed, pace or Pace())
+        self._began = time.monotonic()
+        # When each fault began, for the pauses that it caused.
+        self._marks: list[tuple[float, str]] = []
+        self._later = History()
+        self._logs_read: dict[Path, int] = {}
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.load.close()
+        self.ensemble.close()
+
+    def begin(self) -> None:
+        """Start everything and let the clients work."""
+        seconds = self.ensemble.start()
+        self.say(f"all serve after {seconds:.1f} s, {self.ensemble.leader()} leads")
+        self._later.merge(self.load.furnish())
+        self.load.start()
+        self.settle()
+
+    def mark(self, what: str) -> None:
+        """A fault begins; pauses from now on are put down to it."""
+        self.figures.faults[what] += 1
+        self._marks.append((time.monotonic(), what))
+
+    def see_leader(self) -> Member | None:
+        """Who leads now, counted."""
+        leader = self.ensemble.leader()
+        if leader is not None:
+            self.figures.led[leader.kind] += 1
+        return leader
+
+    # ---- Settling ---------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Undo every fault and wait until all members serve."""
+        if self.ensemble.links is not None:
+            self.ensemble.links.heal()
+        for member in self.ensemble.members.values():
+            member.resume()
+            if not member.alive:
+                member.launch()
+        self.ensemble.wait_serving(_SERVICE_S)
+
+    def settle(self) -> None:
+        """Bring everything to rest, judge it, and let the clients work again."""
+        self.recover()
+        self.load.pause()
+        probes = [Probe(member) for member in self.ensemble.members.values()]
+        leader = self.see_leader() or self.ensemble.wait_leader()
+        history = self.load.take()
+        history.merge(self._later)
+        history.merge(exchange(leader.client_port, [Write("setData", COUNTER, b"rest"), None]))
+        self._note_pauses(history)
+        self.judge.settle(history, self._records(self.ensemble.wait_in_step()))
+        self._later = History()
+        self._compare(probes)
+        for probe in probes:
+            probe.close(self._later)
+        self._check_digests()
+        complaints.check(self.ensemble, self._logs_read)
+        self.figures.settlements += 1
+        self.figures.zxid = self.judge.model.zxid
+        self.figures.znodes = len(self.judge.model.nodes)
+        self.figures.seconds = time.monotonic() - self._began
+        self._marks = [(time.monotonic(), "no fault")]
+        self.load.resume()
+
+    def finish(self) -> Figures:
+        """Settle for the last time; the sessions of nobody must be gone by then."""
+        self.settle()
+        self.load.pause()
+
+        def gone() -> bool:
+            left = self.judge.abandoned & self.judge.model.sessions
+            if left:
+                self.judge.settle(History(), self._records(self.ensemble.wait_in_step()))
+            return not left
+
+        # Those whose closeSession was in doubt have the long timeout.
+        self.ensemble.wait("end of abandoned sessions", gone, 2 * SESSION_TIMEOUT_MS / 1000)
+        self.figures.seconds = time.monotonic() - self._began
+        return self.figures
+
+    def _records(self, zxid: int) -> dict[str, list[Record]]:
+        """What each member has logged since the last settlement, up to a zxid."""
+        first = self.judge.model.zxid + 1
+        return {
+            f"member {member.id}": [
+                record for record in log_records(member.data, first) if record.zxid <= zxid
+            ]
+            for member in self.ensemble.members.values()
+        }
+
+    def _compare(self, probes: list[Probe]) -> None:
+        """Every member shows the model's tree."""
+        for _ in range(_ATTEMPTS):
+            zxid = self.ensemble.wait_in_step()
+            self.judge.settle(History(), self._records(zxid))
+            dumps = {probe.client: state.dump(probe.client) for probe in probes}
+            if self.ensemble.wait_in_step() == zxid:
+                break  # else a session has expired meanwhile
+        else:
+            raise BrokenPromiseError("the ensemble does not come to rest")
+        expected = {
+            path: state.Entry(node.data, node.stat(), tuple(node.acl))  # type: ignore[arg-type]
+            for path, node in self.judge.model.nodes.items()
+            if path != _CONFIG
+        }
+        for member, found in zip(self.ensemble.members.values(), dumps.values(), strict=True):
+            found.pop(_CONFIG)
+            different = state.differences(expected, found)
+            if different:
+                raise BrokenPromiseError(f"at {member}, expected / found:\n" + "\n".join(different))
+
+    def _check_digests(self) -> None:
+        """Members agree on the digest of every zxid for which they remember one."""
+        known: dict[int, tuple[int, Member]] = {}
+        for member in self.ensemble.members.values():
+            for zxid, digest in member.digests().items():
+                other = known.setdefault(zxid, (digest, member))
+                if other[0] != digest:
+                    raise BrokenPromiseError(
+                        f"digest of {zxid:x}: {other[0]} at {other[1]}, {digest} at {member}"
+                    )
+            mismatches = int(member.figures().get("zk_digest_mismatches_count", 0))
+            if mismatches:
+                self.figures.mismatches[member.kind] += mismatches
+
+    def _note_pauses(self, history: History) -> None:
+        """The longest time without an answered write, for each fault since the last time."""
+        if not self._marks:
+            return
+        answered = sorted(
+            op.returned for op in history.ops if op.is_logged and op.reply is not None
+        )
+        answered = [moment for moment in answered if moment >= self._marks[0][0]]
+        for before, after in pairwise(answered):
+            what = [name for began, name in self._marks if began <= after][-1]
+            longest = max(self.figures.pauses_s.get(what, 0.0), after - before)
+            self.figures.pauses_s[what] = longest
