@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 from kraal.errors import ConfigError, DecodeError, ErrorCode, RequestError
-from kraal.model.acl import Id
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import counter, epoch, make, show
@@ -21,9 +19,10 @@ from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketType
 from kraal.zab import reconfig
 from kraal.zab.history import CommittedLog, Entry
+from kraal.zab.leader_host import LeaderHost
 from kraal.zab.learner_handler import LearnerHandler, Stage
 from kraal.zab.link import Link
-from kraal.zab.synchronisation import OlderHistory, decide
+from kraal.zab.synchronisation import OlderHistory, decide, replayed
 
 logger = logging.getLogger("kraal.zab.leader")
 LAST_COUNTER = 0xFFFF_FFFF
@@ -32,53 +31,6 @@ _WAITING = (Stage.REGISTERED, Stage.EPOCH_ACKED, Stage.SYNCED)
 """Stages of learners that wait for others: nothing is due from them."""
 SILENT_LEARNERS_MAX = 100
 """Connections that have not said who they are; more are refused."""
-
-
-class LeaderHost(Protocol):
-    """What the leader asks of the server around it."""
-
-    def save_accepted_epoch(self, epoch: int) -> None:
-        """Make the promise durable before returning."""
-
-    def save_current_epoch(self, epoch: int) -> None:
-        """Make it durable before returning."""
-
-    def append(self, zxid: int, payload: bytes) -> None:
-        """Hand a transaction to the log; `Leader.logged` is the answer."""
-
-    def snapshot(self) -> Iterator[bytes]:
-        """The stream of the tree as it is now (section 4.5)."""
-
-    def established(self, now_ms: int, epoch: int) -> None:
-        """A quorum is in step: begin to serve."""
-
-    def committed(self, now_ms: int, zxid: int) -> None:
-        """Apply everything up to zxid."""
-
-    def request(
-        self,
-        now_ms: int,
-        handler: LearnerHandler,
-        session_id: int,
-        frame: bytes,
-        identities: tuple[Id, ...],
-    ) -> None:
-        """A write of a learner's client; `frame` is as the client sent it."""
-
-    def revalidate(self, now_ms: int, handler: LearnerHandler, session_id: int) -> bool:
-        """Whether the session lives; if so it is the learner's from now on."""
-
-    def touch(self, now_ms: int, session_id: int, timeout_ms: int) -> None:
-        """A session was heard of."""
-
-    def activate(self, config: EnsembleConfig, designated: int) -> None:
-        """A reconfiguration is committed; `designated` leads from here on."""
-
-    def give_up(self, reason: str) -> None:
-        """Leading is over: back to the election."""
-
-    def wake(self) -> None:
-        """There is output: call `Leader.flush` at the end of this turn."""
 
 
 class Leader:
@@ -299,7 +251,7 @@ class Leader:
         if plan.kind == PacketType.SNAP:
             link.stream(self._host.snapshot())
         elif plan.proposals:
-            link.stream(_replayed(plan.proposals))
+            link.stream(replayed(plan.proposals))
         if not handler.is_observer:
             for zxid, payload in self._outstanding:
                 link.send(wire.proposal(zxid, payload))
@@ -636,15 +588,3 @@ class Leader:
     def tail(self) -> list[Entry]:
         """What was logged here and never committed."""
         return list(self._outstanding)
-
-
-REPLAYED_PER_SLICE = 256
-
-
-def _replayed(entries: list[Entry]) -> Iterator[bytes]:
-    """PROPOSAL and COMMIT of each, for followers and observers alike (section 4.4)."""
-    for begin in range(0, len(entries), REPLAYED_PER_SLICE):
-        yield b"".join(
-            wire.proposal(zxid, payload) + wire.bare(PacketType.COMMIT, zxid)
-            for zxid, payload in entries[begin : begin + REPLAYED_PER_SLICE]
-        )

@@ -5,15 +5,19 @@ Source: reference/quorum-protocol.md section 4.4, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from kraal.model.zxid import counter, epoch, show
+from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import PacketType
 from kraal.zab.history import CommittedLog, Entry
 
 OlderHistory = Callable[[int], Iterable[Entry] | None]
 """Given a zxid, what the disk has from there on, or None when it is of no use."""
+
+
+REPLAYED_PER_SLICE = 256
 
 
 class Plan(NamedTuple):
@@ -76,3 +80,12 @@ def _replay(entries: list[Entry], peer_zxid: int, newest: int) -> Plan | None:
             return Plan(PacketType.TRUNC, before, entries[at:])
         before = zxid
     return Plan(PacketType.DIFF, newest, []) if is_new_epoch else None
+
+
+def replayed(entries: list[Entry]) -> Iterator[bytes]:
+    """PROPOSAL and COMMIT of each, for followers and observers alike (section 4.4)."""
+    for begin in range(0, len(entries), REPLAYED_PER_SLICE):
+        yield b"".join(
+            wire.proposal(zxid, payload) + wire.bare(PacketType.COMMIT, zxid)
+            for zxid, payload in entries[begin : begin + REPLAYED_PER_SLICE]
+        )
