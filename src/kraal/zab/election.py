@@ -79,11 +79,11 @@ class Election:
     come. `decided` is called once per start, from within `received` or `tick`; it may call
     `start` again.
 
-    Retransmission differs from section 3.5 in one point: the original looks at its transport's
-    queues and then either sends again or only connects again. Here the proposal is always sent
-    again, since sending replaces an unsent message and connects where there is no connection;
-    the intervals are the original's and traffic does not put them off, so a lost message is
-    made good whatever the courier does.
+    Retransmission differs from section 3.5: the original looks at its transport's queues and
+    then either sends again or only connects again. Here the proposal is always sent again,
+    since sending replaces an unsent message and connects where there is no connection. The
+    intervals are the original's, but traffic does not put them off, so a lost message is made
+    good whatever the courier does, and news of a leader brings the next one forward.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class Election:
         adopts it sets `config` and, if the members differ, calls `start` again."""
         self.looking_seen: Callable[[int], None] | None = None
         """Called when a voter is LOOKING while this server is LEADING (section 3.9)."""
-        self._settings = settings
+        self._is_multi_address = settings.multi_address
+        self._shortest_ms = max(settings.min_notification_interval_ms, 1)
+        self._longest_ms = max(settings.max_notification_interval_ms, 1)
         self._courier = courier
         self._decided = decided
         self._is_started = False
@@ -175,7 +177,7 @@ class Election:
         self._round = _signed(self._round + 1)
         leader = self.me if self.me in self._config.voters else NOBODY
         self._own = Vote(leader, zxid, self._round, peer_epoch)
-        self._interval_ms = max(self._settings.min_notification_interval_ms, 1)
+        self._interval_ms = self._shortest_ms
         self._resend_at_ms = now_ms + self._interval_ms
         self._propose(self._own)
         self._count(now_ms)
@@ -206,8 +208,7 @@ class Election:
         if self._finalize_at_ms is not None:
             self._decide(self.vote, self.electors)
             return
-        longest = max(self._settings.max_notification_interval_ms, 1)
-        self._interval_ms = min(2 * self._interval_ms, longest)
+        self._interval_ms = min(2 * self._interval_ms, self._longest_ms)
         self._resend_at_ms = now_ms + self._interval_ms
         self._send_to_all()
 
@@ -243,7 +244,7 @@ class Election:
         if is_looking:
             self._vote_of_looking(now_ms, server_id, vote)
         elif said.state in (State.FOLLOWING, State.LEADING):
-            self._vote_of_settled(server_id, _Heard(vote, said.state, said.version))
+            self._vote_of_settled(now_ms, server_id, _Heard(vote, said.state, said.version))
 
     def _vote_of_looking(self, now_ms: int, server_id: int, vote: Vote) -> None:
         """Section 3.4."""
@@ -265,9 +266,13 @@ class Election:
         self._votes[server_id] = _Heard(vote, State.LOOKING, 0)
         self._count(now_ms)
 
-    def _vote_of_settled(self, server_id: int, heard: _Heard) -> None:
+    def _vote_of_settled(self, now_ms: int, server_id: int, heard: _Heard) -> None:
         """Section 3.6."""
         vote = heard.vote
+        if self._out_of_election.get(server_id) != heard:
+            # There is a leader, it seems: do not wait up to a minute before asking the others.
+            soon = now_ms + self._shortest_ms
+            self._resend_at_ms = min(self._resend_at_ms, soon)
         if vote.round == self._round:
             self._votes[server_id] = heard._replace(version=0)
             if electors := self._followed(self._votes, heard):
@@ -377,7 +382,7 @@ class Election:
         assert text is not None
         try:
             seen = EnsembleConfig.parse(
-                text.decode(errors="replace"), multi_address=self._settings.multi_address
+                text.decode(errors="replace"), multi_address=self._is_multi_address
             )
         except ConfigError as error:
             logger.warning("Configuration in a notification: %s", error)
