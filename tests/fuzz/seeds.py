@@ -144,3 +144,13 @@ def texts() -> list[bytes]:
         b"connectionMaxTokens=5\nglobalOutstandingLimit=010\nminSessionTimeout=1\n",
         b"DigestAuthenticationProvider.digestAlg=SHA-256\nsnapshot.compression.method=GZ\n",
     ]
+
+
+def memberships() -> list[bytes]:
+    """Configurations of ensembles, as a notification carries them."""
+    return [
+        b"server.1=a:1:2:participant\nserver.2=b:1:2:observer;0.0.0.0:3\nversion=1f",
+        b"server.1=[::1]:1:2|b:3:4;[2001:db8::1]:5\nserver.3=[fe80::1%eth0]:1:2\nversion=0",
+        b"server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n"
+        b"group.1=1:2\ngroup.2=3\nweight.1=2\nweight.3=0\nversion=100000002",
+    ]

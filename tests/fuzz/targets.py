@@ -14,6 +14,7 @@ from pathlib import PurePath
 from kraal.errors import ConfigError, CorruptError, DecodeError, ErrorCode, RequestError
 from kraal.model import properties
 from kraal.model.config import SecurityConfig, ServerConfig, SnapshotCodec
+from kraal.model.ensemble import EnsembleConfig
 from kraal.model.path import is_valid
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import ClientConnection
@@ -87,7 +88,7 @@ def handshake(data: bytes) -> None:
     decision = decider.decide(data)
     if decision is not None:
         assert 2000 <= decision.timeout_ms <= 20_000
-        assert decision.session is None
+        assert decision.session_id or decision.is_new
 
 
 def replica_frame(data: bytes) -> None:
@@ -312,6 +313,12 @@ def environment(data: bytes) -> ServerConfig:
     return config_file.load(None, defines={}, environment=kept, overrides=overrides).config
 
 
+def membership(data: bytes) -> None:
+    """What a peer says about the ensemble: read and written, it reads back as the same."""
+    config = EnsembleConfig.parse(data.decode("utf-8", "replace"), multi_address=True)
+    assert EnsembleConfig.parse(config.text(), multi_address=True) == config
+
+
 RECORDS: tuple[type[Record], ...] = tuple(
     shape
     for shape in vars(proto).values()
@@ -360,6 +367,7 @@ TARGETS: dict[str, Target] = {
         (DecodeError,),
         partial(seeds.packed, SnapshotCodec.SNAPPY),
     ),
+    "membership": Target(membership, (ConfigError,), seeds.memberships),
     "config": Target(config_text, (ConfigError,), seeds.texts),
     "environment": Target(
         environment, (ConfigError,), lambda: [b"TICK_TIME\n2000\nSNAP_COUNT\nx", b"SERVER_1\nh:1:2"]
