@@ -31,10 +31,14 @@ class FakeSocket(asyncio.Transport):
         )
         self.world = World(config)
         server = SimpleNamespace(
-            replica=self.world.replica, config=config, snapshots_taken=0, digest_mismatches=0
+            replica=self.world.replica,
+            counters=self.world.replica.counters,
+            config=config,
+            storage=SimpleNamespace(snapshots_taken=0),
         )
         status = ServerStatusSource(cast(Server, server))
-        server.listener = ClientListener(config, self.world.replica, status)
+        server.listener = ClientListener(config, self.world.replica.counters, status)
+        server.listener.replica = self.world.replica
         self.output = bytearray()
         self.has_ended = False
         self._socket = ClientSocket(server.listener)

@@ -102,11 +102,6 @@ def _serve(
         return INVALID_CONFIG
     for warning in loaded.warnings:
         logger.warning("%s", warning)
-    if loaded.config.ensemble is not None:
-        # Started alone, a member would answer clients without the others.
-        logger.error("Invalid config, exiting abnormally")
-        click.echo("ensembles are not served by this version yet", err=True)
-        return INVALID_CONFIG
 
     from kraal.server.main import run  # noqa: PLC0415 - brings asyncio and uvloop
 

@@ -27,7 +27,7 @@ from kraal.pipeline.prepare.preparer import SESSION_WRITES, ZNODE_WRITES
 from kraal.pipeline.read import ReadHandler
 from kraal.pipeline.reply import refusal, reply
 from kraal.tree.data_tree import DataTree
-from kraal.wire.jute.primitives import NULL
+from kraal.wire.jute.primitives import NULL, pack_int
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 
@@ -35,14 +35,14 @@ _HEADER = struct.Struct(">ii")
 _unpack_header = _HEADER.unpack_from
 HEADER_BYTES = 8
 UNKNOWN_OP_ZXID = -1
-_NO_OPERATION = b"\x7f\xff\xff\xff"
+_THROTTLED = pack_int(ErrorCode.THROTTLED_OP)
 _UNTHROTTLED = (
     OpCode.PING, OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION, OpCode.AUTH, OpCode.SASL,
 )  # fmt: skip
 
 
-class ThrottledFrame(bytes):
-    """The xid of a request that waited too long: it is answered THROTTLED_OP in its turn."""
+class RefusedFrame(bytes):
+    """The xid of a request and the error that answers it in its turn."""
 
 
 class Owner(Protocol):
@@ -67,6 +67,10 @@ class Owner(Protocol):
 
     def propose_sync(self, now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
         """A sync that others must answer. Raises DecodeError when it does not decode."""
+        ...
+
+    def close_local(self, conn: ClientConnection) -> None:
+        """The connection's local session ends, and its client knows it."""
         ...
 
     def closed(self, conn: ClientConnection) -> None:
@@ -194,6 +198,14 @@ class ClientOrder:
         self._in_order(conn, frame)
         return not conn.closed
 
+    def refuse_in_order(self, conn: ClientConnection, xid: int, code: ErrorCode) -> None:
+        """Answer with an error when everything before it on the connection is answered."""
+        self._in_order(conn, RefusedFrame(pack_int(xid) + pack_int(code)))
+
+    def close_in_order(self, conn: ClientConnection, frame: bytes) -> None:
+        """Answer the closeSession of a local session in its turn; `close_local` follows."""
+        self._in_order(conn, frame)
+
     def _in_order(self, conn: ClientConnection, frame: bytes) -> None:
         """Answer now, or when everything before it on the connection is answered."""
         if conn.pending:
@@ -208,8 +220,8 @@ class ClientOrder:
         zxid = self._tree.last_zxid
         handler = self._reads.get(op)
         self._counters.latency.add(0, 1)
-        if type(frame) is ThrottledFrame:
-            self.send(conn, refusal(xid, zxid, ErrorCode.THROTTLED_OP))
+        if type(frame) is RefusedFrame:
+            self.send(conn, refusal(xid, zxid, op))
         elif handler is not None:
             try:
                 answer = handler(conn, xid, frame)
@@ -218,6 +230,10 @@ class ClientOrder:
             except DecodeError:
                 answer = refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR)
             self.send(conn, answer)
+        elif op == OpCode.CLOSE_SESSION:
+            # Only that of a local session comes here; it costs no transaction.
+            self.send(conn, refusal(xid, zxid, ErrorCode.OK))
+            self._owner.close_local(conn)
         elif op in ZNODE_WRITES or op in SESSION_WRITES or op == OpCode.SYNC:
             self.send(conn, refusal(xid, zxid, ErrorCode.MARSHALLING_ERROR))
         else:
@@ -336,7 +352,7 @@ class ClientOrder:
         return [
             frame
             if len(frame) < HEADER_BYTES or _unpack_header(frame)[1] in _UNTHROTTLED
-            else ThrottledFrame(frame[:4] + _NO_OPERATION)
+            else RefusedFrame(frame[:4] + _THROTTLED)
             for frame in frames
         ]
 

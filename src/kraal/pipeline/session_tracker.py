@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Session:
     """One tracked session; `connection` is the client's, if it is connected here."""
 
-    __slots__ = ("closing", "connection", "deadline_ms", "id", "owner", "timeout_ms")
+    __slots__ = ("closing", "connection", "deadline_ms", "id", "is_local", "owner", "timeout_ms")
 
     def __init__(self, session_id: int, timeout_ms: int) -> None:
         self.id = session_id
@@ -23,6 +23,8 @@ class Session:
         self.deadline_ms = 0
         self.closing = False
         self.connection: ClientConnection | None = None
+        self.is_local = False
+        """Whether only this server knows it."""
         self.owner: object | None = None
         """The learner's connection that speaks for it; None: this server, or nobody yet."""
 
@@ -45,6 +47,10 @@ class Sessions(Protocol):
         ...
 
     def remove(self, session_id: int) -> Session | None: ...
+
+    def adopt(self, session: Session, now_ms: int) -> None:
+        """Track a session that was a local one."""
+        ...
 
 
 class TouchTable:
@@ -83,6 +89,11 @@ class TouchTable:
         self._touched.pop(session_id, None)
         return self.sessions.pop(session_id, None)
 
+    def adopt(self, session: Session, now_ms: int) -> None:
+        """Track a session that was a local one."""
+        self.sessions[session.id] = session
+        self.touch(session, now_ms)
+
     def take(self) -> list[tuple[int, int]]:
         """Ids and timeouts in ms of what was touched since the last call."""
         touched = list(self._touched.items())
@@ -106,6 +117,12 @@ class SessionTracker:
         session.timeout_ms = timeout_ms
         self.touch(session, now_ms)
         return session
+
+    def adopt(self, session: Session, now_ms: int) -> None:
+        """Track a session that was a local one."""
+        self.sessions[session.id] = session
+        session.deadline_ms = 0
+        self.touch(session, now_ms)
 
     def touch(self, session: Session, now_ms: int) -> None:
         """Set the deadline anew, unless the session is closing."""

@@ -86,11 +86,13 @@ class Following(Replica):
     # Towards the leader
 
     def propose_write(
-        self, now_ms: int, _wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
         """Forward a write; one that does not decode is refused by the leader."""
         session = conn.session
         assert session is not None
+        if session.is_local and self._refuses_local(now_ms, wall_ms, conn, xid, op, frame):
+            return
         conn.pending.append(WRITE_IN_FLIGHT)
         self._forwarded.append((session.id, xid, op, conn, now_ms))
         self._upstream.request(session.id, frame, conn.auth)
@@ -101,7 +103,9 @@ class Following(Replica):
         """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
         assert session is not None
-        if op == OpCode.CLOSE_SESSION:
+        if session.is_local and op == OpCode.CLOSE_SESSION:
+            self._clients.close_in_order(conn, frame)
+        elif op == OpCode.CLOSE_SESSION:
             self.tracker.mark_closing(session)
             self.propose_write(now_ms, wall_ms, conn, xid, op, frame[:HEADER_BYTES])
         else:
@@ -220,6 +224,10 @@ class Following(Replica):
             waiting = self._revalidating.setdefault(decision.session_id, deque())
             waiting.append((conn, decision.timeout_ms))
             self._upstream.revalidate(decision.session_id, decision.timeout_ms)
+
+    def _make_global(self, _now_ms: int, _wall_ms: int, session: Session) -> None:
+        frame = _pack_create_session(0, OpCode.CREATE_SESSION, session.timeout_ms)
+        self._upstream.request(session.id, frame, None)
 
     def _create_session(
         self, now_ms: int, conn: ClientConnection, session_id: int, timeout_ms: int

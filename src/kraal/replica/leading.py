@@ -111,6 +111,7 @@ class Leading(Replica):
 
     def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
+        super().tick(now_ms, wall_ms)
         for session in self.tracker.expired(now_ms):
             self.counters.sessions_expired += 1
             self._close_session(now_ms, wall_ms, session.id)
@@ -150,10 +151,14 @@ class Leading(Replica):
         """Validate a write and hand its transaction to the log. Raises DecodeError."""
         session = conn.session
         assert session is not None
+        if session.is_local and self._refuses_local(now_ms, wall_ms, conn, xid, op, frame):
+            return
         zxid, session_id = self._last_proposed + 1, session.id
         draft = Draft(session_id, xid, conn.auth, zxid, wall_ms)
         if session.owner is not None:
             draft.session_error = ErrorCode.SESSION_MOVED
+        if session.is_local:
+            draft.ephemeral_error = ErrorCode.EPHEMERAL_ON_LOCAL_SESSION
         made = self._write(draft, op, frame)
         self._last_proposed = zxid
         conn.pending.append(WRITE_IN_FLIGHT)
@@ -168,6 +173,9 @@ class Leading(Replica):
         """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
         assert session is not None
+        if session.is_local and op == OpCode.CLOSE_SESSION:
+            self._clients.close_in_order(conn, frame)
+            return
         draft = self._draft(session.id, xid, conn.auth, wall_ms)
         if op == OpCode.CLOSE_SESSION:
             self.tracker.mark_closing(session)
@@ -233,7 +241,10 @@ class Leading(Replica):
                 self.tracker.mark_closing(session)
             made = self._preparer.close_session(draft)
         elif op in ZNODE_WRITES:
-            draft.session_error = self._session_error(session, owner)
+            if session is None and self._is_others_local(session_id):
+                draft.ephemeral_error = ErrorCode.SESSION_EXPIRED
+            else:
+                draft.session_error = self._session_error(session, owner)
             try:
                 made = self._write(draft, op, frame)
             except DecodeError:
@@ -243,6 +254,11 @@ class Leading(Replica):
         else:
             return  # what is no write gets no answer
         self._propose(draft, op, made, None, now_ms)
+
+    def _is_others_local(self, session_id: int) -> bool:
+        """Whether an unknown session may be a local one of another server."""
+        own = self.config.server_id & 0xFF == session_id >> 56 & 0xFF
+        return self._local is not None and not own
 
     def _session_error(self, session: Session | None, owner: object) -> ErrorCode:
         """Why the session may not write through this learner, if it may not."""
@@ -297,6 +313,11 @@ class Leading(Replica):
         made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
         self._propose(draft, OpCode.CREATE_SESSION, made, conn, now_ms)
+
+    def _make_global(self, now_ms: int, wall_ms: int, session: Session) -> None:
+        draft = self._draft(session.id, 0, (), wall_ms)
+        made = self._preparer.create_session(draft, session.timeout_ms, b"")
+        self._propose(draft, OpCode.CREATE_SESSION, made, None, now_ms)
 
     def _session_txn(self, draft: Draft, conn: ClientConnection, timeout_ms: int) -> PreparedTxn:
         answer = connect_response(draft.session_id, timeout_ms, with_read_only=conn.with_read_only)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kraal.errors import ErrorCode
 from kraal.model.acl import READ
 from kraal.model.config import ServerConfig
 from kraal.pipeline.auth.authority import Authority
@@ -23,9 +24,11 @@ from kraal.pipeline.reply import connect_response
 from kraal.pipeline.session_tracker import Session, Sessions
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Decision, Handshake
+from kraal.replica.local_sessions import LocalSessions, creates_ephemeral
 from kraal.replica.status import Mode
 from kraal.tree.acl_cache import AclList
 from kraal.tree.data_tree import DataTree
+from kraal.wire.opcodes import OpCode
 
 
 class LogSink(Protocol):
@@ -62,6 +65,12 @@ class Replica:
         self.watches = WatchTable(self._may_read, self._clients.send)
         reader = Reader(tree, self.watches, self.authority)
         self._clients.start(reader.handlers, answers_sync=answers_sync)
+        ensemble = config.ensemble
+        self._local = (
+            LocalSessions(config.tick_time_ms, may_upgrade=ensemble.local_sessions_upgrading)
+            if ensemble is not None and ensemble.local_sessions
+            else None
+        )
         self._handshake = Handshake(config, tree, tracker, first_session_id)
 
     @property
@@ -98,7 +107,8 @@ class Replica:
             self._clients.close(conn)
             return
         conn.with_read_only = decision.with_read_only
-        self._greet(now_ms, wall_ms, conn, decision)
+        if self._local is None or not self._greet_local(now_ms, conn, decision):
+            self._greet(now_ms, wall_ms, conn, decision)
         self._clients.flush(now_ms)
 
     def _greet(self, now_ms: int, wall_ms: int, conn: ClientConnection, decision: Decision) -> None:
@@ -115,7 +125,11 @@ class Replica:
         count = len(frames)
         conn.received += count
         self.counters.received += count
-        self.tracker.touch(session, now_ms)
+        if session.is_local:
+            assert self._local is not None
+            self._local.touch(session, now_ms)
+        else:
+            self.tracker.touch(session, now_ms)
         if not self._admits(frames):
             self._abort(conn)
             return
@@ -138,8 +152,13 @@ class Replica:
         self._clients.resume(now_ms, wall_ms, conn)
         self._clients.flush(now_ms)
 
-    def tick(self, now_ms: int, wall_ms: int) -> None:
+    def tick(self, now_ms: int, _wall_ms: int) -> None:
         """Time passed."""
+        if self._local is not None:
+            for session in self._local.expired(now_ms):
+                self.counters.sessions_expired += 1
+                if session.connection is not None:
+                    self._abort(session.connection)
 
     def close(self) -> None:
         """The term is over: every client has to find another server, or this one again."""
@@ -163,6 +182,55 @@ class Replica:
     def propose_sync(self, now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
         """A sync that others must answer. Raises DecodeError when it does not decode."""
         raise NotImplementedError
+
+    # Local sessions (reference/client-protocol.md section 9.4)
+
+    def _greet_local(self, now_ms: int, conn: ClientConnection, decision: Decision) -> bool:
+        """Whether the client's session is a local one, new or back."""
+        assert self._local is not None
+        if decision.is_new:
+            session_id = self._handshake.next_session_id()
+        elif decision.is_proven and self._local.get(decision.session_id) is not None:
+            session_id = decision.session_id
+        else:
+            return False
+        session = self._local.open(session_id, decision.timeout_ms, now_ms)
+        if session.connection is not None:
+            self._abort(session.connection)
+        self._bind(conn, session)
+        answer = connect_response(
+            session_id, decision.timeout_ms, with_read_only=conn.with_read_only
+        )
+        self._clients.send(conn, answer)
+        return True
+
+    def _refuses_local(
+        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+    ) -> bool:
+        """Whether a write of a local session is refused; an ephemeral may make it global."""
+        session, local = conn.session, self._local
+        assert session is not None and local is not None
+        if not creates_ephemeral(op, frame):
+            return False
+        if local.may_upgrade:
+            local.remove(session)
+            self.tracker.adopt(session, now_ms)
+            self._make_global(now_ms, wall_ms, session)
+            return False
+        if op == OpCode.MULTI:
+            return False  # refused where it is validated, by its sub-operation
+        self._clients.refuse_in_order(conn, xid, ErrorCode.EPHEMERAL_ON_LOCAL_SESSION)
+        return True
+
+    def _make_global(self, now_ms: int, wall_ms: int, session: Session) -> None:
+        """Create the session for the whole ensemble; nobody waits for it."""
+        raise NotImplementedError
+
+    def close_local(self, conn: ClientConnection) -> None:
+        """The connection's local session ends, and its client knows it."""
+        if conn.session is not None and self._local is not None:
+            self._local.remove(conn.session)
+        self._clients.close(conn)
 
     # Sessions
 

@@ -64,18 +64,20 @@ class ClientSocket(asyncio.Protocol):
         # Send at once, not at the end of the loop's turn: the client works meanwhile.
         self._transport.set_write_buffer_limits(high=0)
         self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)
-        self._replica.opened(self._conn)
+        if self._replica is not None:
+            self._replica.opened(self._conn)
 
     def data_received(self, data: bytes) -> None:
         conn = self._conn
         if conn is None or conn.closed:
             return
-        if conn.session is None:
+        replica = self._replica
+        if conn.session is None or replica is None:
             self._begin(conn, data)
             return
         frames, error = self._frames.feed(data)
         if frames:
-            self._replica.frames(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, conn, frames)
+            replica.frames(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, conn, frames)
         if error is not None:
             logger.warning("closing %s:%d: %s", conn.host, conn.port, error)
             self._end(conn)
@@ -83,17 +85,17 @@ class ClientSocket(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         conn, self._conn = self._conn, None
         if conn is not None:
-            if not conn.closed:
+            if not conn.closed and self._replica is not None:
                 self._replica.closed(conn)
             self._listener.left(self, conn.host)
         self._transport = None
 
     def pause_writing(self) -> None:
-        if self._conn is not None and not self._conn.closed:
+        if self._conn is not None and not self._conn.closed and self._replica is not None:
             self._replica.blocked(self._conn)
 
     def resume_writing(self) -> None:
-        if self._conn is not None and not self._conn.closed:
+        if self._conn is not None and not self._conn.closed and self._replica is not None:
             self._replica.drained(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, self._conn)
 
     # What the replica calls
@@ -148,15 +150,19 @@ class ClientSocket(asyncio.Protocol):
                 return
             self._is_framed = True
             data, self._first = self._first, b""
+        replica = self._replica
+        if replica is None:
+            self._end(conn)  # no server of the ensemble can do more without a leader
+            return
         frames, error = self._frames.feed(data)
         if frames:
             now_ms, wall_ms = monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS
             if not self._listener.admit_session(now_ms):
                 self._end(conn)
                 return
-            self._replica.connect(now_ms, wall_ms, conn, frames[0])
+            replica.connect(now_ms, wall_ms, conn, frames[0])
             if frames[1:] and not conn.closed:
-                self._replica.frames(now_ms, wall_ms, conn, frames[1:])
+                replica.frames(now_ms, wall_ms, conn, frames[1:])
         if error is not None and not conn.closed:
             self._end(conn)
 
@@ -171,9 +177,9 @@ class ClientSocket(asyncio.Protocol):
                 return True
             logger.info("Processing %s command from /%s:%d", word, conn.host, conn.port)
             conn.received += 1
-            self._replica.counters.received += 1
+            self._listener.counters.received += 1
             text = answer(word, self._listener.status, argument)
-            self._replica.counters.sent += 1
+            self._listener.counters.sent += 1
         else:
             return False
         self.write(text.encode("utf-8", "replace"))
@@ -182,4 +188,7 @@ class ClientSocket(asyncio.Protocol):
 
     def _end(self, conn: ClientConnection) -> None:
         self.close()
-        self._replica.closed(conn)
+        if self._replica is not None:
+            self._replica.closed(conn)
+        else:
+            conn.closed = True

@@ -9,6 +9,7 @@ from collections import Counter
 from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
 from kraal.model.limits import OUTPUT_MAX_BYTES
+from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
 from kraal.server.client_socket import ClientSocket
 
@@ -20,9 +21,11 @@ STOP_PATIENCE_SECONDS = 1.0
 class ClientListener:
     """Accepts clients within the limits (reference/client-protocol.md section 11.2)."""
 
-    def __init__(self, config: ServerConfig, replica: Replica, status: StatusSource) -> None:
+    def __init__(self, config: ServerConfig, counters: Counters, status: StatusSource) -> None:
         self.config = config
-        self.replica = replica
+        self.counters = counters
+        self.replica: Replica | None = None
+        """Whom clients talk to; None: nobody yet, and only four-letter words are answered."""
         self.status = status
         # A single legal reply must fit, however large requests may be.
         self.output_max_bytes = max(OUTPUT_MAX_BYTES, 4 * config.max_buffer_bytes)
@@ -84,7 +87,7 @@ class ClientListener:
             self._sessionless[socket] = None
             self._by_host[host] += 1
             return True
-        self.replica.counters.connections_rejected += 1
+        self.counters.connections_rejected += 1
         return False
 
     def left(self, socket: ClientSocket, host: str) -> None:
@@ -114,7 +117,7 @@ class ClientListener:
             filled = self._tokens + fills * limits.connection_token_fill_count
             self._tokens = min(filled, limits.connection_tokens)
         if self._tokens <= 0:
-            self.replica.counters.connections_rejected += 1
+            self.counters.connections_rejected += 1
             return False
         self._tokens -= 1
         return True

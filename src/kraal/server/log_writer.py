@@ -44,6 +44,11 @@ class LogWriter:
             if self._flush is None:
                 self._loop.call_soon(self._start)
 
+    def replace(self, log: TxnLog) -> None:
+        """Go on in another log; nothing may be under way."""
+        assert self._flush is None and not self._scheduled
+        self._log = log
+
     def roll(self) -> None:
         """The next record begins a new file."""
         self._log.roll()

@@ -1,30 +1,29 @@
-"""One running server: recovery, the replica, the log, snapshots, the client port, timers."""
+"""One running server: recovery, the replica or the member, the client port, timers."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-from random import Random
 from time import monotonic_ns, time_ns
 
 from kraal.errors import DataDirError, KraalError, StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.session_id import first_session_id
 from kraal.model.zxid import show
+from kraal.pipeline.counters import Counters
+from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
 from kraal.server.disk_thread import DiskThread
 from kraal.server.listener import ClientListener
-from kraal.server.log_writer import LogWriter
-from kraal.server.snapshotter import Snapshotter
+from kraal.server.member import Member
 from kraal.server.status_source import ServerStatusSource
-from kraal.storage import data_dir
+from kraal.server.storage_driver import StorageDriver
+from kraal.storage import data_dir, epochs
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.recovery import Recovered, drop_orphans, recover, save_initial
-from kraal.storage.snapshot_policy import SnapshotPolicy
-from kraal.storage.snapshot_store import SnapshotStore
-from kraal.storage.txn_log import Flush, TxnLog
+from kraal.storage.txn_log import Flush
 
 logger = logging.getLogger("kraal.server")
 
@@ -33,7 +32,6 @@ TICK_SECONDS = 0.05
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_DATA_DIR = 3
-EXIT_SNAPSHOT = 10
 # Young objects are looked through in small portions and the long-lived heap never: a full
 # collection over a million znodes would be a pause of a second.
 GC_THRESHOLDS = (20_000, 1_000_000, 1_000_000)
@@ -55,10 +53,11 @@ class Server:
         self._fs = OsFileSystem()
         self._exit_code = EXIT_OK
         self._stopping = asyncio.Event()
-        self._logged_zxid = 0
-        self._is_snapshot_due = False
-        self.digest_mismatches = 0
-        self._fsync_warning_ms = config.storage.fsync_warning_threshold_ms
+        self.counters = Counters(started_ms=monotonic_ms())
+        self.replica: Replica | None = None
+        """What clients talk to; None while a member of an ensemble has no leader."""
+        self.member: Member | None = None
+        """None: a standalone server."""
 
     async def run(self, ready: asyncio.Event | None = None) -> int:
         """Serve until `stop`; returns the exit code (reference/operations.md section 1.8)."""
@@ -100,8 +99,9 @@ class Server:
         for warning in recovered.warnings:
             logger.warning("%s", warning)
         tree = recovered.tree
-        self.digest_mismatches = recovered.digest_mismatches
-        orphans = drop_orphans(tree)
+        self.counters.digest_mismatches += recovered.digest_mismatches
+        # In an ensemble the leader ends such sessions, for all members alike.
+        orphans = drop_orphans(tree) if config.ensemble is None else 0
         if orphans:
             logger.info("Deleted %d ephemerals of sessions that are gone", orphans)
         if orphans or recovered.needs_initial_snapshot:
@@ -123,72 +123,55 @@ class Server:
         return recovered
 
     async def _start(self, recovered: Recovered) -> None:
-        config, tree = self.config, recovered.tree
-        loop = asyncio.get_running_loop()
-        self._logged_zxid = tree.last_zxid
-        self._store = SnapshotStore(self._fs, config.storage)
-        self._policy = SnapshotPolicy(config.storage, Random())
-        self._snapshotter = Snapshotter(
-            self._store,
-            tree,
-            last_zxid_section=config.storage.serialize_last_processed_zxid,
-            failed=self._snapshot_failed,
-        )
-        self._disk = DiskThread(loop, "kraal-log")
-        self._log = TxnLog(self._fs, config.storage)
-        self._writer = LogWriter(
-            self._log, self._disk, logged=self._logged, failed=self._log_failed
-        )
-        now = monotonic_ms()
-        self.replica = Replica(
-            config,
-            tree,
-            self._writer,
-            first_session_id=first_session_id(config.server_id, now),
-            now_ms=now,
-        )
+        config = self.config
         if config.security.skip_acl:
             logger.warning("skipACL=yes: every client may do everything")
         self.status = ServerStatusSource(self)
-        self.listener = ClientListener(config, self.replica, self.status)
+        self.listener = ClientListener(config, self.counters, self.status)
+        if config.ensemble is None:
+            self._start_alone(recovered)
+        else:
+            await self._join(recovered)
         if config.client_port is not None:
             await self.listener.start()
 
-    # The disk
+    def _start_alone(self, recovered: Recovered) -> None:
+        tree, now = recovered.tree, monotonic_ms()
+        self.storage = StorageDriver(
+            self._fs, self.config, tree, logged=self._logged, ended=self._end
+        )
+        self._leading = Leading(
+            self.config,
+            tree,
+            self.storage,
+            first_session_id=first_session_id(self.config.server_id, now),
+            now_ms=now,
+            counters=self.counters,
+        )
+        self._serve(self._leading)
+
+    async def _join(self, recovered: Recovered) -> None:
+        """Take part in the ensemble; clients are served once there is a leader."""
+        known = epochs.load(self._fs, self.config.storage, recovered.tree.last_zxid)
+        self.member = Member(
+            self._fs,
+            self.config,
+            recovered,
+            known,
+            serve=self._serve,
+            ended=self._end,
+            counters=self.counters,
+        )
+        self.storage = self.member.storage
+        await self.member.start()
+
+    def _serve(self, replica: Replica | None) -> None:
+        self.replica = self.listener.replica = replica
 
     def _logged(self, flush: Flush) -> None:
-        self._logged_zxid = flush.last_zxid
-        now = monotonic_ms()
-        self.replica.counters.fsync.add(int(flush.duration_ms))
-        if flush.duration_ms > self._fsync_warning_ms:
-            logger.warning(
-                "Writing %d transactions took %d ms, which will adversely affect latency",
-                flush.count,
-                flush.duration_ms,
-            )
-        self.replica.logged(now, wall_ms(), flush.last_zxid)
-        if self._policy.logged(flush.count, flush.grown_bytes):
-            self._writer.roll()
-            self._is_snapshot_due = True
-        if self._is_snapshot_due and not self._snapshotter.is_busy:
-            self._start_snapshot()
-
-    def _start_snapshot(self) -> None:
-        self._is_snapshot_due = False
-        self._snapshotter.start(lambda: self._logged_zxid, self._snapshot_done)
-
-    def _snapshot_done(self) -> None:
-        """One that came due meanwhile follows: after a burst nothing else would start it."""
-        if self._is_snapshot_due and not self._stopping.is_set():
-            self._start_snapshot()
-
-    def _log_failed(self, error: BaseException) -> None:
-        logger.critical("%s; ending, so that nothing is acknowledged that is not on disk", error)
-        self._end(EXIT_UNEXPECTED)
-
-    def _snapshot_failed(self, error: BaseException) -> None:
-        logger.critical("Writing a snapshot failed: %s", error)
-        self._end(EXIT_SNAPSHOT)
+        """Alone, what is durable here is committed."""
+        self.counters.fsync.add(int(flush.duration_ms))
+        self._leading.committed(monotonic_ms(), wall_ms(), flush.last_zxid)
 
     def _end(self, code: int) -> None:
         self._exit_code = code
@@ -198,16 +181,15 @@ class Server:
         """An impossible state was met: end at once, without acknowledging anything more."""
         self._end(EXIT_UNEXPECTED)
 
-    @property
-    def snapshots_taken(self) -> int:
-        return self._snapshotter.taken
-
     # Timers
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.replica.tick(monotonic_ms(), wall_ms())
+            if self.member is not None:
+                self.member.tick()
+            elif self.replica is not None:
+                self.replica.tick(monotonic_ms(), wall_ms())
 
     async def _close_sessionless(self) -> None:
         while True:
@@ -237,7 +219,7 @@ class Server:
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""
         await self.listener.stop()
-        await self._writer.drained()
-        await self._snapshotter.finish()
-        self._disk.submit(self._log.close, lambda _error: None)
-        self._disk.stop()
+        if self.member is not None:
+            await self.member.stop()
+        else:
+            await self.storage.stop()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
 
+from kraal.model.zxid import counter
 from kraal.server.disk_thread import DiskThread
 from kraal.storage.snapshot_store import SnapshotStore, SnapshotWriter
 from kraal.tree import snapshot
@@ -41,7 +42,6 @@ class Snapshotter:
         self._last_zxid_section = last_zxid_section
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
-        self.taken = 0
 
     @property
     def is_busy(self) -> bool:
@@ -57,10 +57,15 @@ class Snapshotter:
         self._task = asyncio.get_running_loop().create_task(self._take(durable))
         self._task.add_done_callback(lambda task: None if task.cancelled() else done())
 
-    async def finish(self) -> None:
+    def abandon(self) -> None:
         """Drop a snapshot that is under way; the log has everything."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
+
+    async def finish(self) -> None:
+        """Drop a snapshot that is under way, and wait for its end."""
+        self.abandon()
+        if self._task is not None and not self._task.done():
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _take(self, durable: Callable[[], int]) -> None:
@@ -74,9 +79,8 @@ class Snapshotter:
             writer = await thread.call(lambda: self._store.create(zxid))
             await thread.call(partial(writer.write, first))
             await self._write_slices(thread, writer, slices)
-            assert durable() >= self._tree.last_zxid, "applied before it was durable"
+            await _until_durable(durable, self._tree.last_zxid)
             await thread.call(writer.commit)
-            self.taken += 1
             seconds = perf_counter() - began
             logger.info("Snapshot %s: %d bytes in %.1f s", writer.name, writer.size, seconds)
         except asyncio.CancelledError:
@@ -117,6 +121,15 @@ class Snapshotter:
             await room.acquire()
         if errors:
             raise errors[0]
+
+
+async def _until_durable(durable: Callable[[], int], zxid: int) -> None:
+    """A follower may apply what its own log has yet to write.
+
+    The zxid that an epoch begins with is in no log.
+    """
+    while counter(zxid) and durable() < zxid:
+        await asyncio.sleep(REST_SECONDS)
 
 
 def _ignore(_error: BaseException | None) -> None:

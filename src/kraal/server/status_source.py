@@ -22,6 +22,7 @@ from kraal.replica.status import (
 from kraal.server.client_socket import ClientSocket
 from kraal.storage import data_dir
 from kraal.storage.filesystem import OsFileSystem
+from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import SHORT_NAMES
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ class ServerStatusSource:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._replica = server.replica
 
     @property
     def config(self) -> ServerConfig:
@@ -47,27 +47,28 @@ class ServerStatusSource:
         return self._server.listener.bound_port
 
     def server_status(self) -> ServerStatus:
-        replica = self._replica
-        tree, counters = replica.tree, replica.counters
+        server, replica = self._server, self._server.replica
+        counters = server.counters
+        tree = replica.tree if replica is not None else DataTree()
         return ServerStatus(
-            mode=Mode.STANDALONE,
-            serving=True,
+            mode=replica.mode if replica is not None else Mode.STANDALONE,
+            serving=replica is not None,
             last_zxid=tree.last_zxid,
             node_count=len(tree.nodes),
             received=counters.received,
             sent=counters.sent,
-            connections=len(replica.connections),
-            outstanding=replica.in_flight,
+            connections=len(replica.connections) if replica is not None else 0,
+            outstanding=replica.in_flight if replica is not None else 0,
             latency=_latency(counters.latency),
-            watch_count=replica.watches.count,
+            watch_count=replica.watches.count if replica is not None else 0,
             ephemerals_count=sum(map(len, tree.ephemerals.values())),
-            session_count=len(replica.tracker.sessions),
+            session_count=len(replica.tracker.sessions) if replica is not None else 0,
             approximate_data_bytes=tree.data_bytes,
             uptime_ms=self.monotonic_ms() - counters.started_ms,
             proposal_count=0,  # the reference counts proposals to followers only
-            snapshot_count=self._server.snapshots_taken,
+            snapshot_count=server.storage.snapshots_taken,
             connections_rejected=counters.connections_rejected,
-            digest_mismatches=self._server.digest_mismatches,
+            digest_mismatches=counters.digest_mismatches,
             fsync_latency=_latency(counters.fsync),
             gauges={
                 **_process_gauges(),
@@ -77,27 +78,35 @@ class ServerStatusSource:
         )
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]:
-        return [_connection(conn) for conn in self._replica.connections]
+        replica = self._server.replica
+        return [_connection(conn) for conn in replica.connections] if replica is not None else []
 
     def session_statuses(self) -> Sequence[SessionStatus]:
-        sessions = self._replica.tracker.sessions.values()
+        replica = self._server.replica
+        sessions = replica.tracker.sessions.values() if replica is not None else ()
         found = [SessionStatus(session_id=s.id, timeout_ms=s.timeout_ms, deadline_ms=s.deadline_ms)
                  for s in sessions]  # fmt: skip
         return sorted(found, key=lambda session: session.deadline_ms)
 
     def ephemerals(self) -> Mapping[int, Sequence[bytes]]:
-        return {owner: list(paths) for owner, paths in self._replica.tree.ephemerals.items()}
+        replica = self._server.replica
+        owned = replica.tree.ephemerals if replica is not None else {}
+        return {owner: list(paths) for owner, paths in owned.items()}
 
     def watch_status(self) -> WatchStatus:
+        replica = self._server.replica
+        watched = replica.watches.data if replica is not None else {}
         return WatchStatus(
             by_path=[
                 (path, [conn.session.id if conn.session else 0 for conn in watchers])
-                for path, watchers in self._replica.watches.data.items()
+                for path, watchers in watched.items()
             ]
         )
 
     def digests(self) -> Sequence[tuple[int, int]]:
-        return [(zxid, digest & _MASK_64) for zxid, digest in self._replica.tree.digest_history]
+        replica = self._server.replica
+        kept = replica.tree.digest_history if replica is not None else ()
+        return [(zxid, digest & _MASK_64) for zxid, digest in kept]
 
     def data_dir_bytes(self) -> int:
         return data_dir.sizes(OsFileSystem(), self.config.storage).snapshots
@@ -112,10 +121,11 @@ class ServerStatusSource:
         return time_ns() // NS_PER_MS
 
     def reset_server_stats(self) -> None:
-        self._replica.counters.reset()
+        self._server.counters.reset()
 
     def reset_connection_stats(self) -> None:
-        for conn in self._replica.connections:
+        replica = self._server.replica
+        for conn in replica.connections if replica is not None else ():
             conn.received = conn.sent = 0
             conn.reset_latency()
 

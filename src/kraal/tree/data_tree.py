@@ -250,6 +250,16 @@ class DataTree:
         stats.data = text
         stats.stat = with_data_length(stats.stat, len(text))
 
+    def set_config(self, text: bytes, version: int, wall_ms: int) -> None:
+        """Show the ensemble's configuration; no transaction, and no part of the digest."""
+        node = self.nodes[CONFIG]
+        stat = Stat.unpack(node.stat)
+        self.data_bytes += len(text) - len(node.data or b"")
+        node.data = text
+        node.stat = STAT.pack(
+            *stat._replace(mzxid=version, mtime=wall_ms, version=-1, data_length=len(text))
+        )
+
     def walk(self, path: bytes) -> Iterator[bytes]:
         """The path, if it exists, and everything below it; parents come first."""
         left = [path] if path in self.nodes else []

@@ -56,7 +56,16 @@ class Context:
 class Draft:
     """One write on its way to a transaction: who asks, and the header's zxid and time."""
 
-    __slots__ = ("auth", "cxid", "internal", "session_error", "session_id", "time_ms", "zxid")
+    __slots__ = (
+        "auth",
+        "cxid",
+        "ephemeral_error",
+        "internal",
+        "session_error",
+        "session_id",
+        "time_ms",
+        "zxid",
+    )
 
     def __init__(
         self, session_id: int, cxid: int, auth: tuple[Id, ...], zxid: int, time_ms: int
@@ -68,6 +77,8 @@ class Draft:
         self.time_ms = time_ms
         self.session_error: ErrorCode = ErrorCode.OK
         """Why the session may not write: SESSION_EXPIRED or SESSION_MOVED, else OK."""
+        self.ephemeral_error = ErrorCode.OK
+        """Why the session may not own an ephemeral: it is a local one."""
         self.internal = False
         """Whether the server itself asks: the reaper needs no permission."""
 

@@ -85,6 +85,8 @@ def create(
         _check_ttl(context, flags, ttl_ms)
     if draft.session_error:
         draft.check_session()
+    if draft.ephemeral_error and flags in EPHEMERAL_MODES:
+        raise RequestError(draft.ephemeral_error)
     path, parent_path = _split(path)
     acl = context.authority.stored_list(vector, draft.auth)
     outstanding, tree = context.outstanding, context.tree

@@ -1,0 +1,277 @@
+"""A member of an ensemble in its process: the peer, its ports, its disk, its timers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic_ns, time_ns
+
+from kraal.model.config import ServerConfig
+from kraal.model.ensemble import Address, EnsembleConfig
+from kraal.pipeline.counters import Counters
+from kraal.replica.peer import Peer
+from kraal.replica.replica import Replica
+from kraal.replica.status import Mode
+from kraal.server.election_transport import ElectionTransport
+from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
+from kraal.server.storage_driver import StorageDriver
+from kraal.storage import epochs, history
+from kraal.storage.epochs import Epochs
+from kraal.storage.interface import FileSystem
+from kraal.storage.recovery import Recovered
+from kraal.storage.txn_log import Flush
+from kraal.tree.data_tree import DataTree
+from kraal.zab.history import Entry
+from kraal.zab.learner_handler import LearnerHandler
+
+logger = logging.getLogger("kraal.server.member")
+NS_PER_MS = 1_000_000
+ANY_HOST = "0.0.0.0"
+
+
+def monotonic_ms() -> int:
+    return monotonic_ns() // NS_PER_MS
+
+
+def wall_ms() -> int:
+    return time_ns() // NS_PER_MS
+
+
+class Member:
+    """Implements the peer's `Shell`; `serve(replica)` tells the client port whom to talk to."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        config: ServerConfig,
+        recovered: Recovered,
+        known: Epochs,
+        *,
+        serve: Callable[[Replica | None], None],
+        ended: Callable[[int], None],
+        counters: Counters,
+    ) -> None:
+        assert config.ensemble is not None
+        self._fs = fs
+        self._config = config
+        self._settings = config.ensemble
+        self._loop = asyncio.get_running_loop()
+        self._serve = serve
+        self._ended = ended
+        self._is_awake = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._handlers: dict[QuorumLink, LearnerHandler] = {}
+        self.storage = StorageDriver(fs, config, recovered.tree, logged=self._flushed, ended=ended)
+        self.storage.abandon_snapshot()
+        self._elections = ElectionTransport(config.server_id, self._settings, self._notified)
+        self._listener = QuorumListener(self._learner_link)
+        self._dialer = QuorumDialer(self._leader_link, self._dial_failed)
+        self.counters = counters
+        self.peer = Peer(
+            config,
+            recovered.tree,
+            self,
+            self._elections,
+            history=recovered.recent,
+            accepted_epoch=known.accepted,
+            current_epoch=known.current,
+            counters=counters,
+            now_ms=monotonic_ms(),
+        )
+
+    async def start(self) -> None:
+        """Bind the election port and look for a leader. Raises OSError."""
+        await self._elections.start()
+        self.peer.start(monotonic_ms(), wall_ms())
+        self._arm()
+
+    async def stop(self) -> None:
+        """Leave the ensemble; what was logged is on disk afterwards."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.peer.stop()
+        self._dialer.stop()
+        self._listener.stop()
+        await self._elections.stop()
+        await self.storage.stop()
+
+    def tick(self) -> None:
+        """Time passed."""
+        self.peer.tick(monotonic_ms(), wall_ms())
+        self._arm()
+
+    # The election
+
+    def _notified(self, server_id: int, message: bytes) -> None:
+        self.peer.notified(monotonic_ms(), wall_ms(), server_id, message)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake up exactly when the election wants to."""
+        deadline_ms = self.peer.election.deadline_ms()
+        if deadline_ms == self._timer_ms or deadline_ms is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = deadline_ms
+        delay = max(deadline_ms - monotonic_ms(), 0) / 1000
+        self._timer = self._loop.call_later(delay, self._due)
+
+    def _due(self) -> None:
+        self._timer_ms = 0
+        self.tick()
+
+    # Connections of the quorum port
+
+    def _learner_link(self) -> QuorumLink:
+        return QuorumLink(
+            opened=self._learner_connected,
+            received=self._learner_received,
+            lost=self._learner_lost,
+            no_delay=self._settings.leader_no_delay,
+        )
+
+    def _learner_connected(self, link: QuorumLink) -> None:
+        handler = self.peer.learner_connected(monotonic_ms(), link, link.name)
+        if handler is not None:
+            self._handlers[link] = handler
+
+    def _learner_received(self, link: QuorumLink, data: bytes) -> None:
+        handler = self._handlers.get(link)
+        if handler is not None:
+            self.peer.learner_received(monotonic_ms(), wall_ms(), handler, data)
+            self._arm()
+
+    def _learner_lost(self, link: QuorumLink) -> None:
+        handler = self._handlers.pop(link, None)
+        if handler is not None:
+            self.peer.learner_disconnected(handler)
+
+    def _leader_link(self) -> QuorumLink:
+        return QuorumLink(
+            opened=self._leader_connected,
+            received=self._leader_received,
+            lost=self._leader_lost,
+            no_delay=self._settings.follower_no_delay,
+        )
+
+    def _leader_connected(self, link: QuorumLink) -> None:
+        self.peer.dialled(monotonic_ms(), wall_ms(), link)
+
+    def _leader_received(self, link: QuorumLink, data: bytes) -> None:
+        self.peer.leader_received(monotonic_ms(), wall_ms(), link, data)
+        self._arm()
+
+    def _leader_lost(self, link: QuorumLink) -> None:
+        self.peer.leader_disconnected(monotonic_ms(), wall_ms(), link)
+        self._arm()
+
+    def _dial_failed(self) -> None:
+        self.peer.dial_failed(monotonic_ms(), wall_ms())
+        self._arm()
+
+    # The disk
+
+    def _flushed(self, flush: Flush) -> None:
+        self.counters.fsync.add(int(flush.duration_ms))
+        self.peer.logged(monotonic_ms(), wall_ms(), flush.last_zxid)
+        self._arm()
+
+    # What the peer asks
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Log a transaction."""
+        self.storage.append(zxid, payload)
+
+    def save_accepted_epoch(self, epoch: int) -> None:
+        """Durable before it returns; raises StorageError, which ends the server."""
+        epochs.save_accepted(self._fs, self._config.storage, epoch)
+
+    def save_current_epoch(self, epoch: int) -> None:
+        """Durable before it returns; raises StorageError, which ends the server."""
+        epochs.save_current(self._fs, self._config.storage, epoch)
+
+    def truncate(self, zxid: int) -> None:
+        """Cut the log and load what is left."""
+
+        def done(recovered: Recovered) -> None:
+            self.peer.truncated(monotonic_ms(), wall_ms(), recovered.tree, recovered.recent)
+            self._arm()
+
+        self.storage.truncate(zxid, done)
+
+    def save_snapshot(self, tree: DataTree) -> None:
+        """Make this tree the content of the data directory."""
+
+        def done() -> None:
+            self.peer.snapshot_saved(monotonic_ms(), wall_ms())
+            self._arm()
+
+        self.storage.save_snapshot(tree, done)
+
+    def abandon_snapshot(self) -> None:
+        """No snapshot until somebody is served again."""
+        self.storage.abandon_snapshot()
+
+    def older_history(self, zxid: int) -> Iterable[Entry] | None:
+        """The log on disk from zxid on."""
+        return history.proposals_since(
+            self._fs,
+            self._config.storage,
+            zxid,
+            snapshot_size_factor=self._settings.snapshot_size_factor,
+        )
+
+    def listen(self) -> None:
+        """Accept learners."""
+        member = self.peer.config.members[self._config.server_id]
+        everywhere = self._settings.quorum_listen_on_all_ips
+        addresses = [
+            Address(ANY_HOST, address.port) if everywhere else address for address in member.quorum
+        ]
+        try:
+            self._listener.start(addresses)
+        except OSError as error:
+            logger.error("The quorum port cannot be bound: %s", error)
+
+    def stop_listening(self) -> None:
+        """Accept nobody."""
+        self._listener.stop()
+
+    def dial(self, leader: int, config: EnsembleConfig) -> None:
+        """Connect to the leader."""
+        member = config.members.get(leader)
+        ticks = self._settings.connect_to_learner_master_limit_ticks
+        self._dialer.start(
+            member.quorum if member is not None else (),
+            delay_ms=self._settings.leader_connect_delay_ms,
+            limit_ms=(ticks or self._settings.init_limit_ticks) * self._config.tick_time_ms,
+        )
+
+    def hang_up(self) -> None:
+        """Dial no more."""
+        self._dialer.stop()
+
+    def serve(self, replica: Replica | None) -> None:
+        """Clients talk to this replica."""
+        if replica is not None and replica.mode != Mode.READ_ONLY:
+            self.storage.allow_snapshots()
+            if replica.mode == Mode.LEADER and not self._settings.leader_serves:
+                replica = None
+        self._serve(replica)
+
+    def activate(self, config: EnsembleConfig, last_seen: EnsembleConfig | None) -> None:
+        """Use a committed configuration."""
+        self._elections.reconfigure(config, last_seen)
+
+    def wake(self) -> None:
+        """Flush at the end of this turn."""
+        if not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_awake = False
+        self.peer.flush()

@@ -1,0 +1,246 @@
+"""The quorum port: learners dial the leader and keep one connection.
+
+Rules: reference/quorum-protocol.md sections 4.2 and 5.5. A peer that does not take its output is
+cut off when what waits for it passes a bound; it comes back and is brought in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import cast
+
+from kraal.model.ensemble import Address
+from kraal.pipeline.auth.ip import show
+
+logger = logging.getLogger("kraal.server.quorum")
+OUTPUT_MAX_BYTES = 256 << 20
+"""What may wait for one peer."""
+BUFFER_HIGH_BYTES = 1 << 20
+SLICES_PER_TURN = 4
+DIAL_ATTEMPTS = 5
+BACKLOG = 128
+FINISH_PATIENCE_SECONDS = 5.0
+
+
+class QuorumLink(asyncio.Protocol):
+    """One end of a connection between leader and learner; Zab knows it as its `Link`."""
+
+    def __init__(
+        self,
+        *,
+        opened: Callable[[QuorumLink], None],
+        received: Callable[[QuorumLink, bytes], None],
+        lost: Callable[[QuorumLink], None],
+        no_delay: bool = True,
+    ) -> None:
+        self._opened = opened
+        self._received = received
+        self._lost = lost
+        self._no_delay = no_delay
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[bytes | Iterator[bytes]] = deque()
+        """What waits behind a stream; empty without one."""
+        self._queued_bytes = 0
+        self._is_paused = False
+        self._is_pumping = False
+        self.name = "?"
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self.name = f"{show(peer[0])}:{peer[1]}"
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self._no_delay))
+        self._transport.set_write_buffer_limits(high=BUFFER_HIGH_BYTES)
+        self._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._received(self, data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._forget()
+            self._lost(self)
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._pump()
+
+    # What Zab calls
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, in order."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._queue:
+            self._queue.append(data)
+            self._queued_bytes += len(data)
+        else:
+            transport.write(data)
+            if not self._is_paused:
+                return
+        if self._queued_bytes + transport.get_write_buffer_size() > OUTPUT_MAX_BYTES:
+            logger.warning("Closing the connection of %s: it does not read", self.name)
+            self.close()
+            self._lost(self)
+
+    def stream(self, slices: Iterator[bytes]) -> None:
+        """Send what the iterator makes, drawn as the connection takes it."""
+        self._queue.append(slices)
+        self._pump()
+
+    def close(self) -> None:
+        """Close now; nothing further arrives."""
+        transport = self._transport
+        if transport is not None:
+            self._forget()
+            transport.abort()
+
+    def finish(self) -> None:
+        """Send what was given, then close; a peer that does not take it is cut off."""
+        transport = self._transport
+        if transport is not None:
+            for item in self._queue:
+                if isinstance(item, bytes):
+                    transport.write(item)
+            self._forget()
+            transport.close()
+            asyncio.get_running_loop().call_later(FINISH_PATIENCE_SECONDS, transport.abort)
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _pump(self) -> None:
+        """Some slices now, the others in later turns: a snapshot does not stop the loop."""
+        queue = self._queue
+        if self._is_pumping or self._transport is None:
+            return
+        for _ in range(SLICES_PER_TURN):
+            if not queue or self._is_paused:
+                return
+            head = queue[0]
+            if isinstance(head, bytes):
+                queue.popleft()
+                self._queued_bytes -= len(head)
+                self._transport.write(head)
+                continue
+            piece = next(head, None)
+            if piece is None:
+                queue.popleft()
+            else:
+                self._transport.write(piece)
+        self._is_pumping = True
+        asyncio.get_running_loop().call_soon(self._pump_on)
+
+    def _pump_on(self) -> None:
+        self._is_pumping = False
+        self._pump()
+
+    def _forget(self) -> None:
+        self._transport = None
+        self._queue.clear()
+        self._queued_bytes = 0
+
+
+LinkFactory = Callable[[], QuorumLink]
+
+
+class QuorumListener:
+    """The leader's quorum port, bound while it leads."""
+
+    def __init__(self, factory: LinkFactory) -> None:
+        self._factory = factory
+        self._servers: list[asyncio.Server] = []
+        self._starting: list[asyncio.Task[None]] = []
+        self._sockets: list[socket.socket] = []
+
+    def start(self, addresses: Sequence[Address]) -> None:
+        """Bind and listen at once: who was told of this leader may dial. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        for address in addresses:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            listening = socket.create_server(
+                (address.host, address.port), family=family, backlog=BACKLOG
+            )
+            listening.setblocking(False)
+            self._sockets.append(listening)
+            self._starting.append(loop.create_task(self._serve(listening)))
+
+    async def _serve(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._factory, sock=listening, backlog=BACKLOG)
+        if listening in self._sockets:
+            self._servers.append(server)
+        else:
+            server.close()
+
+    def stop(self) -> None:
+        """Accept nobody; connections that are there stay."""
+        for server in self._servers:
+            server.close()
+        for task in self._starting:
+            if not task.done():
+                task.cancel()
+        for listening in self._sockets:
+            with suppress(OSError):
+                listening.close()
+        self._servers.clear()
+        self._starting.clear()
+        self._sockets.clear()
+
+
+class QuorumDialer:
+    """Connects a learner to its leader; one attempt at a time."""
+
+    def __init__(self, factory: LinkFactory, failed: Callable[[], None]) -> None:
+        self._factory = factory
+        self._failed = failed
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, addresses: Sequence[Address], *, delay_ms: int, limit_ms: int) -> None:
+        """Dial until it succeeds, five times at most (section 4.2)."""
+        self.stop()
+        self._task = asyncio.get_running_loop().create_task(
+            self._dial(addresses, delay_ms / 1000, limit_ms / 1000)
+        )
+
+    def stop(self) -> None:
+        """Dial no more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _dial(self, addresses: Sequence[Address], delay: float, limit: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        for attempt in range(DIAL_ATTEMPTS):
+            for address in addresses:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await loop.create_connection(self._factory, address.host, address.port)
+                except (OSError, TimeoutError) as error:
+                    logger.info("Dialling the leader at %s: %s", address, error or "no answer")
+                else:
+                    return
+            if loop.time() + delay > deadline or attempt == DIAL_ATTEMPTS - 1:
+                break
+            await asyncio.sleep(delay)
+        self._failed()

@@ -1,0 +1,178 @@
+"""The disk of a running server: the log, snapshots in time, and what synchronisation asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+from kraal.model.config import ServerConfig
+from kraal.server.disk_thread import DiskThread
+from kraal.server.log_writer import LogWriter
+from kraal.server.snapshotter import Snapshotter
+from kraal.storage.interface import FileSystem
+from kraal.storage.recovery import Recovered
+from kraal.storage.resync import adopt_snapshot, cut_log
+from kraal.storage.snapshot_policy import SnapshotPolicy
+from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.txn_log import Flush, TxnLog
+from kraal.tree.data_tree import DataTree
+
+logger = logging.getLogger("kraal.server.storage")
+EXIT_UNEXPECTED = 1
+EXIT_SNAPSHOT = 10
+T = TypeVar("T")
+
+
+class StorageDriver:
+    """Owns the disk thread; `logged(flush)` follows what was appended, `ended(code)` a failure."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        config: ServerConfig,
+        tree: DataTree,
+        *,
+        logged: Callable[[Flush], None],
+        ended: Callable[[int], None],
+    ) -> None:
+        self._fs = fs
+        self._config = config
+        self._storage = config.storage
+        self._logged = logged
+        self._ended = ended
+        self._store = SnapshotStore(fs, config.storage)
+        self._policy = SnapshotPolicy(config.storage, Random())
+        self._disk = DiskThread(asyncio.get_running_loop(), "kraal-log")
+        self._log = TxnLog(fs, config.storage)
+        self._writer = LogWriter(
+            self._log, self._disk, logged=self._after_flush, failed=self._log_failed
+        )
+        self._is_snapshot_due = False
+        self._may_snapshot = True
+        self._job: asyncio.Task[None] | None = None
+        self.snapshots_taken = 0
+        self.use_tree(tree)
+
+    def use_tree(self, tree: DataTree) -> None:
+        """Snapshots are of this tree from now on; none may be under way."""
+        self._logged_zxid = tree.last_zxid
+        self._snapshotter = Snapshotter(
+            self._store,
+            tree,
+            last_zxid_section=self._storage.serialize_last_processed_zxid,
+            failed=self._snapshot_failed,
+        )
+
+    # The log
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Log a transaction, in zxid order."""
+        self._writer.append(zxid, payload)
+
+    def _after_flush(self, flush: Flush) -> None:
+        self._logged_zxid = flush.last_zxid
+        if flush.duration_ms > self._storage.fsync_warning_threshold_ms:
+            logger.warning(
+                "Writing %d transactions took %d ms, which will adversely affect latency",
+                flush.count,
+                flush.duration_ms,
+            )
+        self._logged(flush)
+        if self._policy.logged(flush.count, flush.grown_bytes):
+            self._writer.roll()
+            self._is_snapshot_due = True
+        if self._is_snapshot_due and self._may_snapshot and not self._snapshotter.is_busy:
+            self._start_snapshot()
+
+    def _log_failed(self, error: BaseException) -> None:
+        logger.critical("%s; ending, so that nothing is acknowledged that is not on disk", error)
+        self._ended(EXIT_UNEXPECTED)
+
+    # Snapshots in time
+
+    def _start_snapshot(self) -> None:
+        self._is_snapshot_due = False
+        self._snapshotter.start(lambda: self._logged_zxid, self._snapshot_done)
+
+    def _snapshot_done(self) -> None:
+        """One that came due meanwhile follows: after a burst nothing else would start it."""
+        self.snapshots_taken += 1
+        if self._is_snapshot_due and self._may_snapshot:
+            self._start_snapshot()
+
+    def _snapshot_failed(self, error: BaseException) -> None:
+        logger.critical("Writing a snapshot failed: %s", error)
+        self._ended(EXIT_SNAPSHOT)
+
+    def abandon_snapshot(self) -> None:
+        """Forget one in writing, and begin none until `allow_snapshots`."""
+        self._may_snapshot = False
+        self._snapshotter.abandon()
+
+    def allow_snapshots(self) -> None:
+        """What is in the tree is committed, or will be."""
+        self._may_snapshot = True
+
+    # Synchronisation with a leader
+
+    def truncate(self, zxid: int, done: Callable[[Recovered], None]) -> None:
+        """Cut the log behind zxid, recover what is left and hand it to `done`."""
+
+        def cut() -> Recovered:
+            extended_types = self._config.extended_types
+            return cut_log(self._fs, self._storage, zxid, extended_types=extended_types)
+
+        def finished(recovered: Recovered) -> None:
+            for warning in recovered.warnings:
+                logger.warning("%s", warning)
+            self.use_tree(recovered.tree)
+            done(recovered)
+
+        self._run(cut, finished, EXIT_UNEXPECTED)
+
+    def save_snapshot(self, tree: DataTree, done: Callable[[], None]) -> None:
+        """Make a tree that nobody changes meanwhile the content of the data directory."""
+
+        def write() -> None:
+            adopt_snapshot(self._fs, self._storage, tree)
+
+        def finished(_result: None) -> None:
+            self.snapshots_taken += 1
+            self.use_tree(tree)
+            done()
+
+        self._run(write, finished, EXIT_SNAPSHOT)
+
+    def _run(self, job: Callable[[], T], finished: Callable[[T], None], code: int) -> None:
+        """A job on the disk thread that leaves a new log behind."""
+        assert self._job is None or self._job.done(), "one change of history at a time"
+        self._job = asyncio.get_running_loop().create_task(self._change(job, finished, code))
+
+    async def _change(self, job: Callable[[], T], finished: Callable[[T], None], code: int) -> None:
+        await self._snapshotter.finish()
+        await self._writer.drained()
+        self._disk.submit(self._log.close, lambda _error: None)
+        try:
+            result = await self._disk.call(job)
+        except Exception as error:  # nothing is sure about the disk any more
+            logger.critical("Adopting the leader's history failed: %s", error)
+            self._ended(code)
+            return
+        self._log = TxnLog(self._fs, self._storage)
+        self._writer.replace(self._log)
+        finished(result)
+
+    # The end
+
+    async def stop(self) -> None:
+        """Write what was appended, drop a snapshot under way, release the disk."""
+        if self._job is not None and not self._job.done():
+            await asyncio.gather(self._job, return_exceptions=True)
+        await self._writer.drained()
+        self._may_snapshot = False
+        await self._snapshotter.finish()
+        self._disk.submit(self._log.close, lambda _error: None)
+        self._disk.stop()
