@@ -6,7 +6,8 @@ KraalError
 ├── RequestError         a client's request is refused with an ErrorCode
 └── StorageError         the disk said no, or holds what it must not
     ├── DataDirError     the data directory cannot be used (exit code 3)
-    └── CorruptError     a file is damaged in a way that cannot be skipped
+    ├── CorruptError     a file is damaged in a way that cannot be skipped
+    └── CutError         the history cannot be cut where a leader asks for it
 
 Source of the codes: reference/client-protocol.md section 5.1.
 """
@@ -83,3 +84,7 @@ class DataDirError(StorageError):
 
 class CorruptError(StorageError):
     """A file of the data directory is damaged; the message names file, offset and kind."""
+
+
+class CutError(StorageError):
+    """The history cannot be cut where a leader asks for it; nothing was changed."""

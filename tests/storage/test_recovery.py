@@ -411,7 +411,6 @@ def test_a_fresh_directory_asks_for_its_first_snapshot() -> None:
     fs, config = empty()
     recovered = recover(fs, config, extended_types=False)
     assert recovered.needs_initial_snapshot
-    assert recovered.trusted
     assert recovered.tree.last_zxid == 0
     assert recovered.tree.digest == 1371985504
     assert save_initial(fs, config, recovered.tree) == "snapshot.0"
@@ -424,11 +423,11 @@ def test_an_empty_directory_is_trusted_only_when_somebody_says_so(marked: bool) 
     if marked:
         fs.create(INITIALIZE)
     recovered = recover(fs, config, extended_types=False)
-    assert recovered.trusted is recovered.needs_initial_snapshot is marked
+    assert recovered.needs_initial_snapshot is marked
     assert recovered.tree.last_zxid == (0 if marked else -1)
     if marked:
         # A crash before the first snapshot must not lose the mark.
-        assert recover(fs, config, extended_types=False).trusted
+        assert recover(fs, config, extended_types=False).needs_initial_snapshot
         save_initial(fs, config, recovered.tree)
     assert not fs.exists(INITIALIZE)
 

@@ -11,7 +11,7 @@ import pytest
 from kraal.errors import StorageError
 from kraal.storage import data_dir
 from kraal.storage.log_format import FILE_HEADER, frame
-from kraal.storage.log_reader import list_logs, records, truncate
+from kraal.storage.log_reader import list_logs, records
 from kraal.storage.memory import MemoryFileSystem
 from kraal.storage.names import needed_logs
 from kraal.storage.txn_log import Flush, TxnLog
@@ -189,25 +189,6 @@ def test_a_failure_poisons_the_log(kind: str, code: int, started: bool) -> None:
     for again in (taken.run, log.take, taken.run):
         with pytest.raises(StorageError, match="unusable since"):
             again()
-
-
-def test_a_cut_behind_a_zxid() -> None:
-    config = configured()
-    fs, log = opened(pre_alloc_bytes=4096)
-    flush(log, 1, 2, 3)
-    log.roll()
-    flush(log, 4, 5)
-    log.roll()
-    flush(log, 6)
-    truncate(fs, config, 4)
-    assert [r.zxid for r in records(fs.crash(), config, 0)] == [1, 2, 3, 4]
-    assert contents(fs)["log.4"] == FILE_HEADER + framed(4)
-    truncate(fs, config, 2)
-    assert [r.zxid for r in records(fs.crash(), config, 0)] == [1, 2]
-    for missing in (0, 3, 99):
-        with pytest.raises(StorageError, match=f"holds 0x{missing:x}"):
-            truncate(fs, config, missing)
-    assert [r.zxid for r in records(fs, config, 0)] == [1, 2]
 
 
 def test_records_from_a_zxid_on() -> None:

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import PurePath
 from typing import NamedTuple
 
-from kraal.errors import CorruptError, StorageError
+from kraal.errors import CorruptError
 from kraal.model.config import StorageConfig
-from kraal.model.zxid import show
 from kraal.storage.data_dir import Layout
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_format import FILE_HEADER, FILE_HEADER_BYTES, LogScanner
@@ -85,28 +84,14 @@ def records(
                     yield LogRecord(zxid, payload, log.name, offset)
 
 
-def truncate(fs: FileSystem, config: StorageConfig, zxid: int) -> None:
-    """Cut the log behind `zxid`, durably: what a leader's TRUNC asks for (section 2.6).
+def cut_file(fs: FileSystem, config: StorageConfig, path: PurePath, zxid: int) -> None:
+    """Cut a log before its first record above `zxid`, durably; padding without one stays.
 
-    Raises StorageError, without touching anything, when the log has no such record: the
-    reference keeps the record that follows the gap then. The tree must be recovered anew.
+    Raises StorageError.
     """
-    directory = Layout.of(config).logs
-    needed = needed_logs(list_logs(fs, directory), zxid)
-    for at, log in enumerate(needed):
-        path = directory / log.name
-        with failing("truncating", path):
-            scan = scanner(fs, path, config)
-            for _, payload in scan:
-                if int.from_bytes(payload[_ZXID_OFFSET:_ZXID_END], "big", signed=True) == zxid:
-                    break
-            else:
-                continue
-            # Newest first: a crash in between leaves the old log without its end, not a hole.
-            for later in reversed(needed[at + 1 :]):
-                fs.unlink(directory / later.name)
-                fs.sync_directory(directory)
-            fs.truncate(path, scan.end)
-            sync_file(fs, path)
-            return
-    raise StorageError(f"no log in {directory} holds {show(zxid)}: it cannot be cut there")
+    with failing("cutting", path):
+        for offset, payload in scanner(fs, path, config):
+            if int.from_bytes(payload[_ZXID_OFFSET:_ZXID_END], "big", signed=True) > zxid:
+                fs.truncate(path, offset)
+                break
+        sync_file(fs, path)

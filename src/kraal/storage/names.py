@@ -17,6 +17,8 @@ LOG = "log"
 SNAPSHOT = "snapshot"
 UNFINISHED = "unfinished-"
 """What we are still writing: neither server takes such a name for a log or a snapshot."""
+REPLACED = "replaced-"
+"""Logs and snapshots that a leader's history took the place of; nobody reads them."""
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _MAX_ZXID = 0x7FFF_FFFF_FFFF_FFFF
 

@@ -5,26 +5,30 @@ sections 2.5, 5 and 6. Stricter than the reference where it would start with a s
 tree: every attempt at a snapshot begins with an empty tree, the log must follow the snapshot
 without a hole, and the result may not end before a snapshot that was given up as damaged.
 What was read is synced before it is believed: it may still be in the page cache only.
+
+A member of an ensemble finds its last proposals applied, committed or not, and the ephemerals
+of all sessions: `drop_orphans` is not for it.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from time import monotonic
 
-from kraal.errors import CorruptError, DecodeError, RequestError
+from kraal.errors import CorruptError, CutError, DecodeError, RequestError
 from kraal.model.config import StorageConfig
 from kraal.model.limits import COMMIT_LOG_MIN_TXNS
 from kraal.model.zxid import counter, epoch, make, show
+from kraal.storage import replacement
 from kraal.storage.data_dir import Layout, prepare
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_reader import LogRecord, drop_empty_newest, list_logs, records
-from kraal.storage.names import Named, needed_logs
+from kraal.storage.names import SNAPSHOT, Named, needed_logs, zxid_of
 from kraal.storage.snapshot_store import SnapshotStore
 from kraal.tree import snapshot
 from kraal.tree.apply import apply, digest_matches
@@ -53,54 +57,93 @@ class Recovered:
     damaged_snapshots: list[str] = field(default_factory=list)
     """Newer ones that were given up."""
     replayed: int = 0
-    recent: deque[tuple[int, bytes]] = field(
-        default_factory=lambda: deque(maxlen=COMMIT_LOG_MIN_TXNS)
-    )
-    """The last replayed transactions: zxid and payload."""
+    recent: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """The last replayed transactions, without a hole: zxid and payload."""
     digest_mismatches: int = 0
     pending_digest: SnapshotDigest | None = None
     """A snapshot's digest whose zxid the log did not reach; digests mean nothing before."""
+    is_mixture: bool = False
+    """The snapshot does not say from where on digests mean something."""
     needs_initial_snapshot: bool = False
     """No snapshot is there yet: write one before the first log record (`save_initial`)."""
+    following: int | None = None
+    """Of `recover_until`: the first zxid that was left out."""
+    fuzzy_snapshots: list[Named] = field(default_factory=list)
+    """Of `recover_until`: snapshots of earlier names that hold later transactions, too."""
     warnings: list[str] = field(default_factory=list)
-    snapshot_ms: float = 0.0
-    replay_ms: float = 0.0
-
-    @property
-    def trusted(self) -> bool:
-        """False for an empty directory that nobody declared the start of a new history."""
-        return self.tree.last_zxid != UNTRUSTED_ZXID
 
 
-def recover(fs: FileSystem, config: StorageConfig, *, extended_types: bool) -> Recovered:
+def recover(
+    fs: FileSystem,
+    config: StorageConfig,
+    *,
+    extended_types: bool,
+    recent_max: int = COMMIT_LOG_MIN_TXNS,
+) -> Recovered:
     """Rebuild the tree from the data directory.
 
-    No snapshot or log may be in writing. Raises DataDirError, CorruptError (the message names
-    file, offset and next step) or StorageError.
+    No snapshot or log may be in writing. `recent_max` is how many transactions to keep for
+    learners (`commitLogCount`). Raises DataDirError, CorruptError (the message names file,
+    offset and next step) or StorageError.
     """
     try:
-        return _recover(fs, config, extended_types)
+        return _recover(fs, config, extended_types, recent_max)
     except CorruptError as error:
         if _NEXT_STEP in str(error):
             raise
         raise CorruptError(f"{error}. {_READ_ON}") from error
 
 
-def _recover(fs: FileSystem, config: StorageConfig, extended_types: bool) -> Recovered:
+def recover_until(
+    fs: FileSystem, config: StorageConfig, zxid: int, *, extended_types: bool, recent_max: int
+) -> Recovered:
+    """The tree right behind `zxid`, from snapshots that hold nothing later and the log.
+
+    Changes no more on the disk than a start does. Raises CutError when the directory does not
+    lead there, or StorageError.
+    """
+    try:
+        recovered = _recover(fs, config, extended_types, recent_max, zxid)
+    except CorruptError as error:
+        raise CutError(f"cannot go back to {show(zxid)}: {error}") from error
+    tree = recovered.tree
+    if recovered.snapshot is None:
+        raise CutError(f"cannot go back to {show(zxid)}: no snapshot holds an earlier state only")
+    following = recovered.following
+    # No transaction has counter 0. The history reaches such a zxid if its epoch begins behind.
+    if not counter(zxid) and following == zxid + 1 and tree.last_zxid < zxid:
+        tree.last_zxid = zxid
+    if tree.last_zxid != zxid:
+        behind = "the end" if following is None else show(following)
+        raise CutError(
+            f"cannot go back to {show(zxid)}: {recovered.snapshot.name} and the log lead to "
+            f"{show(tree.last_zxid)}, and {behind} follows"
+        )
+    return recovered
+
+
+def _recover(
+    fs: FileSystem,
+    config: StorageConfig,
+    extended_types: bool,
+    recent_max: int,
+    until: int | None = None,
+) -> Recovered:
     layout = prepare(fs, config)
+    notes = replacement.complete(fs, config)
     with _collector_off():
-        began = monotonic()
-        recovered = _load_snapshot(fs, config, extended_types)
-        recovered.snapshot_ms = (monotonic() - began) * 1000
+        recovered = _load_snapshot(fs, config, extended_types, until)
+        recovered.recent = deque(maxlen=recent_max)
+        recovered.warnings[:0] = notes
         logs = list_logs(fs, layout.logs)
         note = drop_empty_newest(fs, layout.logs, logs)
         if note:
             recovered.warnings.append(note)
-        if recovered.snapshot is None and not _start_empty(fs, config, layout, recovered, logs):
+        if recovered.snapshot is None and (
+            until is not None or not _start_empty(fs, config, layout, recovered, logs)
+        ):
             return recovered
-        began = monotonic()
-        _replay(fs, config, recovered, logs)
-        recovered.replay_ms = (monotonic() - began) * 1000
+        _replay(fs, config, recovered, logs, until)
     if recovered.snapshot is not None:
         forget_initialize(fs, config)
     _sync_what_was_read(fs, layout, recovered, logs)
@@ -162,13 +205,18 @@ def _collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) -> Recovered:
+def _load_snapshot(
+    fs: FileSystem, config: StorageConfig, extended_types: bool, until: int | None
+) -> Recovered:
     """The newest snapshot that can be read; an empty tree when there is none at all."""
     store = SnapshotStore(fs, config, extended_types=extended_types)
     damaged: list[str] = []
     incomplete: list[str] = []
+    fuzzy: list[Named] = []
     warnings: list[str] = []
     for found in store.named():
+        if until is not None and found.zxid > until:
+            continue
         if not store.looks_valid(found):
             incomplete.append(found.name)
             warnings.append(f"{store.directory / found.name} is incomplete and passed over")
@@ -179,9 +227,17 @@ def _load_snapshot(fs: FileSystem, config: StorageConfig, extended_types: bool) 
             damaged.append(found.name)
             warnings.append(f"{store.directory / found.name} is damaged and passed over: {error}")
             continue
+        # What the last sections say is when it was complete; what is missing there is unknown.
+        reached = max(tree.last_zxid, carried.zxid if carried is not None else 0)
+        if until is not None and reached > until:
+            fuzzy.append(found)
+            continue
         tree.last_zxid = found.zxid
         recovered = Recovered(tree, found, damaged + incomplete, warnings=warnings)
-        if carried is not None and carried.zxid >= found.zxid:
+        recovered.fuzzy_snapshots = fuzzy
+        if carried is None:
+            recovered.is_mixture = found.zxid > 0
+        elif carried.zxid >= found.zxid:
             recovered.pending_digest = carried
         return recovered
     if damaged:
@@ -211,12 +267,22 @@ def _start_empty(
     return False
 
 
-def _replay(fs: FileSystem, config: StorageConfig, recovered: Recovered, logs: list[Named]) -> None:
+def _replay(
+    fs: FileSystem,
+    config: StorageConfig,
+    recovered: Recovered,
+    logs: list[Named],
+    until: int | None,
+) -> None:
     tree = recovered.tree
     recent, events = recovered.recent, tree.events
     digests = _DigestCheck(recovered)
+    last_wanted = sys.maxsize if until is None else until
     for record in records(fs, config, tree.last_zxid + 1, logs):
         zxid, payload, _, _ = record
+        if zxid > last_wanted:
+            recovered.following = zxid
+            break
         if zxid != tree.last_zxid + 1 and not _may_follow(recovered, record):
             continue
         try:
@@ -251,6 +317,13 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
     if epoch(zxid) > epoch(last):
         # The reference lets an epoch begin anywhere. A member that got a snapshot from its
         # leader has such a hole in its log, and only that snapshot makes up for it.
+        lost = [name for name in recovered.damaged_snapshots if last < _named(name) < zxid]
+        if lost:
+            raise CorruptError(
+                f"{record.file} continues with {show(zxid)} at offset {record.offset} behind "
+                f"{show(last)}, but {lost[0]} lies between and is damaged: it may have been a "
+                f"leader's and hold what the log lacks. {_NEXT_STEP}"
+            )
         if counter(zxid) <= 1:
             return True
         first = make(epoch(zxid), 1)
@@ -267,11 +340,17 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
     )
 
 
+def _named(snapshot_name: str) -> int:
+    zxid = zxid_of(snapshot_name, SNAPSHOT)
+    assert zxid is not None
+    return zxid
+
+
 def _check_end(recovered: Recovered) -> None:
     """A snapshot that cannot be read proves that its zxid was reached."""
     last = recovered.tree.last_zxid
     for name in recovered.damaged_snapshots:
-        zxid = int(name.split(".")[1], 16)
+        zxid = _named(name)
         if zxid > last:
             loaded = recovered.snapshot.name if recovered.snapshot else "nothing"
             raise CorruptError(
@@ -291,27 +370,35 @@ class _DigestCheck:
 
     Before the zxid of the snapshot's own digest the tree is a mixture. The reference's may even
     be ahead of that digest, by a part of the transaction that was just being applied: there a
-    difference counts only if the next digest does not agree either.
+    difference counts only if the next digest does not agree either. A snapshot that came from a
+    leader has no digest of its own: differences count unless a later digest agrees.
     """
 
     def __init__(self, recovered: Recovered) -> None:
         self._recovered = recovered
         self._tree = recovered.tree
-        self._doubtful: int | None = None
+        self._doubtful: str | None = None
+        """Where a difference was seen that a later agreement explains."""
         self._reached(recovered.tree.last_zxid)
 
     def applied(self, txn: Txn) -> None:
         if self._recovered.pending_digest is not None:
             self._reached(txn.zxid)
         elif not digest_matches(self._tree, txn):
+            if self._recovered.is_mixture:
+                self._doubtful = self._doubtful or f"transaction {show(txn.zxid)}"
+                return
             self.ended()
             self._count(f"transaction {show(txn.zxid)}")
         elif txn.digest is not None:
+            if self._doubtful is not None and self._recovered.is_mixture:
+                self._tree.digest_history.clear()
+            self._recovered.is_mixture = False
             self._doubtful = None
 
     def ended(self) -> None:
         if self._doubtful is not None:
-            self._count(f"the snapshot at {show(self._doubtful)}")
+            self._count(self._doubtful)
             self._doubtful = None
 
     def _reached(self, zxid: int) -> None:
@@ -325,7 +412,7 @@ class _DigestCheck:
         while tree.digest_history and tree.digest_history[0][0] < pending.zxid:
             tree.digest_history.popleft()
         if zxid == pending.zxid and tree.digests and signed(tree.digest) != pending.digest:
-            self._doubtful = zxid
+            self._doubtful = f"the snapshot at {show(zxid)}"
 
     def _count(self, where: str) -> None:
         if not self._recovered.digest_mismatches:

@@ -3,7 +3,7 @@
 As the reference's purge (reference/storage-formats.md section 4.7) with three differences:
 a snapshot counts as retained only when its last seal holds, nothing is deleted before the
 retained ones are synced, and names without a zxid are left alone, where the reference deletes
-them.
+them. What a leader's history took the place of goes with what is as old.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kraal.model.limits import SNAP_RETAIN_MIN
 from kraal.storage.data_dir import Layout
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_reader import list_logs
-from kraal.storage.names import Named, needed_logs
+from kraal.storage.names import LOG, REPLACED, SNAPSHOT, Named, needed_logs, zxid_of
 from kraal.storage.snapshot_store import SnapshotStore
 
 
@@ -32,7 +32,8 @@ def purge(fs: FileSystem, config: StorageConfig, retain: int | None = None) -> P
     """Keep the newest sound snapshots and the logs behind the oldest of them.
 
     Reads whole snapshots and may take long: call it on a thread of its own. The server may log
-    and write snapshots meanwhile. Raises StorageError; what was deleted by then was not needed.
+    and write snapshots meanwhile, but not cut its log or adopt a leader's snapshot. Raises
+    StorageError; what was deleted by then was not needed.
     """
     count = max(SNAP_RETAIN_MIN, config.snap_retain_count if retain is None else retain)
     layout = Layout.of(config)
@@ -57,7 +58,17 @@ def purge(fs: FileSystem, config: StorageConfig, retain: int | None = None) -> P
     logs = list_logs(fs, layout.logs)
     needed = needed_logs(logs, oldest + 1)
     deleted += _delete(fs, layout.logs, [log for log in logs if log not in needed])
+    deleted += _delete(fs, layout.snapshots, _replaced(fs, layout.snapshots, SNAPSHOT, oldest))
+    deleted += _delete(fs, layout.logs, _replaced(fs, layout.logs, LOG, oldest))
     return Purged(deleted, oldest)
+
+
+def _replaced(fs: FileSystem, directory: PurePath, kind: str, oldest: int) -> list[Named]:
+    """What a leader's history took the place of, below `oldest`."""
+    with failing("listing", directory):
+        names = [name for name in fs.listdir(directory) if name.startswith(REPLACED)]
+    zxids = [(zxid_of(name.removeprefix(REPLACED), kind), name) for name in names]
+    return [Named(zxid, name) for zxid, name in zxids if zxid is not None and zxid < oldest]
 
 
 def _delete(fs: FileSystem, directory: PurePath, files: list[Named]) -> list[PurePath]:

@@ -65,8 +65,7 @@ class SnapshotWriter:
             self._put(self._encoder.encode(self._take()) + self._encoder.finish())
             self._file.sync_data()
             self._file.close()
-            self._fs.rename(self._path, self._directory / self.name)
-            self._fs.sync_directory(self._directory)
+            self._publish()
         return self.name
 
     def abort(self) -> None:
@@ -75,6 +74,11 @@ class SnapshotWriter:
             self._file.close()
         with suppress(OSError):
             self._fs.unlink(self._path)
+
+    def _publish(self) -> None:
+        """Give the complete file its name."""
+        self._fs.rename(self._path, self._directory / self.name)
+        self._fs.sync_directory(self._directory)
 
     @contextmanager
     def _aborting(self) -> Iterator[None]:
