@@ -28,7 +28,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "recipes": ("client",),
     "cli": ("client", "server", "storage.inspection"),
     "testing": ("client", "server"),
-    "sim": ("replica", "storage", "wire"),
+    "sim": ("replica", "pipeline", "zab", "storage", "tree", "wire"),
 }
 
 PURE_ROOMS = ("model", "wire", "tree", "zab", "pipeline", "replica")

@@ -1,0 +1,162 @@
+"""A whole ensemble in virtual time, decided by one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from random import Random
+from typing import Any, NoReturn
+from zlib import crc32
+
+from kraal.model.config import EnsembleSettings, ServerConfig, StorageConfig
+from kraal.model.ensemble import EnsembleConfig
+from kraal.replica.status import Mode
+from kraal.sim.checks.watcher import Watcher
+from kraal.sim.client import SimClient
+from kraal.sim.network import Conditions, Network
+from kraal.sim.scheduler import MS, Host, Scheduler
+from kraal.sim.server import SimServer
+
+TRACE_KEPT = 2000
+DATA = PurePath("/data")
+
+
+class ViolationError(Exception):
+    """Something that must never happen did."""
+
+
+@dataclass
+class EnsemblePlan:
+    """How an ensemble is set up; times in ms."""
+
+    voters: int = 3
+    observers: int = 0
+    tick_ms: int = 200
+    init_limit_ticks: int = 10
+    sync_limit_ticks: int = 5
+    max_notification_interval_ms: int = 2000
+    commit_log_count: int = 500
+    snap_count: int = 100_000
+    pre_alloc_bytes: int = 0
+    snapshot_size_factor: float = 0.33
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further ones of `ServerConfig`."""
+    ensemble: dict[str, Any] = field(default_factory=dict)
+    """Further ones of `EnsembleSettings`."""
+
+
+def server_lines(plan: EnsemblePlan) -> list[str]:
+    """Servers 1 to n, observers last."""
+    lines = []
+    for server_id in range(1, plan.voters + plan.observers + 1):
+        role = "participant" if server_id <= plan.voters else "observer"
+        line = f"server.{server_id}=s{server_id}:2888:3888:{role}"
+        lines.append(line)
+    return lines
+
+
+def configuration(plan: EnsemblePlan) -> dict[int, ServerConfig]:
+    """What each server is told at its start."""
+    config = EnsembleConfig.parse("\n".join(server_lines(plan)))
+    ensemble = EnsembleSettings(
+        config=config,
+        init_limit_ticks=plan.init_limit_ticks,
+        sync_limit_ticks=plan.sync_limit_ticks,
+        max_notification_interval_ms=plan.max_notification_interval_ms,
+        commit_log_count=plan.commit_log_count,
+        snapshot_size_factor=plan.snapshot_size_factor,
+        **plan.ensemble,
+    )
+    storage = StorageConfig(
+        data_dir=DATA,
+        data_log_dir=DATA,
+        pre_alloc_bytes=plan.pre_alloc_bytes,
+        snap_count=plan.snap_count,
+    )
+    first = ServerConfig(
+        storage=storage,
+        ensemble=ensemble,
+        tick_time_ms=plan.tick_ms,
+        min_session_timeout_ms=2 * plan.tick_ms,
+        max_session_timeout_ms=20 * plan.tick_ms,
+        **plan.settings,
+    )
+    return {
+        server_id: replace(
+            first,
+            server_id=server_id,
+            ensemble=replace(ensemble, peer_type=member.role),
+        )
+        for server_id, member in config.members.items()
+    }
+
+
+class World:
+    """Servers, clients, the network between them, and those who watch."""
+
+    def __init__(self, seed: int, plan: EnsemblePlan, conditions: Conditions | None = None) -> None:
+        self.random = Random(seed)
+        self.plan = plan
+        self.scheduler = Scheduler()
+        self.network = Network(self.scheduler, self.random, conditions or Conditions())
+        self.entries: list[tuple[int, str, str, tuple[object, ...]]] = []
+        self.trace_hash = 0
+        self.checks = Watcher()
+        self.servers = {
+            server_id: SimServer(self, config) for server_id, config in configuration(plan).items()
+        }
+        self.server_ids: Sequence[int] = list(self.servers)
+        self.clients: list[SimClient] = []
+
+    # Time
+
+    def run(self, ms: int) -> None:
+        """Let time pass."""
+        self.scheduler.run(ms * MS)
+
+    def now_ms(self) -> int:
+        return self.scheduler.now_us // MS
+
+    # Clients
+
+    def client(self, timeout_ms: int = 2000, *, read_only: bool = False) -> SimClient:
+        """A client that connects."""
+        client = SimClient(self, len(self.clients) + 1, timeout_ms=timeout_ms, read_only=read_only)
+        self.clients.append(client)
+        client.start()
+        return client
+
+    # What is seen
+
+    def leader(self) -> SimServer | None:
+        """The established leader of the newest epoch that is up."""
+        leaders = [
+            server
+            for server in self.servers.values()
+            if server.is_up
+            and server.peer.replica is not None
+            and server.peer.replica.mode == Mode.LEADER
+        ]
+        return max(leaders, key=lambda server: server.peer.current_epoch, default=None)
+
+    def trace(self, who: Host, what: str, *args: object) -> None:
+        """Note what happened."""
+        entry = (self.scheduler.now_us, who.name, what, args)
+        self.trace_hash = crc32(repr(entry).encode(), self.trace_hash)
+        self.entries.append(entry)
+        if len(self.entries) > 2 * TRACE_KEPT:
+            del self.entries[:TRACE_KEPT]
+
+    def trace_lines(self, count: int = TRACE_KEPT) -> list[str]:
+        """The last entries as text."""
+        return [
+            f"{at_us / 1_000_000:11.6f} {who}: {what % args if args else what}"
+            for at_us, who, what, args in self.entries[-count:]
+        ]
+
+    def failed(self, who: Host, error: Exception) -> NoReturn:
+        """An input raised: that is a violation whatever it was."""
+        if isinstance(error, ViolationError):
+            raise error
+        raise ViolationError(f"{who.name}: {type(error).__name__}: {error}") from error
