@@ -32,6 +32,7 @@ class FakeSocket(asyncio.Transport):
         self.world = World(config)
         server = SimpleNamespace(
             replica=self.world.replica,
+            member=None,
             counters=self.world.replica.counters,
             config=config,
             storage=SimpleNamespace(snapshots_taken=0),

@@ -5,14 +5,23 @@ Source: reference/operations.md section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from kraal.admin import java_text
 from kraal.admin.environment import environment
 from kraal.admin.source import StatusSource
-from kraal.replica.status import ConnectionStatus, Latency, Mode, ServerStatus
+from kraal.model.config import ServerConfig
+from kraal.model.ensemble import Address, Role
+from kraal.replica.status import (
+    ConnectionStatus,
+    EnsembleStatus,
+    Latency,
+    Mode,
+    ServerStatus,
+    SessionStatus,
+)
 from kraal.version import REFERENCE_VERSION
 
 VERSION = (
@@ -87,12 +96,12 @@ def _figures(status: ServerStatus) -> list[str]:
         f"Mode: {status.mode}",
         f"Node count: {status.node_count}",
     ]
-    if status.mode is Mode.LEADER:
-        sizes = [
-            java_text.number(status.gauges.get(f"{which}_proposal_size", -1))
-            for which in ("last", "min", "max")
-        ]
-        lines.append(f"Proposal sizes last/min/max: {'/'.join(sizes)}")
+    leader = status.ensemble.leader if status.ensemble is not None else None
+    if leader is not None:
+        lines.append(
+            f"Proposal sizes last/min/max: {leader.last_proposal_bytes}"
+            f"/{leader.min_proposal_bytes}/{leader.max_proposal_bytes}"
+        )
     return lines
 
 
@@ -134,11 +143,12 @@ def _full(connection: ConnectionStatus) -> str:
     )
 
 
-def _conf(source: StatusSource, _status: ServerStatus) -> str:
+def _conf(source: StatusSource, status: ServerStatus) -> str:
     config = source.config
+    ensemble = status.ensemble
     data_dir = Path(config.storage.data_dir).absolute() / "version-2"
     log_dir = Path(config.storage.data_log_dir).absolute() / "version-2"
-    return _lines(
+    text = _lines(
         [
             f"clientPort={source.bound_port}",
             "secureClientPort=-1",
@@ -152,9 +162,31 @@ def _conf(source: StatusSource, _status: ServerStatus) -> str:
             f"maxSessionTimeout={config.max_session_timeout_ms}",
             f"clientPortListenBacklog={config.listen_backlog}",
             # A standalone server of the reference has no id, whatever its myid says.
-            "serverId=0",
+            f"serverId={ensemble.member.id if ensemble is not None else 0}",
         ]
     )
+    return text if ensemble is None else text + _member_conf(config, ensemble)
+
+
+def _member_conf(config: ServerConfig, status: EnsembleStatus) -> str:
+    """What a member of an ensemble adds; the membership only while it has a leader."""
+    settings, member = config.ensemble, status.member
+    assert settings is not None, "a member has the settings of one"
+    lines = [
+        f"initLimit={settings.init_limit_ticks}",
+        f"syncLimit={settings.sync_limit_ticks}",
+        "electionAlg=3",
+        f"electionPort={_ports(member.election)}",
+        f"quorumPort={_ports(member.quorum)}",
+        f"peerType={int(member.role is Role.OBSERVER)}",
+    ]
+    if status.peer_state is None:
+        return _lines(lines)
+    return _lines([*lines, "membership: "]) + status.config.text()
+
+
+def _ports(addresses: Sequence[Address]) -> str:
+    return "|".join(str(address.port) for address in addresses)
 
 
 def _dirs(source: StatusSource, _status: ServerStatus) -> str:
@@ -166,16 +198,18 @@ def _dirs(source: StatusSource, _status: ServerStatus) -> str:
     )
 
 
-def _dump(source: StatusSource, _status: ServerStatus) -> str:
-    sessions = source.session_statuses()
+def _dump(source: StatusSource, status: ServerStatus) -> str:
     connections = source.connection_statuses()
     ephemerals = source.ephemerals()
     lines = ["SessionTracker dump:"]
-    lines += _expiry_sets(
-        source,
-        "Session",
-        [(session.deadline_ms, _session(session.session_id)) for session in sessions],
-    )
+    local = source.local_session_statuses()
+    if local is not None:
+        lines += _session_sets(source, "Local Session", local)
+    if status.mode in (Mode.STANDALONE, Mode.LEADER):
+        what = "Session" if local is None else "Global Session"
+        lines += _session_sets(source, what, source.session_statuses())
+    else:
+        lines += _global_sessions(source.session_statuses())
     lines += ["ephemeral nodes dump:", f"Sessions with Ephemerals ({len(ephemerals)}):"]
     for session_id, paths in ephemerals.items():
         lines.append(f"{_session(session_id)}:")
@@ -194,6 +228,21 @@ def _dump(source: StatusSource, _status: ServerStatus) -> str:
         ],
     )
     return _lines(lines)
+
+
+def _session_sets(source: StatusSource, what: str, sessions: Iterable[SessionStatus]) -> list[str]:
+    """Sessions whose end this server decides."""
+    members = [(session.deadline_ms, _session(session.session_id)) for session in sessions]
+    return _expiry_sets(source, what, members)
+
+
+def _global_sessions(sessions: Sequence[SessionStatus]) -> list[str]:
+    """Sessions whose end the leader decides."""
+    by_id = sorted(sessions, key=lambda session: session.session_id)
+    return [
+        f"Global Sessions({len(by_id)}):",
+        *(f"{_session(session.session_id)}\t{session.timeout_ms}ms" for session in by_id),
+    ]
 
 
 def _expiry_sets(
@@ -269,9 +318,19 @@ def _mntr(_source: StatusSource, status: ServerStatus) -> str:
         [
             f"zk_version\t{VERSION}",
             f"zk_server_state\t{status.mode}",
+            *_peer_lines(status.ensemble),
             *(f"zk_{name}\t{java_text.number(value)}" for name, value in figures.items()),
         ]
     )
+
+
+def _peer_lines(status: EnsembleStatus | None) -> list[str]:
+    lines = []
+    if status is not None and status.peer_state is not None:
+        lines.append(f"zk_peer_state\t{status.peer_state}")
+        if status.observer_master_id is not None:
+            lines.append(f"zk_observer_master_id\t{status.observer_master_id}")
+    return lines
 
 
 def metrics(status: ServerStatus) -> dict[str, int | float]:
@@ -285,7 +344,7 @@ def metrics(status: ServerStatus) -> dict[str, int | float]:
         "outstanding_requests": status.outstanding,
         "znode_count": status.node_count,
         "global_sessions": status.session_count,
-        "local_sessions": 0,
+        "local_sessions": status.local_session_count,
         "packets_sent": status.sent,
         "packets_received": status.received,
         "watch_count": status.watch_count,
@@ -294,8 +353,34 @@ def metrics(status: ServerStatus) -> dict[str, int | float]:
         "connection_rejected": status.connections_rejected,
         "proposal_count": status.proposal_count,
         "digest_mismatches_count": status.digest_mismatches,
+        **_ensemble_metrics(status.ensemble),
         **_summary("fsynctime", status.fsync_latency),
         "cnt_snapshottime": status.snapshot_count,
+        **{key: value
+           for name, latency in status.summaries.items()
+           for key, value in _summary(name, latency).items()},
+    }  # fmt: skip
+
+
+def _ensemble_metrics(status: EnsembleStatus | None) -> dict[str, int | float]:
+    """Gauges of a member that has a leader, and those of the leader."""
+    if status is None or status.peer_state is None:
+        return {}
+    quorum_size = {"quorum_size": len(status.config.voters)}
+    leader = status.leader
+    if leader is None:
+        return {**quorum_size}
+    return {
+        **quorum_size,
+        "learners": leader.learners,
+        "synced_followers": leader.synced_followers,
+        "synced_non_voting_followers": leader.synced_non_voting_followers,
+        "synced_observers": leader.synced_observers,
+        "pending_syncs": leader.pending_syncs,
+        "leader_uptime": leader.uptime_ms,
+        "last_proposal_size": leader.last_proposal_bytes,
+        "min_proposal_size": leader.min_proposal_bytes,
+        "max_proposal_size": leader.max_proposal_bytes,
     }
 
 

@@ -30,7 +30,11 @@ class StatusSource(Protocol):
     def connection_statuses(self) -> Sequence[ConnectionStatus]: ...
 
     def session_statuses(self) -> Sequence[SessionStatus]:
-        """Global sessions by deadline."""
+        """Global sessions."""
+        ...
+
+    def local_session_statuses(self) -> Sequence[SessionStatus] | None:
+        """Sessions that this server keeps for itself; None: it keeps none."""
         ...
 
     def ephemerals(self) -> Mapping[int, Sequence[bytes]]:

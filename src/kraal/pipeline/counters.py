@@ -19,6 +19,21 @@ class LatencyCounter:
         self.count += count
 
 
+class SizeCounter:
+    """Last, minimum and maximum size in bytes; -1 before the first."""
+
+    __slots__ = ("last", "maximum", "minimum")
+
+    def __init__(self) -> None:
+        self.last = self.maximum = self.minimum = -1
+
+    def add(self, size: int) -> None:
+        self.last = size
+        if not self.minimum <= size <= self.maximum:
+            self.maximum = max(self.maximum, size)
+            self.minimum = size if self.minimum < 0 else min(self.minimum, size)
+
+
 class Counters:
     """What `srvr` and `mntr` report; `reset` is `srst`."""
 
@@ -27,13 +42,32 @@ class Counters:
         self.reset()
 
     def reset(self) -> None:
-        self.received = 0
-        self.sent = 0
+        self._reset_term()
         self.sessions_expired = 0
         self.connections_revalidated = 0
         self.connections_rejected = 0
         self.digest_mismatches = 0
-        self.snapshots = 0
+        self.fsync = LatencyCounter()
+        # In an ensemble; what a leader does, then what a learner gets, then changes of roles.
+        self.proposals = 0
+        self.commits = 0
+        self.proposals_received = 0
+        self.commits_received = 0
+        self.elections = 0
+        self.election_time = LatencyCounter()
+        self.unavailable_time = LatencyCounter()
+        self.leader_unavailable_time = LatencyCounter()
+        self.follower_sync_time = LatencyCounter()
+        self.observer_sync_time = LatencyCounter()
+
+    def begin_term(self, now_ms: int) -> None:
+        """A server that changes its role counts its clients' requests anew, as the original."""
+        self.started_ms = now_ms
+        self._reset_term()
+
+    def _reset_term(self) -> None:
+        self.received = 0
+        self.sent = 0
         self.latency = LatencyCounter()
         self.update_latency = LatencyCounter()
-        self.fsync = LatencyCounter()
+        self.proposal_sizes = SizeCounter()

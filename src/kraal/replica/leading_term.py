@@ -81,7 +81,10 @@ class LeadingTerm:
         self._peer.save_current_epoch(epoch)
 
     def append(self, zxid: int, payload: bytes) -> None:
-        """Log a transaction."""
+        """Log a transaction, which is proposed."""
+        counters = self._peer.counters
+        counters.proposals += 1
+        counters.proposal_sizes.add(len(payload))
         self._peer.append(zxid, payload)
 
     def snapshot(self) -> Iterator[bytes]:
@@ -110,6 +113,7 @@ class LeadingTerm:
     def committed(self, now_ms: int, zxid: int) -> None:
         """A quorum has everything up to zxid."""
         assert self.replica is not None, "nothing is committed before the term is established"
+        self._peer.counters.commits += zxid - self.replica.tree.last_zxid  # without a gap
         self.replica.committed(now_ms, self._peer.wall_ms, zxid)
 
     def request(

@@ -27,6 +27,7 @@ class LearningTerm:
         self._peer = peer
         self._is_observer = is_observer
         self._logs = peer.settings.sync_enabled or not is_observer
+        self._dialled_ms = 0
         self._unlogged_zxid = 0
         """Last transaction that this observer would have logged."""
         self._adopted: DataTree | None = None
@@ -39,6 +40,7 @@ class LearningTerm:
         """The connection to the leader is there: register."""
         peer = self._peer
         assert self.learner is None, "one connection to one leader"
+        self._dialled_ms = now_ms
         tick_ms = peer.server_config.tick_time_ms
         self.learner = Learner(
             peer.me,
@@ -120,6 +122,8 @@ class LearningTerm:
 
     def append(self, zxid: int, payload: bytes) -> None:
         """Log a transaction, unless this observer keeps none."""
+        if self.replica is not None and not self._is_observer:
+            self._peer.counters.proposals_received += 1
         if self._logs:
             self._peer.append(zxid, payload)
         else:
@@ -157,11 +161,15 @@ class LearningTerm:
             now_ms=now_ms,
             counters=peer.counters,
         )
+        counters = peer.counters
+        sync = counters.observer_sync_time if self._is_observer else counters.follower_sync_time
+        sync.add(now_ms - self._dialled_ms)
         peer.begin_serving(self.replica, epoch)
 
     def committed(self, now_ms: int, txns: Sequence[Txn]) -> None:
         """Apply these and answer who waits."""
         assert self.replica is not None, "commits are kept until this server serves"
+        self._peer.counters.commits_received += len(txns)
         self.replica.committed(now_ms, self._peer.wall_ms, txns)
         append = self._peer.history.append
         for txn in txns:

@@ -6,6 +6,8 @@ global where that is allowed (reference/client-protocol.md section 9.4).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kraal.errors import DecodeError
 from kraal.model.create_mode import EPHEMERAL_MODES
 from kraal.pipeline.prepare import multi
@@ -23,6 +25,11 @@ class LocalSessions:
     def __init__(self, tick_ms: int, *, may_upgrade: bool) -> None:
         self._tracker = SessionTracker(tick_ms)
         self.may_upgrade = may_upgrade
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """All of them."""
+        return self._tracker.sessions.values()
 
     def open(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
         """A new one, or one that comes back."""

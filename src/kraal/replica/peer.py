@@ -75,6 +75,7 @@ class Peer:
         self.now_ms = now_ms
         self.wall_ms = 0
         self.looking_since_ms = now_ms
+        self._election_since_ms = now_ms
         self._appended = self._logged = tree.last_zxid
         """Ends of what was handed to the log and of what is durable in it."""
         self._designated: int | None = None
@@ -83,7 +84,7 @@ class Peer:
         """Cuts of the log and snapshots that are under way."""
         self._tail: list[Entry] | None = None
         """Logged or being logged and not yet applied, between two terms."""
-        self.election = Election(self.me, self.settings, courier, self._decided)
+        self.election = Election(self.me, self.settings, courier, self._elected)
         self.election.config_seen = self._config_seen
 
     @property
@@ -270,6 +271,10 @@ class Peer:
     def begin_serving(self, replica: Replica, epoch: int) -> None:
         """The term is established: clients are welcome."""
         self.election.synced(epoch)
+        counters, without_ms = self.counters, self.now_ms - self.looking_since_ms
+        counters.unavailable_time.add(without_ms)
+        if self.state == State.LEADING:
+            counters.leader_unavailable_time.add(without_ms)
         self._serve(replica)
 
     def change_role(self, leader: int, tail: Iterable[Entry]) -> None:
@@ -316,6 +321,8 @@ class Peer:
             self._settle(self._designated)
             return
         logger.info("Looking for a leader with %s", show(self.tree.last_zxid))
+        self.counters.elections += 1
+        self._election_since_ms = self.now_ms
         self.election.start(self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch)
 
     def _settle(self, leader: int) -> None:
@@ -329,6 +336,11 @@ class Peer:
             state = State.FOLLOWING
         vote = Vote(leader, self.tree.last_zxid, UNVOTED, UNVOTED)
         self.election.settle(state, vote)
+        self._decided(state, vote)
+
+    def _elected(self, state: State, vote: Vote) -> None:
+        if state != State.OBSERVING:
+            self.counters.election_time.add(self.now_ms - self._election_since_ms)
         self._decided(state, vote)
 
     def _decided(self, state: State, vote: Vote) -> None:

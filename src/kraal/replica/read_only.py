@@ -6,12 +6,14 @@ term; the ensemble never hears of them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kraal.errors import ErrorCode
 from kraal.model.config import ServerConfig
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.reply import connect_response, refusal
-from kraal.pipeline.session_tracker import SessionTracker
+from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
 from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
@@ -43,6 +45,11 @@ class ReadOnly(Replica):
             counters=counters,
             answers_sync=False,
         )
+
+    @property
+    def local_sessions(self) -> Collection[Session]:
+        """All sessions here are this server's own."""
+        return self.tracker.sessions.values()
 
     @property
     def in_flight(self) -> int:

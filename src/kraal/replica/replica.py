@@ -10,6 +10,7 @@ Times are milliseconds: `now_ms` monotonic, for liveness; `wall_ms` goes into tr
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from kraal.errors import ErrorCode
@@ -58,6 +59,7 @@ class Replica:
         self.config = config
         self.tree = tree
         self.counters = counters or Counters(started_ms=now_ms)
+        self.counters.begin_term(now_ms)
         self.connections: dict[ClientConnection, None] = {}
         self.authority = Authority(config.security)
         self.tracker = tracker
@@ -77,6 +79,11 @@ class Replica:
     def in_flight(self) -> int:
         """Writes on their way and not yet applied here."""
         raise NotImplementedError
+
+    @property
+    def local_sessions(self) -> Collection[Session] | None:
+        """Sessions that this server keeps for itself; None: it keeps none."""
+        return self._local.sessions if self._local is not None else None
 
     @property
     def next_session_id(self) -> int:

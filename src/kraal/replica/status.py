@@ -6,8 +6,10 @@ Field names follow reference/operations.md section 2. Times are in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from kraal.model.ensemble import EnsembleConfig, Member
 
 
 class Mode(StrEnum):
@@ -63,8 +65,41 @@ class ConnectionStatus:
 class SessionStatus:
     session_id: int
     timeout_ms: int
-    deadline_ms: int
-    """Monotonic time of the expiry bucket."""
+    deadline_ms: int | None
+    """Monotonic time of the expiry bucket; None: another server decides when it ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderStatus:
+    """What only the leader knows (section 4.2)."""
+
+    learners: int
+    """Connections to its quorum port, however far they are."""
+    synced_followers: int
+    """Those that get proposals, whether or not they vote."""
+    synced_non_voting_followers: int
+    synced_observers: int
+    pending_syncs: int
+    uptime_ms: int
+    last_proposal_bytes: int
+    """-1 before the first; the others as well."""
+    min_proposal_bytes: int
+    max_proposal_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleStatus:
+    """What a member of an ensemble says beyond a server that stands alone."""
+
+    member: Member
+    """Its own server line."""
+    config: EnsembleConfig
+    """The committed membership."""
+    peer_state: str | None
+    """As in `mntr`, for example `following - broadcast`; None without a leader."""
+    observer_master_id: int | None = None
+    """Whom an observer observes."""
+    leader: LeaderStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +119,7 @@ class ServerStatus:
     watch_count: int
     ephemerals_count: int
     session_count: int
+    """Global sessions."""
     approximate_data_bytes: int
     uptime_ms: int
     proposal_count: int
@@ -93,6 +129,11 @@ class ServerStatus:
     fsync_latency: Latency
     gauges: Mapping[str, int | float]
     """Further figures of `mntr` by their reference names (without the `zk_` prefix)."""
+    local_session_count: int = 0
+    summaries: Mapping[str, Latency] = field(default_factory=dict)
+    """Further summaries of `mntr` by their reference names, in milliseconds."""
+    ensemble: EnsembleStatus | None = None
+    """None: a server that stands alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

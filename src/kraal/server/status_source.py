@@ -6,14 +6,20 @@ import os
 import resource
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns, time_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kraal.model.config import ServerConfig
 from kraal.pipeline.connection import ClientConnection
-from kraal.pipeline.counters import LatencyCounter
+from kraal.pipeline.counters import Counters, LatencyCounter
+from kraal.pipeline.session_tracker import Session
+from kraal.replica.leading import Leading
+from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.status import (
     ConnectionStatus,
+    EnsembleStatus,
     Latency,
+    LeaderStatus,
     Mode,
     ServerStatus,
     SessionStatus,
@@ -24,6 +30,9 @@ from kraal.storage import data_dir
 from kraal.storage.filesystem import OsFileSystem
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import SHORT_NAMES
+from kraal.zab.leader import Leader
+from kraal.zab.learner_handler import Stage
+from kraal.zab.state import State
 
 if TYPE_CHECKING:
     from kraal.server.server import Server
@@ -50,6 +59,7 @@ class ServerStatusSource:
         server, replica = self._server, self._server.replica
         counters = server.counters
         tree = replica.tree if replica is not None else DataTree()
+        local = self.local_session_statuses()
         return ServerStatus(
             mode=replica.mode if replica is not None else Mode.STANDALONE,
             serving=replica is not None,
@@ -59,22 +69,55 @@ class ServerStatusSource:
             sent=counters.sent,
             connections=len(replica.connections) if replica is not None else 0,
             outstanding=replica.in_flight if replica is not None else 0,
-            latency=_latency(counters.latency),
+            latency=_merged(counters.latency, counters.update_latency),
             watch_count=replica.watches.count if replica is not None else 0,
             ephemerals_count=sum(map(len, tree.ephemerals.values())),
-            session_count=len(replica.tracker.sessions) if replica is not None else 0,
+            session_count=len(self.session_statuses()),
+            local_session_count=len(local) if local is not None else 0,
             approximate_data_bytes=tree.data_bytes,
             uptime_ms=self.monotonic_ms() - counters.started_ms,
-            proposal_count=0,  # the reference counts proposals to followers only
+            proposal_count=counters.proposals,
             snapshot_count=server.storage.snapshots_taken,
             connections_rejected=counters.connections_rejected,
             digest_mismatches=counters.digest_mismatches,
             fsync_latency=_latency(counters.fsync),
-            gauges={
-                **_process_gauges(),
-                "stale_sessions_expired": counters.sessions_expired,
-                "connection_revalidate_count": counters.connections_revalidated,
-            },
+            gauges={**_process_gauges(), **_NO_TLS, **_counts(counters)},
+            summaries={name: _latency(counter) for name, counter in _times(counters).items()},
+            ensemble=self._ensemble_status(),
+        )
+
+    def _ensemble_status(self) -> EnsembleStatus | None:
+        member = self._server.member
+        if member is None:
+            return None
+        peer = member.peer
+        me = peer.config.members.get(peer.me) or peer.settings.config.members[peer.me]
+        if peer.replica is None or peer.replica.mode is Mode.READ_ONLY:
+            return EnsembleStatus(member=me, config=peer.config, peer_state=None)
+        state, term = peer.state, peer.term
+        return EnsembleStatus(
+            member=me,
+            config=peer.config,
+            # Only a member that serves is asked, and it serves in this phase alone.
+            peer_state=f"{state.name.lower()} - broadcast",
+            observer_master_id=peer.election.vote.leader if state is State.OBSERVING else None,
+            leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
+        )
+
+    def _leader_status(self, leader: Leader) -> LeaderStatus:
+        counters = self._server.counters
+        synced = [handler for handler in leader.handlers if handler.stage >= Stage.SYNCING]
+        followers = [handler.server_id for handler in synced if not handler.is_observer]
+        return LeaderStatus(
+            learners=len(leader.handlers),
+            synced_followers=len(followers),
+            synced_non_voting_followers=sum(sid not in leader.config.voters for sid in followers),
+            synced_observers=len(synced) - len(followers),
+            pending_syncs=leader.pending_syncs,
+            uptime_ms=self.monotonic_ms() - counters.started_ms,
+            last_proposal_bytes=counters.proposal_sizes.last,
+            min_proposal_bytes=counters.proposal_sizes.minimum,
+            max_proposal_bytes=counters.proposal_sizes.maximum,
         )
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]:
@@ -83,10 +126,19 @@ class ServerStatusSource:
 
     def session_statuses(self) -> Sequence[SessionStatus]:
         replica = self._server.replica
-        sessions = replica.tracker.sessions.values() if replica is not None else ()
-        found = [SessionStatus(session_id=s.id, timeout_ms=s.timeout_ms, deadline_ms=s.deadline_ms)
-                 for s in sessions]  # fmt: skip
-        return sorted(found, key=lambda session: session.deadline_ms)
+        if replica is None:
+            return []
+        if isinstance(replica, Leading):
+            return [_session(session) for session in replica.tracker.sessions.values()]
+        return [
+            SessionStatus(session_id=session_id, timeout_ms=timeout_ms, deadline_ms=None)
+            for session_id, timeout_ms in replica.tree.sessions.items()
+        ]
+
+    def local_session_statuses(self) -> Sequence[SessionStatus] | None:
+        replica = self._server.replica
+        sessions = replica.local_sessions if replica is not None else None
+        return None if sessions is None else [_session(session) for session in sessions]
 
     def ephemerals(self) -> Mapping[int, Sequence[bytes]]:
         replica = self._server.replica
@@ -137,6 +189,57 @@ def _process_gauges() -> dict[str, int | float]:
         "max_file_descriptor_count": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "connection_drop_probability": 0.0,
     }
+
+
+_NO_TLS = MappingProxyType(
+    {
+        "outstanding_tls_handshake": 0,
+        "auth_failed_count": 0,
+        "non_mtls_remote_conn_count": 0,
+        "non_mtls_local_conn_count": 0,
+    }
+)
+"""Gauges that the original moves on TLS connections only."""
+
+
+def _counts(counters: Counters) -> dict[str, int]:
+    return {
+        "stale_sessions_expired": counters.sessions_expired,
+        "connection_revalidate_count": counters.connections_revalidated,
+        "looking_count": counters.elections,
+        "commit_count": counters.commits,
+        "learner_proposal_received_count": counters.proposals_received,
+        "learner_commit_received_count": counters.commits_received,
+    }
+
+
+def _times(counters: Counters) -> dict[str, LatencyCounter]:
+    return {
+        "readlatency": counters.latency,
+        "updatelatency": counters.update_latency,
+        "election_time": counters.election_time,
+        "unavailable_time": counters.unavailable_time,
+        "leader_unavailable_time": counters.leader_unavailable_time,
+        "follower_sync_time": counters.follower_sync_time,
+        "observer_sync_time": counters.observer_sync_time,
+    }
+
+
+def _session(session: Session) -> SessionStatus:
+    return SessionStatus(
+        session_id=session.id, timeout_ms=session.timeout_ms, deadline_ms=session.deadline_ms
+    )
+
+
+def _merged(*counters: LatencyCounter) -> Latency:
+    """Of everything that was counted by any of them."""
+    used = [counter for counter in counters if counter.count]
+    return Latency(
+        minimum_ms=min((counter.minimum for counter in used), default=0),
+        total_ms=sum(counter.total for counter in used),
+        maximum_ms=max((counter.maximum for counter in used), default=0),
+        count=sum(counter.count for counter in used),
+    )
 
 
 def _latency(counter: LatencyCounter) -> Latency:

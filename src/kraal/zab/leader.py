@@ -466,6 +466,11 @@ class Leader:
         self._syncs.append((self.last_proposed, handler, released))
         return False
 
+    @property
+    def pending_syncs(self) -> int:
+        """Syncs that are not answered yet."""
+        return len(self._syncs)
+
     def _answer_syncs(self) -> None:
         syncs = self._syncs
         while syncs and syncs[0][0] <= self.last_zxid:
