@@ -6,6 +6,7 @@ import asyncio
 from time import monotonic_ns
 
 from kraal.model.config import EnsembleSettings
+from kraal.model.ensemble import EnsembleConfig
 from kraal.server.election_transport import ElectionTransport
 from kraal.zab.election import Election, Vote
 from kraal.zab.state import State
@@ -16,20 +17,27 @@ def now_ms() -> int:
 
 
 class Voter:
-    """Takes part in elections until it is stopped; `decisions` holds what it decided."""
+    """Takes part in elections until it is stopped; `decisions` holds what it decided.
+
+    It adopts newer configurations as a server with reconfigEnabled does.
+    """
 
     def __init__(self, me: int, settings: EnsembleSettings) -> None:
         self.transport = ElectionTransport(me, settings, self._received)
         self.election = Election(me, settings, self.transport, self._decided)
+        self.election.config_seen = self._adopt
         self.decisions: asyncio.Queue[tuple[State, Vote]] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
+        self._data = (0, 0)
 
     async def start(self, zxid: int = 0, epoch: int = 0) -> None:
         await self.transport.start()
-        self.look(zxid, epoch)
+        self._data = zxid, epoch
+        self.look()
 
-    def look(self, zxid: int = 0, epoch: int = 0) -> None:
-        """Begin a round."""
+    def look(self) -> None:
+        """Begin a round with the zxid and epoch of the start."""
+        zxid, epoch = self._data
         self.election.start(now_ms(), zxid=zxid, peer_epoch=epoch)
         self._arm()
 
@@ -38,10 +46,9 @@ class Voter:
             self._timer.cancel()
         await self.transport.stop()
 
-    async def decision(self, seconds: float = 30.0) -> tuple[State, int]:
+    async def decision(self) -> tuple[State, int]:
         """State and leader of the next decision."""
-        async with asyncio.timeout(seconds):
-            state, vote = await self.decisions.get()
+        state, vote = await self.decisions.get()
         return state, vote.leader
 
     def _received(self, server_id: int, message: bytes) -> None:
@@ -50,6 +57,13 @@ class Voter:
 
     def _decided(self, state: State, vote: Vote) -> None:
         self.decisions.put_nowait((state, vote))
+
+    def _adopt(self, config: EnsembleConfig) -> None:
+        is_other = not config.same_members(self.election.config)
+        self.election.config = config
+        self.transport.reconfigure(config, None)
+        if is_other:
+            self.look()
 
     def _arm(self) -> None:
         if self._timer is not None:
