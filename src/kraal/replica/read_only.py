@@ -45,6 +45,7 @@ class ReadOnly(Replica):
             counters=counters,
             answers_sync=False,
         )
+        self._local = None  # all sessions are local here
 
     @property
     def local_sessions(self) -> Collection[Session]:
@@ -90,13 +91,25 @@ class ReadOnly(Replica):
     def _greet(
         self, now_ms: int, _wall_ms: int, conn: ClientConnection, decision: Decision
     ) -> None:
-        if not decision.wants_read_only or not decision.is_new:
+        session_id = decision.session_id
+        if not decision.wants_read_only or session_id in self.tree.sessions:
             # It is to look for a server with a leader; its session may live there.
             self._clients.close(conn)
             return
-        session_id = self._handshake.next_session_id()
+        if decision.is_new:
+            session_id = self._handshake.next_session_id()
+        elif not decision.is_proven or session_id not in self.tracker.sessions:
+            self._send_greeting(conn, 0, 0)
+            self._clients.close(conn)
+            return
+        known = self.tracker.sessions.get(session_id)
+        if known is not None and known.connection is not None:
+            self._abort(known.connection)
         self._bind(conn, self.tracker.add(session_id, decision.timeout_ms, now_ms))
+        self._send_greeting(conn, session_id, decision.timeout_ms)
+
+    def _send_greeting(self, conn: ClientConnection, session_id: int, timeout_ms: int) -> None:
         answer = connect_response(
-            session_id, decision.timeout_ms, with_read_only=True, read_only=True
+            session_id, timeout_ms, with_read_only=conn.with_read_only, read_only=True
         )
         self._clients.send(conn, answer)
