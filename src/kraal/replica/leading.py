@@ -341,10 +341,11 @@ class Leading(Replica):
             timeout_ms = created_session_timeout(payload)
             tree.sessions[session_id] = timeout_ms
             self.tracker.add(session_id, timeout_ms, now_ms)  # re-armed, if it was there
-        latency_ms = now_ms - received_ms
-        self.counters.update_latency.add(latency_ms)
-        if conn is not None and not conn.closed:
-            conn.record_latency(latency_ms, 1)
-            self._clients.committed(conn, answer)
+        if conn is not None:
+            latency_ms = now_ms - received_ms
+            self.counters.update_latency.add(latency_ms)
+            if not conn.closed:
+                conn.record_latency(latency_ms, 1)
+                self._clients.committed(conn, answer)
         if op == OpCode.CLOSE_SESSION:
             self._session_closed(session_id, conn)

@@ -138,6 +138,10 @@ class LeadingTerm:
         assert self.replica is not None, "learners are served once the term is established"
         self.replica.touch(now_ms, session_id, timeout_ms)
 
+    def see_config(self, config: EnsembleConfig) -> None:
+        """A configuration is proposed."""
+        self._peer.see_config(config)
+
     def activate(self, config: EnsembleConfig, designated: int) -> None:
         """A reconfiguration is committed; another server may lead from here on."""
         peer = self._peer

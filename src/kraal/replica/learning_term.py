@@ -11,6 +11,7 @@ from kraal.replica.following import Following
 from kraal.replica.status import Mode
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import StreamDecoder
+from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import SetDataTxn, Txn
 from kraal.zab.history import Entry
 from kraal.zab.learner import Learner, SnapshotReader
@@ -95,6 +96,8 @@ class LearningTerm:
         txn = Txn.decode(payload)
         if txn.zxid != zxid:
             raise DecodeError(f"the transaction of {show(zxid)} calls itself {show(txn.zxid)}")
+        if txn.kind == OpCode.RECONFIG:
+            self._see_config(_config_text(txn))
         return txn
 
     def snapshot_reader(self) -> StreamDecoder:
@@ -139,10 +142,14 @@ class LearningTerm:
 
     def configuration(self, text: str) -> None:
         """The leader's newest configuration; it is committed when this server serves."""
+        self._see_config(text)
+
+    def _see_config(self, text: str) -> None:
+        """Quorums count by it from its proposal on (reference/quorum-protocol.md section 6.4)."""
         peer = self._peer
         if peer.server_config.reconfig_enabled:
             config = peer.parse_config(text)
-            if config is not None and config.version > peer.config.version:
+            if config is not None and config.version >= peer.config.version:
                 peer.see_config(config)
 
     def established(self, now_ms: int, epoch: int) -> None:

@@ -300,8 +300,9 @@ class Peer:
         self._use_configs()
 
     def see_config(self, config: EnsembleConfig) -> None:
-        """A configuration is proposed."""
-        self.last_seen = config
+        """A configuration is proposed, or the committed one is the newest there is."""
+        is_committed = config.version == self.config.version
+        self.last_seen = self.config if is_committed else config
         self._use_configs()
 
     def show_config(self) -> None:

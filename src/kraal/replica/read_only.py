@@ -48,9 +48,11 @@ class ReadOnly(Replica):
         self._local = None  # all sessions are local here
 
     @property
-    def local_sessions(self) -> Collection[Session]:
+    def local_sessions(self) -> Collection[Session] | None:
         """All sessions here are this server's own."""
-        return self.tracker.sessions.values()
+        kept = super().local_sessions
+        mine = self.tracker.sessions.values()
+        return [*mine, *kept] if kept is not None else mine or None
 
     @property
     def in_flight(self) -> int:

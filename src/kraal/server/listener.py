@@ -60,6 +60,28 @@ class ClientListener:
             reuse_address=True,
         )
 
+    async def move(self, host: str, port: int) -> None:
+        """Listen on another address; connections that are there stay."""
+        if port == self.bound_port:
+            return
+        before = self._server
+        loop = asyncio.get_running_loop()
+        backlog = self.config.listen_backlog
+        try:
+            self._server = await loop.create_server(
+                lambda: ClientSocket(self),
+                host or None,
+                port,
+                backlog=backlog if backlog > 0 else DEFAULT_BACKLOG,
+                reuse_address=True,
+            )
+        except OSError as error:
+            logger.error("Clients stay on port %d: %s", self.bound_port, error)
+            return
+        logger.info("Clients are served on %s:%d from now on", host, port)
+        if before is not None:
+            before.close()
+
     async def stop(self) -> None:
         """Stop accepting and close every connection; who does not take its output is cut off."""
         if self._server is not None:

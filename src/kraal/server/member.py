@@ -16,7 +16,7 @@ from kraal.replica.status import Mode
 from kraal.server.election_transport import ElectionTransport
 from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
 from kraal.server.storage_driver import StorageDriver
-from kraal.storage import epochs, history
+from kraal.storage import dynamic_config, epochs, history
 from kraal.storage.epochs import Epochs
 from kraal.storage.interface import FileSystem
 from kraal.storage.recovery import Recovered
@@ -49,6 +49,7 @@ class Member:
         known: Epochs,
         *,
         serve: Callable[[Replica | None], None],
+        client_moved: Callable[[Address], None],
         ended: Callable[[int], None],
         counters: Counters,
     ) -> None:
@@ -58,7 +59,8 @@ class Member:
         self._settings = config.ensemble
         self._loop = asyncio.get_running_loop()
         self._serve = serve
-        self._ended = ended
+        self._client_moved = client_moved
+        self._recorded_version = config.ensemble.config.version
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -263,8 +265,21 @@ class Member:
         self._serve(replica)
 
     def activate(self, config: EnsembleConfig, last_seen: EnsembleConfig | None) -> None:
-        """Use a committed configuration."""
+        """Use and record the configurations; raises StorageError, which ends the server."""
         self._elections.reconfigure(config, last_seen)
+        static = self._settings.config_path
+        if static is None or not self._config.reconfig_enabled:
+            return
+        own = config.members.get(self._config.server_id)
+        client = own.client if own is not None else None
+        if last_seen is not None:
+            dynamic_config.save_next(self._fs, static, last_seen)
+        elif config.version != self._recorded_version:
+            self._recorded_version = config.version
+            moved = client is not None
+            dynamic_config.save_committed(self._fs, static, config, client_port_moved=moved)
+        if client is not None:
+            self._client_moved(client)
 
     def wake(self) -> None:
         """Flush at the end of this turn."""

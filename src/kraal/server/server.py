@@ -9,6 +9,7 @@ from time import monotonic_ns, time_ns
 
 from kraal.errors import DataDirError, KraalError, StorageError
 from kraal.model.config import ServerConfig
+from kraal.model.ensemble import Address
 from kraal.model.session_id import first_session_id
 from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
@@ -159,11 +160,17 @@ class Server:
             recovered,
             known,
             serve=self._serve,
+            client_moved=self._client_moved,
             ended=self._end,
             counters=self.counters,
         )
         self.storage = self.member.storage
         await self.member.start()
+
+    def _client_moved(self, address: Address) -> None:
+        """A reconfiguration gave clients another port."""
+        if (address.host, address.port) != (self.config.client_host, self.config.client_port):
+            self._moving = asyncio.create_task(self.listener.move(address.host, address.port))
 
     def _serve(self, replica: Replica | None) -> None:
         self.replica = self.listener.replica = replica

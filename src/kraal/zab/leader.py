@@ -414,6 +414,7 @@ class Leader:
     def proposed(self, config: EnsembleConfig) -> None:
         """The transaction that brings it is proposed next; it needs a quorum of both."""
         self.last_seen = config
+        self._host.see_config(config)
 
     def _activate(self, now_ms: int) -> None:
         """Commit the reconfiguration; who leads from here on is part of the message."""

@@ -47,6 +47,9 @@ class LeaderHost(Protocol):
     def touch(self, now_ms: int, session_id: int, timeout_ms: int) -> None:
         """A session was heard of."""
 
+    def see_config(self, config: EnsembleConfig) -> None:
+        """A reconfiguration is proposed: elections count by it, too, from here on."""
+
     def activate(self, config: EnsembleConfig, designated: int) -> None:
         """A reconfiguration is committed; `designated` leads from here on."""
 
