@@ -23,6 +23,7 @@ from tests.interop.ensemble_history import CLOSE, READS, SET_WATCHES, History, O
 from tests.interop.kill_check import BrokenPromiseError
 from tests.interop.kill_model import NO_NODE, SEQUENTIAL, Model, Moment, Node
 from tests.support import raw_client as raw
+from tests.support.ensembles import KRAAL
 
 CREATE_SESSION, CLOSE_SESSION = raw.OPCODES["createSession"], raw.OPCODES[CLOSE]
 ERROR = raw.OPCODES["error"]
@@ -106,9 +107,15 @@ class Judge:
 
     model: Chronicle = field(default_factory=Chronicle)
     counted: Counter[str] = field(default_factory=Counter)
-    # Sessions whose clients are alive may not expire; those of the others must, some time.
+    # Sessions whose clients are alive may not expire; those that were abandoned must; of some
+    # nobody knows whether they were closed.
     living: set[int] = field(default_factory=set)
     abandoned: set[int] = field(default_factory=set)
+    doubtful: set[int] = field(default_factory=set)
+    # The tree digest behind every transaction since the settlement before the last one.
+    digests: dict[int, int] = field(default_factory=dict)
+    # Who led which epoch, as far as it was seen.
+    leaders: dict[int, int] = field(default_factory=dict)
     _sessions: dict[int, Session] = field(default_factory=dict)
     # Unanswered requests that may still be under way.
     _doubtful: dict[tuple[int, int], Op] = field(default_factory=dict)
@@ -119,7 +126,7 @@ class Judge:
 
     @property
     def strays(self) -> set[int]:
-        """Sessions that nobody holds: their clients never saw the handshake."""
+        """Sessions that nobody holds, mostly because their clients never saw the handshake."""
         return self.model.sessions - self.living - self.abandoned
 
     def settle(self, history: History, logs: Mapping[str, Sequence[Record]]) -> None:
@@ -132,7 +139,8 @@ class Judge:
             raise BrokenPromiseError("; ".join(history.problems))
         sessions = {op.session for op in history.ops} | history.held
         self.abandoned |= history.abandoned
-        self.living = (self.living | sessions) - self.abandoned
+        self.doubtful |= history.doubtful
+        self.living = (self.living | sessions) - self.abandoned - self.doubtful
         sent = {(op.session, op.xid): op for op in history.ops if op.is_logged} | self._doubtful
 
         def fits(records: Sequence[Record], following: Sequence[Record]) -> bool:
@@ -199,6 +207,7 @@ class Judge:
             if op is None:
                 raise BrokenPromiseError(f"nobody has asked for {record}")
             self._take_request(record, op)
+        self.digests[record.zxid] = model.digest
         if record.digest is not None and record.digest != model.digest:
             raise BrokenPromiseError(
                 f"{record.file}: the digest at {record.zxid:x} is {record.digest}, the tree's is "
@@ -207,17 +216,19 @@ class Judge:
         return key
 
     def _take_request(self, record: Record, op: Op) -> None:
-        code = raw.Reader(record.body).i32() if record.type == ERROR else 0
+        code = _refusal(record)
         if code in (SESSION_MOVED, SESSION_EXPIRED):
-            self._check_order(record, op, late=code == SESSION_MOVED)
+            self._check_order(record, op, late=True)
             if code == SESSION_EXPIRED and record.session in self.model.sessions:
                 raise BrokenPromiseError(f"{record.zxid:x}: {op} was refused while it lives")
             self.model.zxid = record.zxid
-            self.counted["refused, session moved or expired"] += 1
-            err, value, kind = code, None, ERROR
-        elif record.session not in self.model.sessions:
+            self.counted["unacknowledged, refused as moved or expired"] += 1
+            if op.reply is not None:
+                raise BrokenPromiseError(f"{record.zxid:x}: {code} and yet answered: {op}")
+            return
+        if record.session not in self.model.sessions:
             raise BrokenPromiseError(f"{record.zxid:x}: session is closed and yet was done: {op}")
-        elif op.write is None:
+        if op.write is None:
             self._check_order(record, op)
             self.model.close_session(record.session, record.zxid)
             self.living.discard(record.session)
@@ -289,9 +300,15 @@ class Judge:
             self.counted["syncs"] += 1
             if op.reply.zxid >= floor:
                 continue
-            if logs_.epoch_of(op.reply.zxid) < logs_.epoch_of(floor):
+            epoch = logs_.epoch_of(op.reply.zxid)
+            if epoch < logs_.epoch_of(floor):
                 # A leader that does not know yet that another one was elected answers, too.
                 self.counted["stale syncs of a deposed leader"] += 1
+                continue
+            if op.kind != KRAAL and self.leaders.get(epoch, op.member) == op.member:
+                # Apache ZooKeeper's leader answers its own clients' syncs at once, though a
+                # follower may have applied, and answered, what the leader is about to apply.
+                self.counted["hasty syncs of Apache's leader"] += 1
                 continue
             raise BrokenPromiseError(f"a sync missed {floor:x}: {op}")
 
@@ -373,6 +390,15 @@ class Judge:
             raise BrokenPromiseError(
                 f"LOST: sessions {', '.join(f'{session:x}' for session in lost)}"
             )
+
+
+def _refusal(record: Record) -> int:
+    """The error that a transaction stands for; of a multi, that of its first part."""
+    reader = raw.Reader(record.body)
+    if record.type == logs_.MULTI and reader.i32():
+        kind, body = reader.i32(), reader.buffer() or b""
+        return raw.Reader(body).i32() if kind == ERROR and len(body) == 4 else 0
+    return reader.i32() if record.type == ERROR else 0
 
 
 def check_real_time(logged: Iterable[tuple[Op, int]]) -> None:

@@ -36,6 +36,9 @@ class Op:
     invoked: float
     write: Write | None = None
     watch: bool = False
+    # Who was asked, by id and kind of server.
+    member: int = 0
+    kind: str = ""
     returned: float = 0.0
     reply: raw.Reply | None = None
 
@@ -47,7 +50,8 @@ class Op:
     def __str__(self) -> str:
         what = repr(self.write) if self.write is not None else f"{self.name} {self.path}"
         answer = "no reply" if self.reply is None else repr(self.reply)
-        text = f"session {self.session:x} connection {self.connection}: {what}: {answer}"
+        where = f"session {self.session:x} connection {self.connection} to {self.member}"
+        text = f"{where}: {what}: {answer}"
         return text if len(text) <= 1500 else f"{text[:1500]}…"
 
 
@@ -70,8 +74,10 @@ class History:
     expired: list[Expired] = field(default_factory=list)
     # Sessions that a client still holds: they may not expire.
     held: set[int] = field(default_factory=set)
-    # Sessions whose clients never said good-bye, or were not told whether it was heard.
+    # Sessions whose clients never said good-bye.
     abandoned: set[int] = field(default_factory=set)
+    # Sessions whose clients were not told whether their good-bye was heard.
+    doubtful: set[int] = field(default_factory=set)
     unanswered_connects: int = 0
     reconnects: int = 0
     problems: list[str] = field(default_factory=list)
@@ -84,6 +90,7 @@ class History:
         self.expired += other.expired
         self.held |= other.held
         self.abandoned |= other.abandoned
+        self.doubtful |= other.doubtful
         self.unanswered_connects += other.unanswered_connects
         self.reconnects += other.reconnects
         self.problems += other.problems

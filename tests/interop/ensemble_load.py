@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +27,7 @@ from tests.interop.kill_load import ABANDONED, COUNTER, LOCKED, READ_ONLY, ROOT,
 from tests.interop.kill_load import Maker as KillMaker
 from tests.interop.kill_model import EPHEMERAL, Write
 from tests.support import raw_client as raw
+from tests.support.ensembles import Member
 
 REGISTERS = tuple(f"{ROOT}/register{number}" for number in range(6))
 LOCK = f"{ROOT}/lock"
@@ -56,8 +57,7 @@ class Pace:
 class Client(threading.Thread):
     """One client with one session at a time."""
 
-    def __init__(self, number: int, seed: int, ports: Mapping[int, int], pace: Pace) -> None:
-        """`ports` are the client ports of the members that it may use."""
+    def __init__(self, number: int, seed: int, members: Sequence[Member], pace: Pace) -> None:
         super().__init__(name=f"client {number}", daemon=True)
         self.session = 0
         self.history = History()
@@ -66,7 +66,8 @@ class Client(threading.Thread):
         self.stopping = threading.Event()
         self._noting = threading.Lock()
         self._number = number
-        self._ports = ports
+        self._members = members
+        self._asked = members[0]
         self._pace = pace
         self._random = Random(f"{seed} client {number}")
         self._maker = KillMaker(number, seed, STATIC_NODES, takes_rights=False)
@@ -123,14 +124,13 @@ class Client(threading.Thread):
 
     def _connect(self) -> None:
         """Try one member; take up the session, or make one."""
-        member, port = self._random.choice(tuple(self._ports.items()))
         session = self.session
-        self._connection = self._open(port, session, SESSION_TIMEOUT_MS)
+        self._connection = self._open(session, SESSION_TIMEOUT_MS)
         shown = self._connection.handshake
         assert shown is not None
         if shown.session != session:
             if session:
-                self.history.expired.append(Expired(session, member, time.monotonic()))
+                self.history.expired.append(Expired(session, self._asked.id, time.monotonic()))
             self._forget_session()
             self.session = shown.session
             if not shown.session:
@@ -143,8 +143,9 @@ class Client(threading.Thread):
             self._send([self._encode(SET_WATCHES, "", body, xid=raw.SET_WATCHES_XID)])
             self._receive()
 
-    def _open(self, port: int, session: int, timeout_ms: int) -> raw.RawClient:
-        client = raw.RawClient(port, timeout=self._random.choice(_PATIENCE_S))
+    def _open(self, session: int, timeout_ms: int) -> raw.RawClient:
+        member = self._asked = self._random.choice(self._members)
+        client = raw.RawClient(member.client_port, timeout=self._random.choice(_PATIENCE_S))
         self._connection_number, self._sent = next(connections), 0
         password = raw.session_password(session) if session else bytes(16)
         zxid = self._last_zxid if session else 0
@@ -188,7 +189,7 @@ class Client(threading.Thread):
         xid = next(xids) if xid is None else xid
         op = Op(
             self.session, self._connection_number, self._sent, xid, name, path,
-            time.monotonic(), write, watch,
+            time.monotonic(), write, watch, self._asked.id, self._asked.kind,
         )  # fmt: skip
         self._sent += op.is_logged
         self.history.ops.append(op)
@@ -328,7 +329,7 @@ class Client(threading.Thread):
         try:
             self._receive()
         except _BROKEN:
-            self.history.abandoned.add(session)  # nobody knows whether it was closed
+            self.history.doubtful.add(session)
             raise
         finally:
             self._drop()
@@ -337,13 +338,12 @@ class Client(threading.Thread):
     def _abandon_session(self) -> None:
         """A session that makes ephemerals, then nobody hears of it again."""
         self._receive()
-        own = (self.session, self._last_zxid, self._connection)
+        own = (self.session, self._last_zxid, self._connection, self._asked)
         number, sent = self._connection_number, self._sent
         self.session = self._last_zxid = 0
         self._connection = None
-        port = self._random.choice(tuple(self._ports.values()))
         try:
-            self._connection = self._open(port, 0, ABANDONED_TIMEOUT_MS)
+            self._connection = self._open(0, ABANDONED_TIMEOUT_MS)
             assert self._connection.handshake is not None
             self.session = self._connection.handshake.session
             self.history.abandoned.add(self.session)
@@ -354,7 +354,7 @@ class Client(threading.Thread):
             pass
         finally:
             self._drop()
-            self.session, self._last_zxid, self._connection = own
+            self.session, self._last_zxid, self._connection, self._asked = own
             self._connection_number, self._sent = number, sent
 
     def _rest(self) -> None:
@@ -369,9 +369,9 @@ class Client(threading.Thread):
 class Load:
     """All the clients."""
 
-    def __init__(self, ports: Mapping[int, int], seed: int, pace: Pace) -> None:
-        self._ports = ports
-        self._clients = [Client(n, seed, ports, pace) for n in range(pace.clients)]
+    def __init__(self, members: Sequence[Member], seed: int, pace: Pace) -> None:
+        self._members = members
+        self._clients = [Client(n, seed, members, pace) for n in range(pace.clients)]
 
     def furnish(self) -> History:
         """Create the places that the load is about; once, while all members serve."""
@@ -381,7 +381,7 @@ class Load:
         writes = [Write("create", path) for path in paths]
         writes.append(Write("create", LOCKED, acl=READ_ONLY))
         writes += [Write("create", f"{STATIC}/{n}", b"static") for n in range(STATIC_NODES)]
-        return exchange(next(iter(self._ports.values())), [*writes, None])
+        return exchange(self._members[0].client_port, [*writes, None])
 
     def start(self) -> None:
         for client in self._clients:

@@ -61,10 +61,11 @@ def ends_of_epochs(logs: Iterable[Sequence[Record]], last_zxid: int) -> dict[int
     ends: dict[int, set[int]] = {}
     for records in logs:
         before = last_zxid
-        for record in records:
-            if record.zxid & COUNTER_MASK == 1:
-                ends.setdefault(epoch_of(record.zxid), set()).add(before)
-            before = record.zxid
+        # Apache ZooKeeper may log again what it has logged.
+        for zxid in sorted({record.zxid for record in records}):
+            if zxid & COUNTER_MASK == 1:
+                ends.setdefault(epoch_of(zxid), set()).add(before)
+            before = zxid
     return ends
 
 

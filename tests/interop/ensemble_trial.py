@@ -15,11 +15,12 @@ from tests.interop.data_directory_files import Record, log_records
 from tests.interop.ensemble_check import Judge
 from tests.interop.ensemble_history import CLOSE, History, Op, connections, xids
 from tests.interop.ensemble_load import SESSION_TIMEOUT_MS, Load, Pace, exchange
+from tests.interop.ensemble_logs import epoch_of
 from tests.interop.kill_check import BrokenPromiseError
 from tests.interop.kill_load import COUNTER
 from tests.interop.kill_model import Write
 from tests.support import raw_client as raw
-from tests.support.ensembles import Ensemble, Member, Shape
+from tests.support.ensembles import KRAAL, Ensemble, Member, Shape
 
 SETTINGS: dict[str, object] = {
     **state.SUPER_SETTINGS,
@@ -43,6 +44,7 @@ class Figures:
     # How often a member of each kind was seen leading.
     led: Counter[str] = field(default_factory=Counter)
     mismatches: Counter[str] = field(default_factory=Counter)
+    fuzzy_digests: int = 0
     # The longest time without an answered write, by what was done meanwhile.
     pauses_s: dict[str, float] = field(default_factory=dict)
     settlements: int = 0
@@ -62,7 +64,7 @@ class Figures:
             f"faults: {self.faults.total()} ({faults})",
             f"seen leading: {led}",
             f"longest pause of writes, seconds: {pauses}",
-            f"digest mismatches: {wrong or 'none'}",
+            f"digest mismatches: {wrong or 'none'}; digests of fuzzy trees: {self.fuzzy_digests}",
             f"settlements: {self.settlements}; at the end: zxid {self.zxid:x}, {self.znodes} "
             f"znodes; {self.seconds:.0f} s, {rate:.0f} answered writes a second",
         ))  # fmt: skip
@@ -77,16 +79,18 @@ class Probe:
         self.session = shown.session
         state.authenticate(self.client)
 
-    def close(self, history: History) -> None:
+    def close(self) -> History:
+        """Close the session; what that was, for the next settlement."""
         op = Op(self.session, next(connections), 0, next(xids), CLOSE, "", time.monotonic())
-        history.ops.append(op)
+        history = History([op])
         try:
             op.reply = self.client.call(CLOSE, xid=op.xid)
             op.returned = time.monotonic()
         except (raw.ClosedError, OSError):
-            history.abandoned.add(self.session)
+            history.doubtful.add(self.session)
         finally:
             self.client.close()
+        return history
 
 
 class Trial:
@@ -104,8 +108,7 @@ class Trial:
         self.judge = Judge()
         self.figures = Figures(counted=self.judge.counted)
         self.say = say
-        ports = {number: member.client_port for number, member in self.ensemble.members.items()}
-        self.load = Load(ports, seed, pace or Pace())
+        self.load = Load(list(self.ensemble.members.values()), seed, pace or Pace())
         self._began = time.monotonic()
         # When each fault began, for the pauses that it caused.
         self._marks: list[tuple[float, str]] = []
@@ -133,9 +136,11 @@ class Trial:
         self._marks.append((time.monotonic(), what))
 
     def see_leader(self) -> Member | None:
-        """Who leads now, counted."""
+        """Who leads now, noted."""
         leader = self.ensemble.leader()
-        if leader is not None:
+        if leader is not None and (zxid := leader.zxid()) >= 0:
+            if self.judge.leaders.setdefault(epoch_of(zxid), leader.id) != leader.id:
+                raise BrokenPromiseError(f"two leaders of epoch {epoch_of(zxid)}: {leader}")
             self.figures.led[leader.kind] += 1
         return leader
 
@@ -158,14 +163,17 @@ class Trial:
         probes = [Probe(member) for member in self.ensemble.members.values()]
         leader = self.see_leader() or self.ensemble.wait_leader()
         history = self.load.take()
-        history.merge(self._later)
-        history.merge(exchange(leader.client_port, [Write("setData", COUNTER, b"rest"), None]))
         self._note_pauses(history)
-        self.judge.settle(history, self._records(self.ensemble.wait_in_step()))
-        self._later = History()
+        self._later.merge(history)
+        rest: list[Write | None] = [Write("setData", COUNTER, b"rest"), None]
+        self._later.merge(exchange(leader.client_port, rest))
+        self._judge()
+        for stray in self.judge.strays - {probe.session for probe in probes}:
+            self._later.merge(exchange(leader.client_port, [None], stray))
+        self.ensemble.wait("end of abandoned sessions", self._no_session_is_due, _SERVICE_S)
         self._compare(probes)
         for probe in probes:
-            probe.close(self._later)
+            self._later.merge(probe.close())
         self._check_digests()
         complaints.check(self.ensemble, self._logs_read)
         self.figures.settlements += 1
@@ -176,20 +184,21 @@ class Trial:
         self.load.resume()
 
     def finish(self) -> Figures:
-        """Settle for the last time; the sessions of nobody must be gone by then."""
+        """Settle for the last time."""
         self.settle()
-        self.load.pause()
-
-        def gone() -> bool:
-            left = self.judge.abandoned & self.judge.model.sessions
-            if left:
-                self.judge.settle(History(), self._records(self.ensemble.wait_in_step()))
-            return not left
-
-        # Those whose closeSession was in doubt have the long timeout.
-        self.ensemble.wait("end of abandoned sessions", gone, 2 * SESSION_TIMEOUT_MS / 1000)
-        self.figures.seconds = time.monotonic() - self._began
         return self.figures
+
+    def _judge(self) -> int:
+        """Judge all that was noted, up to a zxid that all members have applied."""
+        history, self._later = self._later, History()
+        zxid = self.ensemble.wait_in_step()
+        self.judge.settle(history, self._records(zxid))
+        return zxid
+
+    def _no_session_is_due(self) -> bool:
+        """Whether what nobody said good-bye to has expired."""
+        self._judge()
+        return not self.judge.abandoned & self.judge.model.sessions
 
     def _records(self, zxid: int) -> dict[str, list[Record]]:
         """What each member has logged since the last settlement, up to a zxid."""
@@ -204,8 +213,7 @@ class Trial:
     def _compare(self, probes: list[Probe]) -> None:
         """Every member shows the model's tree."""
         for _ in range(_ATTEMPTS):
-            zxid = self.ensemble.wait_in_step()
-            self.judge.settle(History(), self._records(zxid))
+            zxid = self._judge()
             dumps = {probe.client: state.dump(probe.client) for probe in probes}
             if self.ensemble.wait_in_step() == zxid:
                 break  # else a session has expired meanwhile
@@ -223,18 +231,25 @@ class Trial:
                 raise BrokenPromiseError(f"at {member}, expected / found:\n" + "\n".join(different))
 
     def _check_digests(self) -> None:
-        """Members agree on the digest of every zxid for which they remember one."""
-        known: dict[int, tuple[int, Member]] = {}
+        """Members know the right digests.
+
+        Apache ZooKeeper also remembers those that a tree had while transactions were applied
+        again over a snapshot that was written meanwhile; they are counted, not judged.
+        """
         for member in self.ensemble.members.values():
             for zxid, digest in member.digests().items():
-                other = known.setdefault(zxid, (digest, member))
-                if other[0] != digest:
+                expected = self.judge.digests.get(zxid, digest)
+                if digest == expected:
+                    continue
+                if member.kind == KRAAL:
                     raise BrokenPromiseError(
-                        f"digest of {zxid:x}: {other[0]} at {other[1]}, {digest} at {member}"
+                        f"digest {digest} of {zxid:x}, not {expected}: {member}"
                     )
+                self.figures.fuzzy_digests += 1
             mismatches = int(member.figures().get("zk_digest_mismatches_count", 0))
             if mismatches:
                 self.figures.mismatches[member.kind] += mismatches
+        self.judge.digests.clear()
 
     def _note_pauses(self, history: History) -> None:
         """The longest time without an answered write, for each fault since the last time."""
