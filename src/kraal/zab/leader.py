@@ -130,9 +130,9 @@ class Leader:
         handler.last_received_ms = now_ms
         acked = handler.acked
         for packet in packets:
-            if handler.stage == Stage.SERVING and packet.kind == PacketType.ACK:
-                if packet.zxid > handler.acked and counter(packet.zxid):
-                    handler.acked = packet.zxid
+            if packet[0] == PacketType.ACK and handler.stage == Stage.SERVING:
+                if packet[1] > handler.acked and counter(packet[1]):
+                    handler.acked = packet[1]
                 continue
             if handler.stage == Stage.GONE or self.is_over:
                 return
@@ -145,6 +145,7 @@ class Leader:
             self._take_acks(now_ms, handler)
 
     def _packet(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        kind, _, _, _ = packet
         stage = handler.stage
         if stage == Stage.SERVING:
             self._serve(now_ms, handler, packet)
@@ -154,20 +155,21 @@ class Leader:
             self._epoch_acked(now_ms, handler, packet)
         elif stage == Stage.SYNCING:
             self._synced_with(now_ms, handler, packet)
-        elif stage == Stage.SYNCED and packet.kind in (PacketType.ACK, PacketType.PING):
+        elif stage == Stage.SYNCED and kind in (PacketType.ACK, PacketType.PING):
             return  # an answer to a ping, or the acknowledgements of an older release
         else:
-            self.drop(handler, f"a packet of type {packet.kind} while it is {stage.name}")
+            self.drop(handler, f"a packet of type {kind} while it is {stage.name}")
 
     # Discovery (section 4.3)
 
     def _register(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
-        if packet.kind not in (PacketType.FOLLOWER_INFO, PacketType.OBSERVER_INFO):
-            self.drop(handler, f"its first packet is of type {packet.kind}")
+        kind, zxid, data, _ = packet
+        if kind not in (PacketType.FOLLOWER_INFO, PacketType.OBSERVER_INFO):
+            self.drop(handler, f"its first packet is of type {kind}")
             return
-        info = wire.LearnerInfo.decode(packet.data)
+        info = wire.LearnerInfo.decode(data)
         handler.server_id = info.server_id
-        handler.is_observer = packet.kind == PacketType.OBSERVER_INFO
+        handler.is_observer = kind == PacketType.OBSERVER_INFO
         if info.protocol_version < wire.PROTOCOL_VERSION:
             self.drop(handler, f"its protocol version {info.protocol_version:#x} is too old")
             return
@@ -176,7 +178,7 @@ class Leader:
             return
         handler.stage = Stage.REGISTERED
         if self.epoch is None:
-            self._highest_accepted = max(self._highest_accepted, epoch(packet.zxid))
+            self._highest_accepted = max(self._highest_accepted, epoch(zxid))
             if not handler.is_observer:
                 self._registered.add(handler.server_id)
             self._agree_on_epoch(now_ms)
@@ -200,20 +202,21 @@ class Leader:
         handler.link.send(wire.with_data(PacketType.LEADER_INFO, make(self.epoch, 0), version))
 
     def _epoch_acked(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
-        if packet.kind != PacketType.ACK_EPOCH:
-            self.drop(handler, f"a packet of type {packet.kind} where ACKEPOCH is due")
+        kind, zxid, data, _ = packet
+        if kind != PacketType.ACK_EPOCH:
+            self.drop(handler, f"a packet of type {kind} where ACKEPOCH is due")
             return
-        current_epoch = wire.read_int(packet.data)
-        handler.last_zxid = packet.zxid
+        current_epoch = wire.read_int(data)
+        handler.last_zxid = zxid
         handler.stage = Stage.EPOCH_ACKED
         if self._is_epoch_accepted:
             self._synchronise(handler)
             return
         if current_epoch != -1:
-            if (current_epoch, packet.zxid) > self._summary:
+            if (current_epoch, zxid) > self._summary:
                 self.drop(handler, "it is ahead of this leader")
                 return
-            if packet.zxid != wire.NO_ZXID and not handler.is_observer:
+            if zxid != wire.NO_ZXID and not handler.is_observer:
                 self._accepted.add(handler.server_id)
         self._accept_epoch(now_ms)
 
@@ -262,16 +265,17 @@ class Leader:
         (self._observers if handler.is_observer else self._followers)[handler] = None
 
     def _synced_with(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
+        kind, zxid, _, _ = packet
         assert self.epoch is not None
-        if packet.kind != PacketType.ACK:
-            self.drop(handler, f"a packet of type {packet.kind} where an ACK is due")
+        if kind != PacketType.ACK:
+            self.drop(handler, f"a packet of type {kind} where an ACK is due")
             return
         handler.stage = Stage.SYNCED
         if self.is_established:
             self._up_to_date(now_ms, handler)
             return
-        if packet.zxid != make(self.epoch, 0):
-            self.drop(handler, f"it acknowledges {show(packet.zxid)} instead of this epoch")
+        if zxid != make(self.epoch, 0):
+            self.drop(handler, f"it acknowledges {show(zxid)} instead of this epoch")
             return
         if not handler.is_observer:
             self._synced.add(handler.server_id)
@@ -365,11 +369,13 @@ class Leader:
         self._commit_up_to(now_ms, point)
 
     def _commit_up_to(self, now_ms: int, point: int) -> None:
+        """In runs that end where a sync waits: it is answered before what came after it."""
         outstanding = self._outstanding
-        if not outstanding or outstanding[0][0] > point:
-            return
-        zxids = []
-        observed = bool(self._observers)
+        while outstanding and outstanding[0][0] <= point and not self.is_over:
+            self._commit_run(now_ms, min(point, self._syncs[0][0]) if self._syncs else point)
+
+    def _commit_run(self, now_ms: int, point: int) -> None:
+        outstanding, observed, zxids = self._outstanding, bool(self._observers), []
         while outstanding and outstanding[0][0] <= point:
             entry = outstanding.popleft()
             zxids.append(entry[0])
@@ -378,10 +384,14 @@ class Leader:
                 self._to_observers.append(wire.inform(*entry))
         if self._followers:
             self._to_followers.append(wire.commits(zxids))
-        self.last_zxid = zxids[-1]
         self._host.wake()
-        self._host.committed(now_ms, self.last_zxid)
-        self._answer_syncs()
+        self._apply_up_to(now_ms, zxids[-1])
+
+    def _apply_up_to(self, now_ms: int, zxid: int) -> None:
+        self.last_zxid = zxid
+        self._host.committed(now_ms, zxid)
+        if self._answer_syncs():  # their answers leave
+            self._host.committed(now_ms, zxid)
 
     # Reconfiguration (section 6)
 
@@ -419,8 +429,7 @@ class Leader:
     def _activate(self, now_ms: int) -> None:
         """Commit the reconfiguration; who leads from here on is part of the message."""
         config = self.last_seen
-        entry = self._outstanding.popleft()
-        zxid, payload = entry
+        entry = zxid, payload = self._outstanding.popleft()
         assert zxid == config.version, "a configuration is named after its transaction"
         designated = self._designate(config)
         data = wire.long_data(designated)
@@ -431,9 +440,7 @@ class Leader:
         self._push()
         self._history.append(entry)
         self.config = config
-        self.last_zxid = zxid
-        self._host.committed(now_ms, zxid)
-        self._answer_syncs()
+        self._apply_up_to(now_ms, zxid)
         self._host.activate(config, designated)
 
     def _designate(self, config: EnsembleConfig) -> int:
@@ -472,31 +479,31 @@ class Leader:
         """Syncs that are not answered yet."""
         return len(self._syncs)
 
-    def _answer_syncs(self) -> None:
-        syncs = self._syncs
+    def _answer_syncs(self) -> bool:
+        syncs, is_own = self._syncs, False  # of this server's clients
         while syncs and syncs[0][0] <= self.last_zxid:
             _, handler, released = syncs.popleft()
             if released is not None:
                 released()
-            elif handler is None:
-                continue
-            elif handler.stage == Stage.SERVING:
+                is_own = True
+            elif handler is not None and handler.stage == Stage.SERVING:
                 self._send(handler, wire.bare(PacketType.SYNC, 0))
+        return is_own
 
     def _serve(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
-        kind = packet.kind
+        kind, _, data, identities = packet
         host = self._host
         if kind == PacketType.REQUEST:
-            session_id, _, op, frame = wire.split_request(packet.data)
+            session_id, _, op, frame = wire.split_request(data)
             if op == OP_SYNC:
                 self.sync(handler)
             else:
-                host.request(now_ms, handler, session_id, frame, packet.identities)
+                host.request(now_ms, handler, session_id, frame, identities)
         elif kind == PacketType.PING:
-            for session_id, timeout_ms in wire.read_touches(packet.data):
+            for session_id, timeout_ms in wire.read_touches(data):
                 host.touch(now_ms, session_id, timeout_ms)
         elif kind == PacketType.REVALIDATE:
-            session_id, _ = wire.read_session(packet.data)
+            session_id, _ = wire.read_session(data)
             valid = wire.validity(session_id, host.revalidate(now_ms, handler, session_id))
             self._send(handler, wire.with_data(kind, wire.NO_ZXID, valid))
         else:
