@@ -216,10 +216,11 @@ class Learner(Generic[T]):
     # Discovery (section 4.3)
 
     def _discover(self, _now_ms: int, packet: Packet) -> None:
-        if packet.kind != PacketType.LEADER_INFO:
-            self._end(f"a packet of type {packet.kind} where LEADERINFO is due")
+        kind, zxid, _, _ = packet
+        if kind != PacketType.LEADER_INFO:
+            self._end(f"a packet of type {kind} where LEADERINFO is due")
             return
-        offered = epoch(packet.zxid)
+        offered = epoch(zxid)
         if offered < self._accepted_epoch:
             self._end(f"epoch {offered} is offered, and {self._accepted_epoch} was accepted")
             return
@@ -237,7 +238,7 @@ class Learner(Generic[T]):
     # Synchronisation (sections 4.6 and 4.7)
 
     def _open(self, _now_ms: int, packet: Packet) -> None:
-        kind, zxid = packet.kind, packet.zxid
+        kind, zxid, _, _ = packet
         if kind == PacketType.DIFF:
             logger.info("The leader sends what is missing behind %s", show(self._last_zxid))
             self.phase = Phase.SYNCING
@@ -312,10 +313,11 @@ class Learner(Generic[T]):
 
     def _adopt_history(self, packet: Packet) -> None:
         """NEWLEADER: the committed history becomes durable, then it is acknowledged."""
+        _, _, data, _ = packet
         self._is_past_newleader = True
         host = self._host
-        if packet.data is not None and len(packet.data) > 1:
-            host.configuration(packet.data.decode("utf-8", "replace"))
+        if data is not None and len(data) > 1:
+            host.configuration(data.decode("utf-8", "replace"))
         txns, self._committed = self._committed, []
         self.phase = Phase.ADOPTING
         host.apply(txns)

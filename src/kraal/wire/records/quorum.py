@@ -40,15 +40,8 @@ class PacketType(IntEnum):
     INFORM_AND_ACTIVATE = 19
 
 
-class Packet(NamedTuple):
-    """One packet; `data` is None for the null buffer."""
-
-    kind: int
-    zxid: int
-    data: bytes | None
-    identities: tuple[Id, ...]
-
-
+Packet = tuple[int, int, bytes | None, tuple[Id, ...]]
+"""Type, zxid, data (None: the null buffer), identities. Plain, because there are so many."""
 PROTOCOL_VERSION = 0x10000
 NO_ZXID = -1
 IDENTITIES_MAX = 1000
@@ -235,7 +228,7 @@ class PacketReader:
                 if found is None:
                     break
                 identities, behind = found
-            packets.append(Packet(kind, zxid, None if length < 0 else data[begin:end], identities))
+            packets.append((kind, zxid, None if length < 0 else data[begin:end], identities))
             at = behind
             if kind == PacketType.SNAP:
                 break
