@@ -22,7 +22,9 @@ OUTPUT_MAX_BYTES = 256 << 20
 """What may wait for one peer."""
 BUFFER_HIGH_BYTES = 1 << 20
 SLICES_PER_TURN = 4
-DIAL_ATTEMPTS = 5
+DIAL_ATTEMPTS = 9
+FIRST_DELAY_MS = 10
+"""Doubled up to `leaderConnectDelayDuringRetryMs`: the leader may decide some ms after us."""
 BACKLOG = 128
 FINISH_PATIENCE_SECONDS = 5.0
 
@@ -216,10 +218,10 @@ class QuorumDialer:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, addresses: Sequence[Address], *, delay_ms: int, limit_ms: int) -> None:
-        """Dial until it succeeds, five times at most (section 4.2)."""
+        """Dial until it succeeds or some attempts have failed (section 4.2)."""
         self.stop()
         self._task = asyncio.get_running_loop().create_task(
-            self._dial(addresses, delay_ms / 1000, limit_ms / 1000)
+            self._dial(addresses, delay_ms, limit_ms / 1000)
         )
 
     def stop(self) -> None:
@@ -228,7 +230,7 @@ class QuorumDialer:
             self._task.cancel()
             self._task = None
 
-    async def _dial(self, addresses: Sequence[Address], delay: float, limit: float) -> None:
+    async def _dial(self, addresses: Sequence[Address], delay_ms: int, limit: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         for attempt in range(DIAL_ATTEMPTS):
@@ -240,6 +242,7 @@ class QuorumDialer:
                     logger.info("Dialling the leader at %s: %s", address, error or "no answer")
                 else:
                     return
+            delay = min(FIRST_DELAY_MS << attempt, delay_ms) / 1000
             if loop.time() + delay > deadline or attempt == DIAL_ATTEMPTS - 1:
                 break
             await asyncio.sleep(delay)
