@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kraal.sim import protocol
+from kraal.sim.checks.watches import ClientWatches
 from kraal.sim.network import Endpoint
 from kraal.sim.protocol import EVENT_XID, PING_XID, SET_WATCHES_XID, Reply
 from kraal.sim.scheduler import MS, Action, Host
@@ -92,6 +93,7 @@ class Session:
         self.timeout_ms = 0
         self.last_zxid = 0
         """The newest state that it has seen."""
+        self.watches = ClientWatches()
         self.is_over = False
         """Closed by its client, or reported to be over."""
 
@@ -104,6 +106,8 @@ class Connection:
         self.link = link
         self.frames = FrameReader(FRAME_MAX)
         self.is_established = False
+        self.is_closing = False
+        """Its session's end was asked for: nothing else is."""
         self.is_read_only = False
         self.epoch = -1
         """Of the term in which the server accepted it."""
@@ -123,7 +127,6 @@ class SimClient(Host):
         self.read_only = read_only
         self.session = Session()
         self.connection: Connection | None = None
-        self.is_hanging_up = False
         self.server_ids: list[int] | None = None
         """Whom it may connect to; None: everybody."""
         self._xid = 0
@@ -153,8 +156,10 @@ class SimClient(Host):
             self._lost()
 
     def close_session(self) -> None:
-        """End the session and use no other."""
-        self.is_hanging_up = True
+        """End the session, and begin another one."""
+        connection = self.connection
+        if self.request(Request(OpCode.CLOSE_SESSION)) and connection is not None:
+            connection.is_closing = True
 
     @property
     def is_connected(self) -> bool:
@@ -170,7 +175,7 @@ class SimClient(Host):
     # Connecting
 
     def _connect(self) -> None:
-        if self.connection is not None or (self.session.is_over and self.is_hanging_up):
+        if self.connection is not None:
             return
         world, network = self.world, self.world.network
         self._attempt += 1
@@ -240,7 +245,7 @@ class SimClient(Host):
     def request(self, request: Request) -> bool:
         """Send a request, if there is a connection."""
         connection = self.connection
-        if connection is None or not connection.is_established:
+        if connection is None or not connection.is_established or connection.is_closing:
             return False
         if request.op == OpCode.PING:
             request.xid = PING_XID
@@ -288,13 +293,16 @@ class SimClient(Host):
             connection.link.close()
             self._lost()
             return
-        is_new = not session.id
         connection.is_established = True
         connection.is_read_only = answer.is_read_only
         session.id, session.password = answer.session_id, answer.password
         session.timeout_ms = answer.timeout_ms
         world.trace(self, "has session 0x%x on server %d", session.id, connection.server.id)
-        world.checks.established(self, connection, is_new=is_new)
+        world.checks.established(self, connection)
+        if session.watches and not answer.is_read_only:
+            self.request(
+                Request(OpCode.SET_WATCHES2, tip=session.last_zxid, lists=session.watches.lists())
+            )
 
     def _answered(self, connection: Connection, reply: Reply) -> None:
         assert connection.outstanding, f"a reply to nothing: {reply}"

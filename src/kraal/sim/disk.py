@@ -38,6 +38,12 @@ class DiskSpeed:
     flush_us: tuple[int, int] = (200, 3 * MS)
     job_us: tuple[int, int] = (1 * MS, 20 * MS)
     slice_us: tuple[int, int] = (100, 2 * MS)
+    slowed: int = 1
+    """By how much everything takes longer for the time being."""
+
+    def of(self, between: tuple[int, int], random: Random) -> int:
+        """How long a job takes now."""
+        return random.randint(*between) * self.slowed
 
 
 class SimDisk:
@@ -122,7 +128,7 @@ class SimDisk:
                 job()
                 done()
 
-        self._server.after(self._random.randint(*between), after)
+        self._server.after(self._server.speed.of(between, self._random), after)
 
     # Snapshots in time
 
@@ -231,7 +237,8 @@ class _Snapshot:
         self._later(create)
 
     def _later(self, action: Job) -> None:
-        self._server.after(self._random.randint(*self._server.speed.slice_us), action)
+        speed = self._server.speed
+        self._server.after(speed.of(speed.slice_us, self._random), action)
 
     def _step(self) -> None:
         if self._is_abandoned:

@@ -63,6 +63,8 @@ class SimServer(Host):
         self.config = config
         self.id = config.server_id
         self.is_up = False
+        self.is_idle = False
+        """Whether it is to be started later, or never."""
         self.clock = Clock()
         self.speed = DiskSpeed()
         self.fs = MemoryFileSystem(world.random)
@@ -261,17 +263,22 @@ class SimServer(Host):
     def truncate(self, zxid: int) -> None:
         """Cut the log and load what is left."""
         self.world.trace(self, "cuts its log behind %s", show(zxid))
+        self.world.checks.giving_up(self, zxid)
 
         def done(recovered: Recovered) -> None:
+            self.world.checks.given_up(self, recovered.tree.last_zxid)
             self.peer.truncated(self.now_ms, self.wall_ms, recovered.tree, recovered.recent)
 
         self.disk.truncate(zxid, done)
 
     def save_snapshot(self, tree: DataTree) -> None:
         """Make this tree the content of the data directory."""
-        self.world.trace(self, "adopts a snapshot of %s", show(tree.last_zxid))
+        zxid = tree.last_zxid
+        self.world.trace(self, "adopts a snapshot of %s", show(zxid))
+        self.world.checks.giving_up(self, zxid)
 
         def done() -> None:
+            self.world.checks.given_up(self, zxid)
             self.peer.snapshot_saved(self.now_ms, self.wall_ms)
 
         self.disk.save_snapshot(tree, done)
@@ -344,6 +351,7 @@ class SimServer(Host):
         if replica is not None and replica.mode != Mode.READ_ONLY:
             self.disk.allow_snapshots()
         self.world.checks.serving(self, replica)
+        self.world.disturbed_us = max(self.world.disturbed_us, self.scheduler.now_us)
         if replica is not None and replica.mode == Mode.LEADER:
             replica = replica if self.config.ensemble.leader_serves else None
         self.port.replica = replica

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from random import Random
@@ -12,18 +12,15 @@ from zlib import crc32
 from kraal.model.config import EnsembleSettings, ServerConfig, StorageConfig
 from kraal.model.ensemble import EnsembleConfig
 from kraal.replica.status import Mode
-from kraal.sim.checks.watcher import Watcher
+from kraal.sim.checks.panel import Checks
 from kraal.sim.client import SimClient
 from kraal.sim.network import Conditions, Network
 from kraal.sim.scheduler import MS, Host, Scheduler
 from kraal.sim.server import SimServer
+from kraal.sim.violation import ViolationError, violated
 
 TRACE_KEPT = 2000
 DATA = PurePath("/data")
-
-
-class ViolationError(Exception):
-    """Something that must never happen did."""
 
 
 @dataclass
@@ -102,12 +99,15 @@ class World:
         self.network = Network(self.scheduler, self.random, conditions or Conditions())
         self.entries: list[tuple[int, str, str, tuple[object, ...]]] = []
         self.trace_hash = 0
-        self.checks = Watcher()
+        self.disturbed_us = 0
+        """When a fault was last at work."""
+        self.checks = Checks(self)
         self.servers = {
             server_id: SimServer(self, config) for server_id, config in configuration(plan).items()
         }
         self.server_ids: Sequence[int] = list(self.servers)
         self.clients: list[SimClient] = []
+        self.on_client_lost: Callable[[], None] | None = None
 
     # Time
 
@@ -126,6 +126,11 @@ class World:
         self.clients.append(client)
         client.start()
         return client
+
+    def replace_client(self) -> None:
+        """One died: another one takes its place, if somebody wants that."""
+        if self.on_client_lost is not None:
+            self.on_client_lost()
 
     # What is seen
 
@@ -148,6 +153,10 @@ class World:
         if len(self.entries) > 2 * TRACE_KEPT:
             del self.entries[:TRACE_KEPT]
 
+    def note(self, who: str, what: str) -> None:
+        """A line among the events that is not part of the story."""
+        self.entries.append((self.scheduler.now_us, who, "%s", (what,)))
+
     def trace_lines(self, count: int = TRACE_KEPT) -> list[str]:
         """The last entries as text."""
         return [
@@ -159,4 +168,7 @@ class World:
         """An input raised: that is a violation whatever it was."""
         if isinstance(error, ViolationError):
             raise error
-        raise ViolationError(f"{who.name}: {type(error).__name__}: {error}") from error
+        try:
+            violated("no input raises", "%s: %s: %s", who.name, type(error).__name__, error)
+        except ViolationError as violation:
+            raise violation from error

@@ -39,6 +39,12 @@ class Watcher:
     def flushed(self, server: SimServer, zxid: int) -> None:
         """Everything up to zxid is durable."""
 
+    def giving_up(self, server: SimServer, zxid: int) -> None:
+        """Its history is about to change: not more than up to zxid will stay for sure."""
+
+    def given_up(self, server: SimServer, zxid: int) -> None:
+        """Its history ends at zxid, durably."""
+
     def saving_epoch(self, server: SimServer, which: str, epoch: int) -> None:
         """An epoch is about to be saved; `which` is accepted or current."""
 
@@ -55,7 +61,7 @@ class Watcher:
 
     # Clients
 
-    def established(self, client: SimClient, connection: Connection, *, is_new: bool) -> None:
+    def established(self, client: SimClient, connection: Connection) -> None:
         """A client has a session on a connection."""
 
     def session_over(self, client: SimClient) -> None:

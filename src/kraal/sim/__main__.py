@@ -1,0 +1,166 @@
+"""`python -m kraal.sim`: run seeds, and replay one that failed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from multiprocessing import get_context
+from time import monotonic
+from typing import NamedTuple
+
+import click
+
+from kraal.sim.bugs import BUGS
+from kraal.sim.profile import PROFILES
+from kraal.sim.run import Outcome, run
+from kraal.sim.world import World
+
+TRACE_LINES = 400
+PROGRESS_SECONDS = 10
+
+
+class Summary(NamedTuple):
+    """What is told of a seed."""
+
+    seed: int
+    violation: str | None
+    virtual_ms: int
+    transactions: int
+    faults: int
+    epochs: int
+    recovery_ms: int
+    trace_hash: int
+
+
+@click.command()
+@click.option("--seeds", default=100, show_default=True, help="How many seeds.")
+@click.option("--start", default=1, show_default=True, help="The first seed.")
+@click.option(
+    "--profile",
+    default="faults",
+    show_default=True,
+    type=click.Choice(sorted(PROFILES)),
+    help="What goes wrong.",
+)
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@click.option("--bug", type=click.Choice(sorted(BUGS)), help="Break the servers on purpose.")
+@click.option("--trace", is_flag=True, help="Print the last events of every seed.")
+@click.option("--lines", default=TRACE_LINES, show_default=True, help="How many of them.")
+@click.option("--first", is_flag=True, help="Stop at the first violation.")
+def main(
+    seeds: int,
+    start: int,
+    profile: str,
+    jobs: int,
+    bug: str | None,
+    trace: bool,
+    lines: int,
+    first: bool,
+) -> None:
+    """Run whole ensembles in virtual time; each seed is another story.
+
+    A seed fails when a promise is broken. The exit code is 1 then.
+    """
+    if trace:
+        for seed in range(start, start + seeds):
+            _print_trace(seed, profile, bug, lines)
+        return
+    failed = 0
+    began = told = monotonic()
+    totals = [0, 0, 0]
+    done = 0
+    for done, summary in enumerate(_summaries(range(start, start + seeds), profile, bug, jobs), 1):
+        for at, value in enumerate((summary.virtual_ms, summary.transactions, summary.faults)):
+            totals[at] += value
+        if summary.violation is not None:
+            failed += 1
+            click.echo(f"seed {summary.seed} ({summary.virtual_ms} ms): {summary.violation}")
+            click.echo(f"  replay: {_command(summary.seed, profile, bug)}")
+            if first:
+                break
+        if monotonic() - told > PROGRESS_SECONDS:
+            told = monotonic()
+            click.echo(f"{done} seeds, {_pace(done, began)}, {failed} failed", err=True)
+    click.echo(
+        f"{done} seeds of {profile} ({_pace(done, began)}): {failed} failed; "
+        f"{totals[0] // 60_000} minutes of virtual time, {totals[1]} transactions, "
+        f"{totals[2]} faults"
+    )
+    sys.exit(1 if failed else 0)
+
+
+def _pace(done: int, began: float) -> str:
+    return f"{60 * done / max(monotonic() - began, 0.001):.0f} a minute"
+
+
+def _command(seed: int, profile: str, bug: str | None) -> str:
+    also = f" --bug '{bug}'" if bug else ""
+    return f"python -m kraal.sim --seeds 1 --start {seed} --profile {profile}{also} --trace"
+
+
+def _summaries(seeds: Iterable[int], profile: str, bug: str | None, jobs: int) -> Iterator[Summary]:
+    one = partial(summarise, profile=profile, bug=bug)
+    if jobs == 1:
+        yield from map(one, seeds)
+        return
+    with get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(one, seeds, chunksize=4)
+
+
+def summarise(seed: int, *, profile: str, bug: str | None) -> Summary:
+    """Run a seed without a word from the servers."""
+    logging.disable(logging.CRITICAL)
+    try:
+        outcome = _run(seed, profile, bug)
+    finally:
+        logging.disable(logging.NOTSET)
+    return Summary(
+        seed,
+        None if outcome.violation is None else str(outcome.violation),
+        outcome.virtual_ms,
+        outcome.transactions,
+        outcome.faults,
+        max(outcome.world.checks.history.bases),
+        outcome.recovery_ms,
+        outcome.trace_hash,
+    )
+
+
+def _run(
+    seed: int, profile: str, bug: str | None, prepare: Callable[[World], None] | None = None
+) -> Outcome:
+    if bug is None:
+        return run(seed, PROFILES[profile], prepare)
+    with BUGS[bug]():
+        return run(seed, PROFILES[profile], prepare)
+
+
+def _print_trace(seed: int, profile: str, bug: str | None, lines: int) -> None:
+    handler = _TraceHandler()
+    logger = logging.getLogger("kraal")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    outcome = _run(seed, profile, bug, handler.watch)
+    for line in outcome.world.trace_lines(lines):
+        click.echo(line)
+    if outcome.violation is not None and outcome.violation.__cause__ is not None:
+        traceback.print_exception(outcome.violation.__cause__, file=sys.stdout)
+    click.echo(f"seed {seed}: {outcome.violation or 'every promise was kept'}")
+
+
+class _TraceHandler(logging.Handler):
+    """Puts what the servers log among the events of the run."""
+
+    def watch(self, world: World) -> None:
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.note(record.name.removeprefix("kraal."), record.getMessage())
+
+
+if __name__ == "__main__":
+    main()

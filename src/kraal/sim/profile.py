@@ -1,0 +1,53 @@
+"""Profiles: what kind of ensemble, how much load, which faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CALM: Mapping[str, int] = {}
+FAULTS: Mapping[str, int] = {
+    "kill": 8,
+    "power": 8,
+    "tear": 12,
+    "kill leader": 8,
+    "all": 3,
+    "partition": 8,
+    "isolate": 8,
+    "one way": 6,
+    "cut": 12,
+    "pause": 8,
+    "clock": 2,
+    "slow disk": 6,
+    "slow network": 6,
+    "hang up": 4,
+    "client dies": 3,
+    "client leaves": 3,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Times in milliseconds; where there are several values, the seed chooses."""
+
+    voters: tuple[int, ...] = (1, 2, 3, 3, 3, 4, 5, 5, 7)
+    observers: tuple[int, ...] = (0, 0, 1, 2)
+    clients: tuple[int, ...] = (2, 3, 4)
+    duration_ms: int = 12_000
+    faults: Mapping[str, int] = field(default_factory=lambda: FAULTS)
+    fault_pause_ms: tuple[int, int] = (100, 2200)
+    request_pause_ms: tuple[int, int] = (10, 150)
+    pipelined: int = 4
+
+
+PROFILES: Mapping[str, Profile] = {
+    "faults": Profile(),
+    "quiet": Profile(faults=CALM, duration_ms=5000),
+    "disk": Profile(
+        faults={"power": 10, "tear": 30, "all": 10, "kill leader": 5, "slow disk": 5, "cut": 10}
+    ),
+    "network": Profile(
+        faults={"partition": 10, "isolate": 10, "one way": 10, "cut": 20, "slow network": 10,
+                "pause": 10, "hang up": 5}
+    ),
+}  # fmt: skip
