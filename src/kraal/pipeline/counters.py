@@ -18,6 +18,15 @@ class LatencyCounter:
         self.total += latency_ms * count
         self.count += count
 
+    def merge(self, other: LatencyCounter) -> None:
+        """Add what the other one counted."""
+        if other.count:
+            low = other.minimum
+            self.minimum = min(self.minimum, low) if self.count else low
+            self.maximum = max(self.maximum, other.maximum)
+            self.total += other.total
+            self.count += other.count
+
 
 class SizeCounter:
     """Last, minimum and maximum size in bytes; -1 before the first."""
@@ -43,6 +52,9 @@ class Counters:
 
     def reset(self) -> None:
         self._reset_term()
+        # Of terms that are over.
+        self.past_latency = LatencyCounter()
+        self.past_update_latency = LatencyCounter()
         self.sessions_expired = 0
         self.connections_revalidated = 0
         self.connections_rejected = 0
@@ -63,6 +75,8 @@ class Counters:
     def begin_term(self, now_ms: int) -> None:
         """A server that changes its role counts its clients' requests anew, as the original."""
         self.started_ms = now_ms
+        self.past_latency.merge(self.latency)
+        self.past_update_latency.merge(self.update_latency)
         self._reset_term()
 
     def _reset_term(self) -> None:

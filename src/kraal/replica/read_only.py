@@ -50,9 +50,8 @@ class ReadOnly(Replica):
     @property
     def local_sessions(self) -> Collection[Session] | None:
         """All sessions here are this server's own."""
-        kept = super().local_sessions
-        mine = self.tracker.sessions.values()
-        return [*mine, *kept] if kept is not None else mine or None
+        mine, ensemble = self.tracker.sessions.values(), self.config.ensemble
+        return mine if mine or (ensemble is not None and ensemble.local_sessions) else None
 
     @property
     def in_flight(self) -> int:

@@ -33,6 +33,7 @@ class ClientSocket(asyncio.Protocol):
         "_conn",
         "_first",
         "_frames",
+        "_is_answering",
         "_is_framed",
         "_listener",
         "_replica",
@@ -48,6 +49,8 @@ class ClientSocket(asyncio.Protocol):
         self._first = b""
         """Bytes before it is known whether they are a word or a frame."""
         self._is_framed = False
+        self._is_answering = False
+        """Whether a four-letter word is being answered, after which nothing is read."""
 
     # What asyncio calls
 
@@ -135,7 +138,9 @@ class ClientSocket(asyncio.Protocol):
 
     @property
     def is_reading(self) -> bool:
-        return self._transport is not None and self._transport.is_reading()
+        if self._transport is None or self._is_answering:
+            return False
+        return self._transport.is_reading()
 
     def close_if_sessionless(self) -> None:
         """The time in which a ConnectRequest must come is over."""
@@ -178,6 +183,7 @@ class ClientSocket(asyncio.Protocol):
             logger.info("Processing %s command from /%s:%d", word, conn.host, conn.port)
             conn.received += 1
             self._listener.counters.received += 1
+            self._is_answering = True
             text = answer(word, self._listener.status, argument)
             self._listener.counters.sent += 1
         else:

@@ -69,12 +69,12 @@ class ServerStatusSource:
             sent=counters.sent,
             connections=len(replica.connections) if replica is not None else 0,
             outstanding=replica.in_flight if replica is not None else 0,
-            latency=_merged(counters.latency, counters.update_latency),
+            latency=_latency(_merged(counters.latency, counters.update_latency)),
             watch_count=replica.watches.count if replica is not None else 0,
             ephemerals_count=sum(map(len, tree.ephemerals.values())),
             session_count=len(self.session_statuses()),
             local_session_count=len(local) if local is not None else 0,
-            approximate_data_bytes=tree.data_bytes,
+            approximate_data_bytes=tree.data_bytes + len("/"),
             uptime_ms=self.monotonic_ms() - counters.started_ms,
             proposal_count=counters.proposals,
             snapshot_count=server.storage.snapshots_taken,
@@ -215,8 +215,8 @@ def _counts(counters: Counters) -> dict[str, int]:
 
 def _times(counters: Counters) -> dict[str, LatencyCounter]:
     return {
-        "readlatency": counters.latency,
-        "updatelatency": counters.update_latency,
+        "readlatency": _merged(counters.past_latency, counters.latency),
+        "updatelatency": _merged(counters.past_update_latency, counters.update_latency),
         "election_time": counters.election_time,
         "unavailable_time": counters.unavailable_time,
         "leader_unavailable_time": counters.leader_unavailable_time,
@@ -231,15 +231,12 @@ def _session(session: Session) -> SessionStatus:
     )
 
 
-def _merged(*counters: LatencyCounter) -> Latency:
+def _merged(*counters: LatencyCounter) -> LatencyCounter:
     """Of everything that was counted by any of them."""
-    used = [counter for counter in counters if counter.count]
-    return Latency(
-        minimum_ms=min((counter.minimum for counter in used), default=0),
-        total_ms=sum(counter.total for counter in used),
-        maximum_ms=max((counter.maximum for counter in used), default=0),
-        count=sum(counter.count for counter in used),
-    )
+    whole = LatencyCounter()
+    for counter in counters:
+        whole.merge(counter)
+    return whole
 
 
 def _latency(counter: LatencyCounter) -> Latency:

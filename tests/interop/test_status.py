@@ -1,0 +1,182 @@
+"""What the members of an ensemble say of themselves in each role, beside Apache ZooKeeper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support import raw_client as raw
+from tests.support.ensembles import APACHE, KRAAL, Ensemble, Member, Shape
+from tests.support.servers import apache, four_letter_word, kraal, require_reference
+
+WORDS = ("ruok", "isro", "srvr", "stat", "conf", "dump", "mntr")
+NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
+# What the original measures of each learner or of each part of the tree: names that vary.
+VARYING = re.compile(r"zk_.*(_learner_handler_|_per_namespace)")
+# Gauges that kraal has no figure for.
+NO_GAUGE = {f"zk_{which}_client_response_size" for which in ("last", "min", "max")}
+EQUAL = (
+    "peer_state", "server_state", "observer_master_id", "quorum_size", "learners",
+    "synced_followers", "synced_non_voting_followers", "synced_observers", "pending_syncs",
+    "last_proposal_size", "min_proposal_size", "max_proposal_size", "znode_count",
+    "ephemerals_count", "watch_count", "approximate_data_size", "global_sessions",
+    "local_sessions", "num_alive_connections", "outstanding_requests", "proposal_count",
+    "commit_count", "learner_proposal_received_count", "learner_commit_received_count",
+    "cnt_updatelatency", "cnt_readlatency",
+)  # fmt: skip
+# An election may take several attempts: these are zero at both, or at neither.
+AS_OFTEN = (
+    "looking_count", "cnt_election_time", "cnt_unavailable_time", "cnt_leader_unavailable_time",
+    "cnt_follower_sync_time", "cnt_observer_sync_time",
+)  # fmt: skip
+
+
+@dataclass
+class Captured:
+    """The answers of one kind of server: by role, then by word."""
+
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+    """Of a member without a leader."""
+    alone: str = ""
+    """`mntr` of a server that stands alone."""
+
+    def figures(self, role: str) -> dict[str, str]:
+        text = self.alone if role == "standalone" else self.answers[role]["mntr"]
+        return _figures(text)
+
+
+def _figures(text: str) -> dict[str, str]:
+    pairs = (line.split("\t") for line in text.splitlines())
+    return {name: value for name, value in pairs if not VARYING.match(name)}
+
+
+def ask(member: Member) -> dict[str, str]:
+    return {word: member.word(word) for word in WORDS}
+
+
+def answers_without_leader(ensemble: Ensemble, member: Member) -> dict[str, str]:
+    """What a member says between losing its leader and serving reads only."""
+
+    def silent() -> dict[str, str] | None:
+        before, answers, after = member.word("srvr"), ask(member), member.word("hash")
+        return answers if before == f"{NOT_SERVING}\n" and after == NOT_SERVING else None
+
+    return ensemble.wait("a member without leader", silent)
+
+
+def capture(kind: str, directory: Path) -> Captured:
+    """Start three participants and an observer; each has a client with an ephemeral."""
+    found = Captured()
+    shape = Shape(
+        participants=(kind,) * 3,
+        observers=(kind,),
+        settings={"readonlymode.enabled": "true"} if kind == KRAAL else {},
+    )
+    ensemble = Ensemble(directory, shape)
+    if kind != KRAAL:
+        for member in ensemble.members.values():
+            member.environment = {"JAVA_TOOL_OPTIONS": "-Dreadonlymode.enabled=true"}
+    with ensemble, ExitStack() as clients:
+        ensemble.start()
+        for member in ensemble.members.values():
+            client = clients.enter_context(raw.RawClient(member.client_port))
+            client.connect(raw.connect_request(timeout=10_000))
+            body = raw.create_body(f"/e{member.id}", b"12", raw.OPEN_ACL, 1)
+            assert client.call("create", body).err == 0
+            assert client.call("getData", raw.path_and_watch(f"/e{member.id}", True)).err == 0
+        ensemble.wait_in_step()
+        roles = {member.mode(): member for member in ensemble.members.values()}
+        for role, member in roles.items():
+            found.answers[role] = ask(member)
+        roles["leader"].kill()
+        leader = ensemble.wait_leader()
+        (left,) = (member for member in ensemble.living if member.id <= 3 and member is not leader)
+        ensemble.wait_mode(left, "follower")
+        leader.kill()
+        found.silent = answers_without_leader(ensemble, left)
+        ensemble.wait_mode(left, "read-only")
+        found.answers["read-only"] = ask(left)
+    start = kraal if kind == KRAAL else apache
+    with start(directory / "alone") as server:
+        found.alone = four_letter_word(server.port, "mntr")
+    return found
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Captured]]:
+    require_reference()
+    directory = tmp_path_factory.mktemp("status")
+    yield {kind: capture(kind, directory / kind) for kind in (APACHE, KRAAL)}
+
+
+pytestmark = [pytest.mark.apache, pytest.mark.timeout(240)]
+each_role = pytest.mark.parametrize("role", ["leader", "follower", "observer", "read-only"])
+
+
+def without_chance(word: str, text: str) -> str:
+    """A text whose ports, paths, ids, times and sizes on disk are the same in every run."""
+    text = re.sub(r"/\S+/version-2", "DIRECTORY", text)
+    text = re.sub(r"(Size|Port)=\d+", r"\1=N", text)
+    text = re.sub(r"127\.0\.0\.1:\d+(:\d+)?", "ADDRESS", text)
+    text = re.sub(r"0x([1-4])[0-9a-f]{12}(\d{3})\b", r"SESSION\1", text)
+    text = re.sub(r"0x([1-4])0000[0-9a-f]+\b", r"SESSION\1", text)
+    if word in ("srvr", "stat"):
+        text = re.sub(r"(avg/max|Received|Sent): \S+", r"\1: N", text)
+        text = re.sub(r"queued=\d+,recved=\d+,sent=\d+", "queued", text)
+        text = re.sub(r"Zxid: 0x\d(\d{8})", r"Zxid: \1", text)
+    if word == "stat":
+        return "\n".join(sorted(text.splitlines()))  # connections are in no order
+    if word == "dump":
+        # Connections do not expire at kraal; sessions may fall into one bucket or two.
+        sessions, _, _ = text.partition("Connections dump:")
+        sessions = re.sub(r"Sets \(\d+\)", "Sets (N)", sessions)
+        return "\n".join(sorted(re.sub(r"\d+ expire at .*\n", "", sessions).splitlines()))
+    return text
+
+
+@each_role
+@pytest.mark.parametrize("word", ["ruok", "isro", "srvr", "stat", "conf", "dump"])
+def test_words_say_the_same(captured: Mapping[str, Captured], role: str, word: str) -> None:
+    ours, theirs = (
+        without_chance(word, captured[kind].answers[role][word]) for kind in (KRAAL, APACHE)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_without_a_leader_say_the_same(captured: Mapping[str, Captured], word: str) -> None:
+    assert captured[KRAAL].silent[word] == captured[APACHE].silent[word]
+
+
+@each_role
+def test_a_role_has_the_reference_s_metrics(captured: Mapping[str, Captured], role: str) -> None:
+    """Those that only this role has, against a server that stands alone, are all there."""
+    ours, theirs = (captured[kind].figures(role).keys() for kind in (KRAAL, APACHE))
+    assert ours - theirs == set(), "names that the original does not know"
+    alone, their_own = (captured[kind].figures("standalone").keys() for kind in (KRAAL, APACHE))
+    assert ours - alone == theirs - their_own
+
+
+@pytest.mark.parametrize("role", ["standalone", "leader", "follower", "observer", "read-only"])
+def test_all_gauges_are_there(captured: Mapping[str, Captured], role: str) -> None:
+    """`mntr` of the original begins with gauges; `watch_bytes` is its first counter."""
+    theirs = list(captured[APACHE].figures(role))
+    gauges = set(theirs[: theirs.index("zk_watch_bytes")])
+    assert gauges - captured[KRAAL].figures(role).keys() == NO_GAUGE
+
+
+@each_role
+def test_metrics_have_the_reference_s_values(captured: Mapping[str, Captured], role: str) -> None:
+    ours, theirs = (captured[kind].figures(role) for kind in (KRAAL, APACHE))
+    names = [f"zk_{name}" for name in EQUAL]
+    assert {name: ours.get(name) for name in names} == {name: theirs.get(name) for name in names}
+    names = [f"zk_{name}" for name in AS_OFTEN]
+    assert {name: ours[name] == "0" for name in names} == {
+        name: theirs[name] == "0" for name in names
+    }
