@@ -27,6 +27,7 @@ from kraal.tree.snapshot import StreamDecoder
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import CreateSessionTxn, Txn
 from tests.storage.support import (
+    DATA,
     LOG_DIR,
     SNAPSHOT_DIR,
     History,
@@ -109,17 +110,24 @@ class Crashes:
         change(fs)
         self.look(fs)
         fs.hook = None
+        history = History(Random(3), recovered_from(fs.killed(), self.config).tree)
+        write_log(fs, self.config, [history.next()])
+        for _ in range(20):
+            later = recovered_from(fs.crash(Random(self.random.random())), self.config).tree
+            assert described(later) == described(history.tree)
 
     def look(self, fs: MemoryFileSystem) -> None:
-        for _ in range(3):
-            self.start(fs.crash(Random(self.random.random())))
-        self.start(fs.killed())
+        self.crash(fs, 10)
+        self.start(fs.crash(Random(self.random.random())), again=True)
+        self.start(fs.killed(), again=True)
 
-    def start(self, fs: MemoryFileSystem, *, again: bool = True) -> None:
+    def crash(self, fs: MemoryFileSystem, times: int) -> None:
+        for _ in range(times):
+            self.start(fs.crash(Random(self.random.random())))
+
+    def start(self, fs: MemoryFileSystem, *, again: bool = False) -> None:
         if again:
-            fs.hook = lambda _kind, _path: self.start(
-                fs.crash(Random(self.random.random())), again=False
-            )
+            fs.hook = lambda _kind, _path: self.crash(fs, 3)
         tree = recovered_from(fs, self.config).tree
         fs.hook = None
         found = described(tree)
@@ -312,15 +320,20 @@ def test_every_interrupted_cut_leads_to_the_old_state_or_the_new(zxid: int) -> N
     check_crashes(member.fs, member.config, old, new, lambda fs: member.cut(zxid, fs))
 
 
-def test_an_interrupted_cut_over_a_hole() -> None:
-    """Between the steps nothing but the mark makes this directory readable."""
+def over_a_hole() -> Member:
+    """As the reference leaves it after a SNAP: between the steps of a change nothing but the
+    name that began it makes this directory readable."""
     member = Member()
-    tree = described(member.history.tree)
     member.history.apply(OpCode.CREATE_SESSION, CreateSessionTxn(4000), zxid=0x2_0000_0004)
     write_snapshot(member.fs, member.config, member.history.tree)
     member.log(3)
-    old = described(member.history.tree)
-    check_crashes(member.fs, member.config, old, tree, lambda fs: member.cut(35, fs))
+    return member
+
+
+def test_an_interrupted_cut_over_a_hole() -> None:
+    member = over_a_hole()
+    old, new = described(member.history.tree), member.states[35]
+    check_crashes(member.fs, member.config, old, new, lambda fs: member.cut(35, fs))
 
 
 def test_copies_of_a_log_are_cut_as_well() -> None:
@@ -334,14 +347,16 @@ def test_copies_of_a_log_are_cut_as_well() -> None:
 # SNAP
 
 
-def leaders(epoch: int, count: int, seed: int = 20) -> History:
-    """A leader's history that shares nothing with a member's."""
-    history = History(Random(seed))
-    for _ in range(30):
-        history.next()
-    for _ in range(count):
-        history.next(epoch=epoch)
+def leaders(*counts: int) -> History:
+    """A leader's history that shares nothing with a member's: transactions in each epoch."""
+    history = History(Random(20))
+    for epoch, count in enumerate(counts):
+        for _ in range(count):
+            history.next(epoch=epoch)
     return history
+
+
+AHEAD, WITHIN, AT_A_SNAPSHOT, AT_THE_END = (30, 0, 3), (12,), (30,), (35,)
 
 
 def adopting(config: StorageConfig, tree: DataTree) -> Change:
@@ -349,12 +364,11 @@ def adopting(config: StorageConfig, tree: DataTree) -> Change:
 
 
 @pytest.mark.parametrize("codec", SnapshotCodec)
-@pytest.mark.parametrize(("epoch", "count"), [(2, 3), (0, 0), (0, 5)])
-def test_a_leaders_tree_replaces_everything(codec: SnapshotCodec, epoch: int, count: int) -> None:
-    """Above the own history, within it, and right at its end."""
+@pytest.mark.parametrize("counts", [AHEAD, WITHIN, AT_A_SNAPSHOT, AT_THE_END])
+def test_a_leaders_tree_replaces_everything(codec: SnapshotCodec, counts: tuple[int, ...]) -> None:
     member = Member()
     member.config = configured(snapshot_codec=codec)
-    leader = leaders(epoch, count)
+    leader = leaders(*counts)
     new = described(leader.tree)
     name = adopt_snapshot(member.fs, member.config, leader.tree)
     recovered = member.restart()
@@ -372,22 +386,38 @@ def test_a_leaders_tree_replaces_everything(codec: SnapshotCodec, epoch: int, co
     ]
 
 
-@pytest.mark.parametrize("codec", [SnapshotCodec.NONE, SnapshotCodec.GZIP])
-@pytest.mark.parametrize(("epoch", "count"), [(2, 3), (0, 0), (0, 2)])
+@pytest.mark.parametrize("counts", [AHEAD, WITHIN, AT_A_SNAPSHOT, AT_THE_END])
+@pytest.mark.parametrize(("before", "codec"), [("", "gz"), ("gz", ""), ("", "")])
 def test_every_interrupted_adoption_leads_to_the_old_state_or_the_new(
-    codec: SnapshotCodec, epoch: int, count: int
+    before: str, codec: str, counts: tuple[int, ...]
 ) -> None:
-    member = Member()
-    config = configured(snapshot_codec=codec)
-    leader = leaders(epoch, count)
+    member = Member(snapshot_codec=SnapshotCodec(before))
+    config = configured(snapshot_codec=SnapshotCodec(codec))
+    leader = leaders(*counts)
     old, new = member.states[35], described(leader.tree)
     check_crashes(member.fs, config, old, new, adopting(config, leader.tree))
+
+
+def test_an_interrupted_adoption_over_a_hole() -> None:
+    member = over_a_hole()
+    leader = leaders(20)
+    old, new = described(member.history.tree), described(leader.tree)
+    check_crashes(member.fs, member.config, old, new, adopting(member.config, leader.tree))
+
+
+def test_one_directory_for_everything() -> None:
+    member = Member(data_log_dir=DATA)
+    leader = leaders(12)
+    old = member.states[35]
+    adopt = adopting(member.config, leader.tree)
+    check_crashes(member.fs, member.config, old, described(leader.tree), adopt)
+    check_crashes(member.fs, member.config, old, member.states[13], lambda fs: member.cut(13, fs))
 
 
 def test_what_was_replaced_is_kept() -> None:
     member = Member()
     before = member.files()
-    adopt_snapshot(member.fs, member.config, leaders(0, 0).tree)
+    adopt_snapshot(member.fs, member.config, leaders(*AT_A_SNAPSHOT).tree)
     after = member.files()
     assert [name for name in member.names() if not name.startswith("replaced-")] == [
         "snapshot.0", "snapshot.14", "snapshot.1e", "snapshot.a",
@@ -402,7 +432,7 @@ def test_older_snapshots_do_not_stand_in_for_a_leaders() -> None:
     """The own log may end with what no leader knows, so nothing is built on it."""
     for zxid in (0x2_0000_0000, 0x2_0000_0003):
         member = Member()
-        leader = leaders(2, 0)
+        leader = leaders(30)
         leader.tree.last_zxid = zxid
         name = adopt_snapshot(member.fs, member.config, leader.tree)
         write_log(member.fs, member.config, [leader.next()])
@@ -416,7 +446,7 @@ def test_the_first_snapshot_of_a_member_that_may_not_begin_a_history() -> None:
     config = configured(db_autocreate=False)
     fs = MemoryFileSystem(Random(1))
     assert recovered_from(fs, config).tree.last_zxid == -1
-    leader = leaders(3, 2)
+    leader = leaders(0, 2)
     adopt_snapshot(fs, config, leader.tree)
     assert described(recovered_from(fs.crash(), config).tree) == described(leader.tree)
 
@@ -424,7 +454,7 @@ def test_the_first_snapshot_of_a_member_that_may_not_begin_a_history() -> None:
 def test_a_fuzzy_stream_is_no_digest_mismatch() -> None:
     """Until what followed the stream is replayed, the tree is a mixture."""
     member = Member()
-    leader = leaders(2, 3)
+    leader = leaders(30, 0, 3)
     zxid = leader.tree.last_zxid
     reader = StreamDecoder(extended_types=True, digests=True, max_buffer_bytes=1 << 20)
     with pytest.MonkeyPatch.context() as patch:

@@ -76,8 +76,10 @@ def _from(
             if record.zxid <= before.zxid:
                 continue  # repeated
             if not _follows(before.zxid, record.zxid, snapshots):
-                break
-            if record.zxid >= zxid:
+                if record.zxid > zxid:
+                    break
+                # Below `zxid` a hole does no harm.
+            elif record.zxid >= zxid:
                 yield before.zxid, before.payload
             before = record
     except StorageError:  # purged or damaged
