@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 from bench import cases, loader, profiling, report
+from bench.ensemble import cases as ensemble_cases
+from bench.ensemble import report as ensemble_report
+from bench.ensemble import runner as ensemble_runner
 from bench.runner import Plan, Run
 from tests.support.servers import ReferenceMissingError
 
@@ -30,28 +33,37 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--quick", action="store_true", help="1 round, 2 s per load, 100 000 znodes")
+    add("--ensemble", action="store_true",
+        help="three servers of each, and what happens when one of them dies")  # fmt: skip
+    add("--quick", action="store_true", help="1 round, 2 s per load, a tenth of the znodes")
     add("--rounds", type=int, help="rounds, each with every case on every server (3)")
     add("--seconds", type=float, help="measured seconds per load (4)")
-    add("--znodes", type=int, help="znodes for memory and recovery (1 000 000)")
+    add("--znodes", type=int,
+        help="znodes for memory and recovery (1 000 000; in an ensemble 100 000)")  # fmt: skip
+    add("--kills", type=int, help="leaders killed in each round of an ensemble (3)")
+    add("--lag-writes", type=int, help="writes that a stopped follower misses (500 000)")
     add("--only", default="", metavar="PATTERN",
-        help="only cases whose name matches this regular expression; see --list")  # fmt: skip
+        help="only cases whose name matches this regular expression; see --list. With "
+        "--ensemble also a list: reads,writes,creates,cold-start,memory,failover,lag")  # fmt: skip
     add("--server", choices=("apache", "kraal", "both"), default="both")
     add("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
     add("--list", action="store_true", help="print the names of the cases and stop")
     add("--profile", nargs="?", const="auto", choices=profiling.TOOLS,
         help="profile kraal under the selected loads instead (read and write 10x100)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.ensemble and options.profile:
+        parser.error("--profile: one server only")
     try:
-        options.selection = cases.select(options.only)
+        select = ensemble_cases.select if options.ensemble else cases.select
+        options.selection = select(options.only)
     except re.error as error:
         parser.error(f"--only: {error}")
     if not options.selection.names:
         parser.error(f"--only {options.only}: no such case; --list prints them")
-    for name in ("rounds", "seconds", "znodes"):
+    for name in ("rounds", "seconds", "znodes", "kills", "lag_writes"):
         value = getattr(options, name)
         if value is not None and value <= 0:
-            parser.error(f"--{name} must be positive")
+            parser.error(f"--{name.replace('_', '-')} must be positive")
     return options
 
 
@@ -64,6 +76,20 @@ def make_plan(options: argparse.Namespace) -> Plan:
         seconds=options.seconds or (2.0 if quick else 4.0),
         server_warm_up=5.0 if quick else 10.0,
         znodes=options.znodes or (100_000 if quick else 1_000_000),
+    )
+
+
+def make_ensemble_plan(options: argparse.Namespace) -> ensemble_runner.Plan:
+    quick: bool = options.quick
+    return ensemble_runner.Plan(
+        selection=options.selection,
+        servers=("apache", "kraal") if options.server == "both" else (options.server,),
+        rounds=options.rounds or (1 if quick else 3),
+        seconds=options.seconds or (2.0 if quick else 4.0),
+        server_warm_up=5.0 if quick else 10.0,
+        kills=options.kills or (2 if quick else 3),
+        lag_writes=options.lag_writes or (50_000 if quick else 500_000),
+        znodes=options.znodes or (10_000 if quick else 100_000),
     )
 
 
@@ -93,8 +119,24 @@ def run_cases(options: argparse.Namespace) -> int:
     if run.samples:
         print(report.render(plan, run.samples))
         if options.json is not None:
-            report.write_json(options.json, plan, run.samples)
+            report.write_json(options.json, plan.parameters, run.samples)
     return status
+
+
+def run_ensemble(options: argparse.Namespace) -> int:
+    plan = make_ensemble_plan(options)
+    run = ensemble_runner.Run(plan)
+    status = 0
+    try:
+        run.execute()
+    except FAILURES as error:
+        complain(error)
+        status = 1
+    if run.samples or run.problems:
+        print(ensemble_report.render(plan, run.samples, run.problems))
+    if run.samples and options.json is not None:
+        report.write_json(options.json, plan.parameters, run.samples)
+    return 1 if run.problems else status
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -110,6 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         loader.build()
+        if options.ensemble:
+            return run_ensemble(options)
         return run_profile(options) if options.profile else run_cases(options)
     except FAILURES as error:
         complain(error)

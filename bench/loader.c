@@ -10,11 +10,9 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +25,7 @@
 #include <unistd.h>
 
 #include "measure.h"
+#include "options.h"
 
 enum { OP_CREATE = 1, OP_DELETE = 2, OP_EXISTS = 3, OP_READ = 4, OP_WRITE = 5, OP_CHILDREN = 8 };
 enum { OP_CLOSE_SESSION = -11, ERR_NODE_EXISTS = -110 };
@@ -42,16 +41,8 @@ enum {
 /* Which path the next request names. */
 enum pick {
     PICK_RANDOM,         /* any of the keys */
-    PICK_SEQUENCE,       /* key 0, 1, 2 ... shared by all connections */
+    PICK_SEQUENCE,       /* key 0, 1, 2 ... and again, shared by all connections */
     PICK_PER_CONNECTION, /* fresh names, one parent per connection */
-};
-
-struct options {
-    const char *host, *port, *area;
-    unsigned connections, outstanding, value_size, keys, parents;
-    double warm_up, seconds;
-    uint64_t seed;
-    long server_pid;
 };
 
 /* One kind of request, sent until the time or the count is used up. */
@@ -60,6 +51,7 @@ struct job {
     enum pick pick;
     bool leaf;      /* the path has the nNNNNNNNN part */
     uint64_t limit; /* 0: until `until` */
+    uint64_t keys;
     uint64_t issued;
     size_t frame_size;
     size_t digits; /* where pPPPP starts in a frame; 0: the path never changes */
@@ -80,10 +72,6 @@ struct connection {
     unsigned char *in;
 };
 
-static struct options options = {
-    .host = "127.0.0.1", .port = "2181", .area = "keys", .connections = 1, .outstanding = 1,
-    .value_size = 100, .keys = 10000, .parents = 1000, .warm_up = 1, .seconds = 5, .seed = 1,
-};
 static struct job job;
 static struct connection *connections;
 static int poller;
@@ -95,17 +83,6 @@ static bool measuring, finished;
 static struct histogram latency;
 static uint64_t reply_bytes;
 static struct usage usage_begin, usage_end;
-
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("loader: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    exit(1);
-}
 
 static void *allocate(size_t count, size_t size)
 {
@@ -150,13 +127,13 @@ static bool in_measurement(uint64_t now)
         return true;
     if (!measuring && !finished && now >= begin) {
         measuring = true;
-        usage_begin = usage_now(options.server_pid);
+        usage_begin = usage_now(options.server_pids, options.servers);
         return now <= until;
     }
     if (measuring && now > until) {
         measuring = false;
         finished = true;
-        usage_end = usage_now(options.server_pid);
+        usage_end = usage_now(options.server_pids, options.servers);
     }
     return false;
 }
@@ -194,15 +171,15 @@ static size_t receive_frame(struct connection *c, unsigned char *frame, size_t c
     return want;
 }
 
-static int open_socket(void)
+static int open_socket(const char *port)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    int failed = getaddrinfo(options.host, options.port, &hints, &found);
+    int failed = getaddrinfo(options.host, port, &hints, &found);
     if (failed)
-        die("%s:%s: %s", options.host, options.port, gai_strerror(failed));
+        die("%s:%s: %s", options.host, port, gai_strerror(failed));
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) < 0)
-        die("%s:%s: %s", options.host, options.port, strerror(errno));
+        die("%s:%s: %s", options.host, port, strerror(errno));
     freeaddrinfo(found);
     int on = 1, buffer = 1 << 20;
     struct timeval patience = {.tv_sec = STALL_SECONDS};
@@ -217,7 +194,7 @@ static void open_session(struct connection *c, unsigned index)
 {
     unsigned char request[49] = {0}, answer[64];
     c->index = index;
-    c->fd = open_socket();
+    c->fd = open_socket(options.ports[index % options.port_count]);
     c->next_xid = c->expected_xid = 1;
     c->sent_at = allocate(options.outstanding, sizeof *c->sent_at);
     c->in = allocate(1, IN_CAPACITY);
@@ -306,7 +283,7 @@ static void prepare_request(struct connection *c, unsigned char *frame, uint32_t
     } else {
         leaf = job.pick == PICK_RANDOM
                    ? (uint32_t)(((next_random() >> 32) * (uint64_t)options.keys) >> 32)
-                   : (uint32_t)job.issued;
+                   : (uint32_t)(job.issued % job.keys);
         parent = leaf % options.parents;
     }
     put_digits(frame + job.digits, parent, 4);
@@ -455,7 +432,7 @@ static double run_measured(void)
     measuring = finished = false;
     run_job();
     if (job.limit) {
-        usage_end = usage_now(options.server_pid);
+        usage_end = usage_now(options.server_pids, options.servers);
         return (double)(now_ns() - start) / 1e9;
     }
     in_measurement(UINT64_MAX);
@@ -464,7 +441,8 @@ static double run_measured(void)
 
 static void create_unmeasured(const char *path, size_t digits, uint64_t count, int tolerated)
 {
-    job = (struct job){.pick = PICK_SEQUENCE, .limit = count, .tolerated = tolerated};
+    job = (struct job){
+        .pick = PICK_SEQUENCE, .limit = count, .keys = count, .tolerated = tolerated};
     build_frame(OP_CREATE, path, digits);
     begin = UINT64_MAX;
     finished = true;
@@ -496,6 +474,7 @@ static double run_mode(const char *mode)
         {"children", OP_CHILDREN, PICK_RANDOM, false, false, false},
         {"create", OP_CREATE, PICK_PER_CONNECTION, true, false, true},
         {"fill", OP_CREATE, PICK_SEQUENCE, true, true, true},
+        {"update", OP_WRITE, PICK_SEQUENCE, true, true, false},
         {"delete", OP_DELETE, PICK_SEQUENCE, true, true, false},
     };
     char area[128], parent[160], leaf[192];
@@ -508,8 +487,9 @@ static double run_mode(const char *mode)
         bool own_parents = modes[i].pick == PICK_PER_CONNECTION;
         if (modes[i].parents)
             make_parents(area, parent, own_parents ? options.connections : options.parents);
-        job = (struct job){.pick = modes[i].pick, .leaf = modes[i].leaf,
-                           .limit = modes[i].counted ? options.keys : 0};
+        job = (struct job){.pick = modes[i].pick, .leaf = modes[i].leaf, .keys = options.keys};
+        if (modes[i].counted)
+            job.limit = modes[i].op == OP_WRITE ? options.requests : options.keys;
         build_frame(modes[i].op, modes[i].leaf ? leaf : parent, strlen(area) + 2);
         return run_measured();
     }
@@ -525,59 +505,14 @@ static void print_result(const char *mode, double seconds)
     printf("{\"mode\": \"%s\", \"connections\": %u, \"outstanding\": %u, \"seconds\": %.6f, "
            "\"operations\": %.0f, \"per_second\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
            "\"p999_us\": %.1f, \"max_us\": %.1f, \"mean_us\": %.1f, \"reply_bytes\": %.1f, "
-           "\"loader_cores\": %.3f, \"server_cores\": %.3f, \"other_cores\": %.3f}\n",
+           "\"loader_cores\": %.3f, \"server_cores\": %.3f, \"first_server_cores\": %.3f, "
+           "\"other_cores\": %.3f}\n",
            mode, options.connections, options.outstanding, seconds, operations,
            operations / seconds, histogram_us(&latency, 0.5), histogram_us(&latency, 0.99),
            histogram_us(&latency, 0.999), (double)latency.max / 1000,
            (double)latency.sum / each / 1000, (double)reply_bytes / each, loader / seconds,
-           server / seconds, (others > 0 ? others : 0) / seconds);
-}
-
-static double number(const char *name, const char *text, double least, double most)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= least && value <= most))
-        die("--%s: %s is not a number from %.0f to %.0f", name, text, least, most);
-    return value;
-}
-
-static const char *parse_options(int count, char **arguments)
-{
-    static const struct option known[] = {
-        {"host", 1, NULL, 'h'},        {"port", 1, NULL, 'p'},       {"area", 1, NULL, 'a'},
-        {"connections", 1, NULL, 'c'}, {"outstanding", 1, NULL, 'o'}, {"value-size", 1, NULL, 'v'},
-        {"keys", 1, NULL, 'k'},        {"parents", 1, NULL, 'P'},    {"warm-up", 1, NULL, 'w'},
-        {"seconds", 1, NULL, 's'},     {"seed", 1, NULL, 'S'},       {"server-pid", 1, NULL, 'x'},
-        {NULL, 0, NULL, 0},
-    };
-    int which, index = 0;
-    while ((which = getopt_long(count, arguments, "", known, &index)) != -1) {
-        const char *name = known[index].name;
-        switch (which) {
-        case 'h': options.host = optarg; break;
-        case 'p': options.port = optarg; break;
-        case 'a': options.area = optarg; break;
-        case 'c': options.connections = (unsigned)number(name, optarg, 1, 9999); break;
-        case 'o': options.outstanding = (unsigned)number(name, optarg, 1, 10000); break;
-        case 'v': options.value_size = (unsigned)number(name, optarg, 0, 65536); break;
-        case 'k': options.keys = (unsigned)number(name, optarg, 1, 99999999); break;
-        case 'P': options.parents = (unsigned)number(name, optarg, 1, 9999); break;
-        case 'w': options.warm_up = number(name, optarg, 0, 3600); break;
-        case 's': options.seconds = number(name, optarg, 0.01, 3600); break;
-        case 'S': options.seed = (uint64_t)number(name, optarg, 0, 4294967295.0); break;
-        case 'x': options.server_pid = (long)number(name, optarg, 1, 2147483647.0); break;
-        default: die("unknown option");
-        }
-    }
-    if (optind != count - 1)
-        die("usage: loader [--host H] [--port P] [--area NAME] [--connections N] "
-            "[--outstanding N] [--keys N] [--parents N] [--value-size N] [--warm-up S] "
-            "[--seconds S] [--seed N] [--server-pid PID] "
-            "read|write|exists|children|create|fill|delete");
-    if (strlen(options.area) > 64)
-        die("--area: at most 64 bytes");
-    return arguments[optind];
+           server / seconds, (usage_end.first_server - usage_begin.first_server) / seconds,
+           (others > 0 ? others : 0) / seconds);
 }
 
 int main(int count, char **arguments)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class LoaderError(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """What to send: `mode` is an operation, or `fill` and `delete`, which run over `keys` once.
+    """What to send: `mode` is an operation, or `fill` and `delete`, which run over `keys` once,
+    or `update`, which writes them again and again until it has written `requests` times.
 
     `create` and `fill` need an area that does not exist yet, the others one that was filled
     with the same keys and parents.
@@ -35,12 +37,13 @@ class Load:
     keys: int = 10_000
     parents: int = 1_000
     value_size: int = 100
+    requests: int = 10_000
     seed: int = 1
 
 
 def build() -> Path:
     """Compile the load generator if its sources are newer; returns the program."""
-    sources = [SOURCES / "loader.c", SOURCES / "measure.h"]
+    sources = [SOURCES / name for name in ("loader.c", "measure.h", "options.h")]
     newest = max(path.stat().st_mtime for path in sources)
     if BINARY.exists() and BINARY.stat().st_mtime > newest:
         return BINARY
@@ -61,15 +64,24 @@ def build() -> Path:
 
 
 def run(
-    load: Load, port: int, server_pid: int | None = None, timeout: float = 900.0
+    load: Load,
+    port: int | Sequence[int],
+    server_pid: int | Sequence[int] | None = None,
+    timeout: float = 900.0,
 ) -> dict[str, float]:
-    """Run one load to its end and return the figures that the load generator printed."""
+    """Run one load to its end and return the figures that the load generator printed.
+
+    With several ports the connections are spread over them, one after another.
+    """
+    ports = [port] if isinstance(port, int) else port
+    pids = [server_pid] if isinstance(server_pid, int) else server_pid or []
     command = [
-        str(build()), f"--port={port}", f"--area={load.area}",
+        str(build()), f"--port={','.join(map(str, ports))}", f"--area={load.area}",
         f"--connections={load.connections}", f"--outstanding={load.outstanding}",
         f"--warm-up={load.warm_up}", f"--seconds={load.seconds}", f"--keys={load.keys}",
         f"--parents={load.parents}", f"--value-size={load.value_size}", f"--seed={load.seed}",
-        *([f"--server-pid={server_pid}"] if server_pid else []), load.mode,
+        f"--requests={load.requests}",
+        *([f"--server-pid={','.join(map(str, pids))}"] if pids else []), load.mode,
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)

@@ -61,9 +61,10 @@ static inline double histogram_us(const struct histogram *h, double part)
     return 0;
 }
 
-/* Processor seconds used so far: by this process, by the server's, and by everything that runs. */
+/* Processor seconds used so far: by this process, by all servers and the first of them, and by
+ * everything that runs. */
 struct usage {
-    double loader, server, machine;
+    double loader, server, first_server, machine;
 };
 
 static inline double usage_seconds(struct timeval time)
@@ -82,12 +83,24 @@ static inline void usage_read_line(const char *path, char *line, int size)
     fclose(file);
 }
 
-/* The server's share stays 0 without a pid. */
-static inline struct usage usage_now(long server_pid)
+static inline double usage_of(long pid)
 {
     char path[64], line[1024];
-    double tick = 1.0 / (double)sysconf(_SC_CLK_TCK);
-    struct usage result = {0, 0, 0};
+    unsigned long user, system;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    usage_read_line(path, line, sizeof line);
+    const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
+    if (rest == NULL || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                               &user, &system) != 2)
+        return 0;
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The servers' share stays 0 without a pid. */
+static inline struct usage usage_now(const long *server_pids, unsigned servers)
+{
+    char line[1024];
+    struct usage result = {0, 0, 0, 0};
     struct rusage own;
     getrusage(RUSAGE_SELF, &own);
     result.loader = usage_seconds(own.ru_utime) + usage_seconds(own.ru_stime);
@@ -96,15 +109,14 @@ static inline struct usage usage_now(long server_pid)
     usage_read_line("/proc/stat", line, sizeof line);
     if (sscanf(line, "cpu %lu %lu %lu %*u %*u %lu %lu %lu", &user, &nice, &system, &hard, &soft,
                &steal) == 6)
-        result.machine = (double)(user + nice + system + hard + soft + steal) * tick;
+        result.machine = (double)(user + nice + system + hard + soft + steal) /
+                         (double)sysconf(_SC_CLK_TCK);
 
-    if (server_pid > 0) {
-        snprintf(path, sizeof path, "/proc/%ld/stat", server_pid);
-        usage_read_line(path, line, sizeof line);
-        const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
-        if (rest != NULL && sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-                                   &user, &system) == 2)
-            result.server = (double)(user + system) * tick;
+    for (unsigned i = 0; i < servers; i++) {
+        double used = usage_of(server_pids[i]);
+        result.server += used;
+        if (i == 0)
+            result.first_server = used;
     }
     return result;
 }

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -193,13 +193,11 @@ def render(plan: Plan, samples: Sequence[Sample]) -> str:
     return "\n\n".join(parts)
 
 
-def write_json(path: Path, plan: Plan, samples: Sequence[Sample]) -> None:
+def write_json(path: Path, parameters: Mapping[str, float], samples: Sequence[Sample]) -> None:
     """Every sample of the run, for other programs."""
     content = {
         "environment": versions(),
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "znodes": plan.znodes,
+        **parameters,
         "samples": [
             {"server": s.server, "case": s.case, "round": s.round, **s.figures} for s in samples
         ],

@@ -31,6 +31,10 @@ class Plan:
     server_warm_up: float = 10.0  # after each start, all operations together
     znodes: int = 1_000_000
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {"rounds": self.rounds, "seconds": self.seconds, "znodes": self.znodes}
+
     def estimate(self) -> float:
         """Roughly how many seconds the run takes."""
         loads = len(self.selection.loads)
@@ -50,11 +54,10 @@ class Sample:
     figures: Mapping[str, float]
 
 
-@dataclass
-class Run:
-    """The samples so far; `samples` is complete when `execute` returns."""
+@dataclass(kw_only=True)
+class Record:
+    """The samples of a run so far, and a word now and then about where it is."""
 
-    plan: Plan
     samples: list[Sample] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -62,15 +65,22 @@ class Run:
         elapsed = time.monotonic() - self.began
         print(f"[{elapsed:6.1f} s] {text}", file=sys.stderr, flush=True)
 
+    def add(self, server: str, case: str, number: int, figures: Mapping[str, float]) -> None:
+        self.samples.append(Sample(server, case, number, figures))
+
+
+@dataclass
+class Run(Record):
+    """One server after another; `samples` is complete when `execute` returns."""
+
+    plan: Plan
+
     def execute(self) -> None:
         """Run every round, the servers taking turns within it."""
         self.say(f"about {self.plan.estimate() / 60:.1f} minutes")
         for number in range(1, self.plan.rounds + 1):
             for name in self.plan.servers:
                 self._turn(number, name)
-
-    def _add(self, server: str, case: str, number: int, figures: Mapping[str, float]) -> None:
-        self.samples.append(Sample(server, case, number, figures))
 
     def _turn(self, number: int, name: str) -> None:
         selection = self.plan.selection
@@ -80,7 +90,7 @@ class Run:
                 began = server.start()
                 self.say(f"{prefix}: first answer after {began:.2f} s")
                 if selection.cold_start:
-                    self._add(name, cases.COLD_START, number, {"seconds": began})
+                    self.add(name, cases.COLD_START, number, {"seconds": began})
                 if selection.loads:
                     warm_up(server, selection.modes, self.plan.server_warm_up)
                     self._loads(number, name, prefix, server)
@@ -96,7 +106,7 @@ class Run:
                 area=case.name if case.mode == "create" else "keys",
             )  # fmt: skip
             figures = loader.run(load, server.port, server.pid)
-            self._add(name, case.name, number, figures)
+            self.add(name, case.name, number, figures)
             self.say(
                 f"{prefix}: {case.name} {figures['per_second']:,.0f}/s, "
                 f"p50 {figures['p50_us']:,.0f} µs, p99 {figures['p99_us']:,.0f} µs"
@@ -110,11 +120,11 @@ class Run:
         if self.plan.selection.memory:
             figures = lifecycle.memory(server, jvm=name == "apache")
             figures["fill_per_second"] = fill["per_second"]
-            self._add(name, cases.MEMORY, number, figures)
+            self.add(name, cases.MEMORY, number, figures)
             self.say(f"{prefix}: {figures['resident_mib']:,.0f} MiB resident")
         if self.plan.selection.recovery:
             figures = lifecycle.recovery(server)
-            self._add(name, cases.RECOVERY, number, figures)
+            self.add(name, cases.RECOVERY, number, figures)
             self.say(
                 f"{prefix}: recovered in {figures['seconds']:.2f} s "
                 f"({figures['replayed']:,.0f} transactions behind the snapshot)"

@@ -64,8 +64,10 @@ def test_doubtful_figures_are_named(figure: str, words: str) -> None:
 
 
 def test_json_holds_every_sample(tmp_path: Path) -> None:
-    report.write_json(tmp_path / "out.json", Plan(cases.select()), SAMPLES)
+    parameters = Plan(cases.select()).parameters
+    report.write_json(tmp_path / "out.json", parameters, SAMPLES)
     content = json.loads((tmp_path / "out.json").read_text())
+    assert content["rounds"] == 3
     assert len(content["samples"]) == len(SAMPLES)
 
 

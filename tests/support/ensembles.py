@@ -67,6 +67,7 @@ class Shape:
     proxied: bool = False
     # Level of Apache's log: WARN, INFO or DEBUG.
     log_level: str = "WARN"
+    java_options: tuple[str, ...] = _JAVA_OPTIONS
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ class Member:
     links: Links | None
     environment: Mapping[str, str]
     log_level: str
+    java_options: tuple[str, ...]
     server: Server | None = None
     paused: bool = False
     # Whether it is down on purpose.
@@ -141,7 +143,7 @@ class Member:
         if self.kind == KRAAL:
             command, environment = kraal_command(config), {**KRAAL_PATH, **self.environment}
         else:
-            options = (*_JAVA_OPTIONS, f"-Dreference.level={self.log_level}")
+            options = (*self.java_options, f"-Dreference.level={self.log_level}")
             command = apache_command(config, options, self.kind.partition("-")[2])
             environment = dict(self.environment)
         log = self.directory / f"{len(self.logs) + 1:03d}-{self.kind}.log"
@@ -253,7 +255,7 @@ class Ensemble:
             environment = resolver_environment(number, self._ports) if shape.proxied else {}
             self.members[number] = Member(
                 number, kind, home, self._ports[number][0], self.links, environment,
-                shape.log_level,
+                shape.log_level, shape.java_options,
             )  # fmt: skip
             self._write_config(self.members[number])
             if self.links is not None:
