@@ -422,6 +422,20 @@ class TestPort:
 
         run(main())
 
+    def test_stopping_at_every_moment_of_a_dial(self, run: Run) -> None:
+        async def main() -> None:
+            config = ensemble(1, 2)
+            async with Foreign(config, 1):
+                for turns in range(100):
+                    ours = Ours(2, settings_of(config))
+                    await ours.start()
+                    ours.send(1, b"vote")
+                    for _ in range(turns % 20):
+                        await asyncio.sleep(0)
+                    await ours.stop()
+
+        run(main())
+
 
 class TestReconfiguration:
     def test_another_version_of_the_same_members_changes_nothing(self, run: Run) -> None:

@@ -254,12 +254,15 @@ class ElectionTransport:
         loop = asyncio.get_running_loop()
         limit = self._settings.cnx_timeout_ms / 1000
         for host, port in addresses:
+            connection = _Connection(self, server_id, self._generation)
             try:
                 async with asyncio.timeout(limit):
-                    await loop.create_connection(
-                        lambda: _Connection(self, server_id, self._generation), host, port
-                    )
+                    await loop.create_connection(lambda: connection, host, port)  # noqa: B023
+            except asyncio.CancelledError:
+                connection.give_up()
+                raise
             except (OSError, TimeoutError, UnicodeError) as error:
+                connection.give_up()
                 reason = str(error) or "no answer"
                 logger.warning("Cannot dial server %d at %s:%d: %s", server_id, host, port, reason)
             else:
@@ -410,10 +413,14 @@ class _Connection(asyncio.Protocol):
         self._owner = owner
         self._first = b""
         self._is_identified = server_id is not None
+        self._is_given_up = False
         self._frames = FrameReader(MESSAGE_MAX_BYTES)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._is_given_up:
+            transport.close()
+            return
         self._transport = cast(asyncio.Transport, transport)
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         self.peer = f"{show(host)}:{port}"
@@ -430,8 +437,9 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._transport = None
-        self._owner.closed(self)
+        if self._transport is not None:
+            self._transport = None
+            self._owner.closed(self)
 
     def pause_writing(self) -> None:
         self._is_blocked = True
@@ -463,6 +471,16 @@ class _Connection(asyncio.Protocol):
         """Close now."""
         if self._transport is not None:
             self._transport.abort()
+
+    def give_up(self) -> None:
+        """The dial failed or was cancelled, at whatever moment.
+
+        uvloop does not tell a protocol that its connection is lost when that happens just
+        after it was made, and asyncio may make it afterwards.
+        """
+        self._is_given_up = True
+        self.abort()
+        self.connection_lost(None)
 
     def _take(self, data: bytes) -> None:
         """Raises DecodeError when the peer does not follow the protocol."""
