@@ -263,6 +263,10 @@ class Election:
             self._propose(vote if self._beats(vote, own) else own)
         elif self._beats(vote, self.vote):
             self._propose(vote)
+        elif self._beats(self.vote, vote):
+            # Beyond the original: it may not have been looking yet when it was told of ours,
+            # and would hear of it only with the next retransmission.
+            self._send(server_id)
         self._votes[server_id] = _Heard(vote, State.LOOKING, 0)
         self._count(now_ms)
 
