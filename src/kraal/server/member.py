@@ -28,6 +28,7 @@ from kraal.zab.learner_handler import LearnerHandler
 logger = logging.getLogger("kraal.server.member")
 NS_PER_MS = 1_000_000
 ANY_HOST = "0.0.0.0"
+EXIT_ELECTION_PORT = 14
 
 
 def monotonic_ms() -> int:
@@ -60,6 +61,7 @@ class Member:
         self._loop = asyncio.get_running_loop()
         self._serve = serve
         self._client_moved = client_moved
+        self._ended = ended
         self._recorded_version = config.ensemble.config.version
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
@@ -67,9 +69,15 @@ class Member:
         self._handlers: dict[QuorumLink, LearnerHandler] = {}
         self.storage = StorageDriver(fs, config, recovered.tree, logged=self._flushed, ended=ended)
         self.storage.abandon_snapshot()
-        self._elections = ElectionTransport(config.server_id, self._settings, self._notified)
+        self._elections = ElectionTransport(
+            config.server_id,
+            self._settings,
+            self._notified,
+            tick_time_ms=config.tick_time_ms,
+            failed=self._election_port_failed,
+        )
         self._listener = QuorumListener(self._learner_link)
-        self._dialer = QuorumDialer(self._leader_link, self._dial_failed)
+        self._dialer = QuorumDialer(self._leader_link, self._leader_connected, self._dial_failed)
         self.counters = counters
         self.peer = Peer(
             config,
@@ -105,6 +113,10 @@ class Member:
         self._arm()
 
     # The election
+
+    def _election_port_failed(self, error: OSError) -> None:
+        logger.critical("The election port cannot be bound: %s", error)
+        self._ended(EXIT_ELECTION_PORT)
 
     def _notified(self, server_id: int, message: bytes) -> None:
         self.peer.notified(monotonic_ms(), wall_ms(), server_id, message)
@@ -153,7 +165,7 @@ class Member:
 
     def _leader_link(self) -> QuorumLink:
         return QuorumLink(
-            opened=self._leader_connected,
+            opened=lambda _link: None,  # the dialer says when it is ours
             received=self._leader_received,
             lost=self._leader_lost,
             no_delay=self._settings.follower_no_delay,

@@ -212,8 +212,14 @@ class QuorumListener:
 class QuorumDialer:
     """Connects a learner to its leader; one attempt at a time."""
 
-    def __init__(self, factory: LinkFactory, failed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        factory: LinkFactory,
+        connected: Callable[[QuorumLink], None],
+        failed: Callable[[], None],
+    ) -> None:
         self._factory = factory
+        self._connected = connected
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
 
@@ -235,12 +241,18 @@ class QuorumDialer:
         deadline = loop.time() + limit
         for attempt in range(DIAL_ATTEMPTS):
             for address in addresses:
+                link = self._factory()
                 try:
                     async with asyncio.timeout_at(deadline):
-                        await loop.create_connection(self._factory, address.host, address.port)
+                        await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
                 except (OSError, TimeoutError) as error:
+                    link.close()
                     logger.info("Dialling the leader at %s: %s", address, error or "no answer")
+                except asyncio.CancelledError:
+                    link.close()  # uvloop may have made the connection already
+                    raise
                 else:
+                    self._connected(link)
                     return
             delay = min(FIRST_DELAY_MS << attempt, delay_ms) / 1000
             if loop.time() + delay > deadline or attempt == DIAL_ATTEMPTS - 1:
