@@ -24,6 +24,10 @@ class Responder:
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     operations: Counter[int] = field(default_factory=Counter)
     paths: list[str] = field(default_factory=list)
+    hellos: list[int] = field(default_factory=list)
+    """Session ids that clients came with."""
+    session: int = 1
+    """What they are given; 0 refuses the session that they came with."""
 
     @property
     def port(self) -> int:
@@ -46,15 +50,17 @@ class Responder:
 
     def _talk(self, sock: socket.socket) -> None:
         stream = sock.makefile("rb")
-        read_frame(stream.read)
-        sock.sendall(struct.pack(">iiiqi16s?", 37, 0, 40000, 1, 16, bytes(16), False))
+        (came_with,) = struct.unpack_from(">q", read_frame(stream.read), 16)
+        self.hellos.append(came_with)
+        session = self.session if came_with else 1
+        sock.sendall(struct.pack(">iiiqi16s?", 37, 0, 40000, session, 16, bytes(16), False))
         number = 0
         while True:
             frame = read_frame(stream.read)
             xid, operation = struct.unpack_from(">ii", frame)
             self.operations[operation] += 1
             number += 1
-            if operation in (1, 4):
+            if operation in (1, 4, 5):
                 length = int.from_bytes(frame[8:12])
                 self.paths.append(frame[12 : 12 + length].decode())
             error = 0

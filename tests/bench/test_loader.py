@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+from collections import Counter
 
 import pytest
 
@@ -45,6 +47,24 @@ def test_reads_stay_within_the_keys() -> None:
         load = Load("read", 1, 10, warm_up=0, seconds=0.2, keys=20, parents=4)
         loader.run(load, server.port)
     assert set(server.paths) == {f"/bench/keys/p{n % 4:04}/n{n:08}" for n in range(20)}
+
+
+def test_updates_are_counted_and_begin_anew_behind_the_last_key() -> None:
+    with responder() as server:
+        load = Load("update", 2, 10, keys=20, parents=4, requests=90)
+        assert loader.run(load, server.port)["operations"] == 90
+    each = Counter(server.paths)
+    assert set(each) == {f"/bench/keys/p{n % 4:04}/n{n:08}" for n in range(20)}
+    assert sorted(set(each.values())) == [4, 5]
+
+
+def test_connections_are_spread_over_several_ports() -> None:
+    with responder() as one, responder() as two, responder() as three:
+        servers = [one, two, three]
+        load = Load("read", 7, 1, warm_up=0, seconds=0.1)
+        figures = loader.run(load, [server.port for server in servers], [os.getpid(), 1])
+    assert [len(server.hellos) for server in servers] == [3, 2, 2]
+    assert 0 <= figures["first_server_cores"] <= figures["server_cores"]
 
 
 def test_replies_may_come_in_pieces() -> None:
