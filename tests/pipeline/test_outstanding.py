@@ -184,3 +184,16 @@ def test_an_image_is_of_the_same_kind(owner: int) -> None:
     image = image_of(reaped, plain.stat)
     assert isinstance(image, ReapedZnode)
     assert (image.data, image.acl, image.owner) == (b"x", plain.acl, owner)
+
+
+def test_a_second_deletion_in_flight_outlasts_the_commit_of_the_first() -> None:
+    drafting = Drafting()
+    made = []
+    for step in ("delete", "create", "delete"):
+        drafting.begin()
+        getattr(drafting, step)(b"/a")
+        made.append((drafting.outstanding.changes, drafting.outstanding.digest))
+    for changes, digest in made:
+        drafting.commit(changes, digest)
+        assert drafting.outstanding.node(b"/a") is None
+    assert b"/a" not in drafting.tree.nodes

@@ -13,8 +13,6 @@ from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import term
 from kraal.tree.znode import UNKNOWN_DIGEST, ReapedZnode, Znode
 
-_ABSENT = object()
-
 
 class Outstanding:
     """The tree as it will be when everything in flight has been applied."""
@@ -22,21 +20,23 @@ class Outstanding:
     def __init__(self, tree: DataTree) -> None:
         self._tree = tree
         self._digests = tree.digests
-        self._images: dict[bytes, Znode | None] = {}
+        self._latest: dict[bytes, Change] = {}
+        """By path, its last change in flight. Which one it is shows in the change's identity: of
+        two deletions the image says nothing."""
         self.changes: list[Change] = []
         """What the present draft changes, in order."""
-        self._before: list[Znode | object | None] = []
+        self._before: list[Change | None] = []
         self.digest = tree.digest
         """The sum of all terms behind the present draft; a sum of 32-bit terms needs no modulus."""
 
     def node(self, path: bytes) -> Znode | None:
         """The znode as it will be; the root goes by its empty path."""
-        image = self._images.get(path, _ABSENT)
-        return self._tree.nodes.get(path) if image is _ABSENT else image  # type: ignore[return-value]
+        change = self._latest.get(path)
+        return self._tree.nodes.get(path) if change is None else change[1]
 
     def begin(self) -> None:
         """Start drafting a transaction; `undo` goes back to here."""
-        if not self._images:
+        if not self._latest:
             self.digest = self._tree.digest
         self.changes = []
         self._before = []
@@ -52,40 +52,41 @@ class Outstanding:
                 self.digest -= (
                     self._tree.node_digest(path, before) if known == UNKNOWN_DIGEST else known
                 )
-        images = self._images
-        self._before.append(images.get(path, _ABSENT))
-        images[path] = image
-        self.changes.append((path, image, data))
+        self._change((path, image, data))
 
     def delete(self, path: bytes, before: Znode) -> None:
         if self._digests:
             self.digest -= self._tree.node_digest(path, before)
-        self._before.append(self._images.get(path, _ABSENT))
-        self._images[path] = None
-        self.changes.append((path, None, False))
+        self._change((path, None, False))
+
+    def _change(self, change: Change) -> None:
+        latest, path = self._latest, change[0]
+        self._before.append(latest.get(path))
+        latest[path] = change
+        self.changes.append(change)
 
     def undo(self, digest: int) -> None:
         """Forget the draft's changes; `digest` is what it was at `begin`."""
         while self.changes:
             path, _, _ = self.changes.pop()
             before = self._before.pop()
-            if before is _ABSENT:
-                del self._images[path]
+            if before is None:
+                del self._latest[path]
             else:
-                self._images[path] = before  # type: ignore[assignment]
+                self._latest[path] = before
         self.digest = digest
 
     def installed(self, changes: list[Change]) -> None:
         """Drop what the tree now holds itself, unless it was changed again since."""
-        images = self._images
-        for path, image, _ in changes:
-            if images.get(path, _ABSENT) is image:
-                del images[path]
+        latest = self._latest
+        for change in changes:
+            if latest.get(change[0]) is change:
+                del latest[change[0]]
 
     def ephemerals(self, session_id: int) -> list[bytes]:
         """What the session will own, with creations and deletions in flight."""
         owned = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
-        for path, image in self._images.items():
+        for path, image, _ in self._latest.values():
             if image is not None and image.stored_owner() == session_id:
                 owned[path] = None
             else:
