@@ -97,7 +97,7 @@ def _apply_out_of_order() -> AbstractContextManager[None]:
         def swapped(at_ms: int, txns: Sequence[Any]) -> None:
             committed(at_ms, [*txns[:-2], *reversed(txns[-2:])])
 
-        host.committed = swapped  # type: ignore[method-assign]
+        host.committed = swapped  # type: ignore[method-assign, assignment]
         try:
             sound(learner, now_ms, packets)
         finally:
