@@ -138,7 +138,10 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Figures:
             figures = trial.finish()
     except (BrokenPromiseError, EnsembleError) as error:
         raise BrokenPromiseError(f"{error}\nseed {plan.seed}; directory: {directory}") from error
-    shutil.rmtree(directory)
+    if figures.findings:
+        say(f"directory: {directory}")
+    else:
+        shutil.rmtree(directory)
     return figures
 
 
@@ -195,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error)
         return 1
     print(figures)
-    return 0
+    return 1 if figures.findings else 0
 
 
 if __name__ == "__main__":
