@@ -18,6 +18,11 @@ MAX_TTL_MS = 0xFF_FFFF_FFFF
 MAX_SERVER_ID_WITH_EXTENDED_TYPES = 254
 MAX_INT = 0x7FFF_FFFF
 
+LAST_EPOCH = 0x7FFF_FFFF
+EPOCH_LEAP_MAX = 1 << 24
+"""How far a peer's epoch may be ahead of one's own, which is half a year of elections each second:
+epochs are used up some day, and one wrong number must not do it."""
+
 COMMIT_LOG_MIN_TXNS = 500
 SNAP_RETAIN_MIN = 3
 SNAP_COUNT_MIN = 2

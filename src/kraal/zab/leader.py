@@ -11,9 +11,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from kraal.errors import ConfigError, DecodeError, ErrorCode, RequestError
+from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig
+from kraal.model.limits import EPOCH_LEAP_MAX, LAST_EPOCH
 from kraal.model.zxid import counter, epoch, make, show
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketType
@@ -21,19 +22,15 @@ from kraal.zab import reconfig
 from kraal.zab.history import CommittedLog, Entry
 from kraal.zab.leader_host import LeaderHost
 from kraal.zab.learner_handler import LearnerHandler, Stage
-from kraal.zab.link import Link
-from kraal.zab.synchronisation import OlderHistory, decide, replayed
+from kraal.zab.learner_master import LearnerMaster, broadcast
+from kraal.zab.synchronisation import OlderHistory
 
 logger = logging.getLogger("kraal.zab.leader")
 LAST_COUNTER = 0xFFFF_FFFF
 OP_SYNC = 9
-_WAITING = (Stage.REGISTERED, Stage.EPOCH_ACKED, Stage.SYNCED)
-"""Stages of learners that wait for others: nothing is due from them."""
-SILENT_LEARNERS_MAX = 100
-"""Connections that have not said who they are; more are refused."""
 
 
-class Leader:
+class Leader(LearnerMaster):
     """One server's term as leader; `me` counts for the quorum like any voter."""
 
     def __init__(
@@ -54,16 +51,14 @@ class Leader:
         now_ms: int,
         older: OlderHistory | None = None,
     ) -> None:
+        super().__init__(
+            settings, tick_ms=tick_ms, packet_limit=packet_limit, history=history, older=older
+        )
         self.me = me
         self.config = committed
         self.last_seen = last_seen
-        self._settings = settings
-        self._tick_ms = tick_ms
-        self._packet_limit = packet_limit
         self._reconfig_enabled = reconfig_enabled
         self._host = host
-        self._older = older
-        self._history = history
         self._summary = (current_epoch, last_zxid)
         self._highest_accepted = accepted_epoch
         self.epoch: int | None = None
@@ -71,20 +66,17 @@ class Leader:
         self.last_zxid = last_zxid
         """Last one applied here."""
         self.last_proposed = last_zxid
+        self._started_ms = now_ms
         self._registered = {me}
         self._accepted = {me}
         self._synced: set[int] = set()
         self._is_epoch_accepted = False
         self.is_established = False
-        self.is_over = False
-        self.handlers: dict[LearnerHandler, None] = {}
         self._followers: dict[LearnerHandler, None] = {}
         """Those that get live PROPOSAL and COMMIT packets."""
-        self._observers: dict[LearnerHandler, None] = {}
         self._acked: dict[int, int] = {me: last_zxid}
         self._outstanding: deque[Entry] = deque()
         self._to_followers: list[bytes] = []
-        self._to_observers: list[bytes] = []
         self._syncs: deque[tuple[int, LearnerHandler | None, Callable[[], None] | None]] = deque()
         self._deadline_ms = now_ms + settings.init_limit_ticks * tick_ms
         self._next_ping_ms = now_ms
@@ -94,31 +86,18 @@ class Leader:
         """Alone this may already be a quorum."""
         self._agree_on_epoch(now_ms)
 
-    # Learners come and go
+    def elector_is_looking(self, now_ms: int) -> None:
+        """Who elected this leader looks again; it may be in vain to wait for it (section 3.9)."""
+        limit_ms = self._settings.max_time_to_wait_for_epoch_ms
+        if self.epoch is None and 0 <= limit_ms < now_ms - self._started_ms:
+            self._end(f"a voter is looking, and no quorum has registered for {limit_ms} ms")
 
-    def connected(self, now_ms: int, link: Link, name: str) -> LearnerHandler | None:
-        """A learner dialled; None: refused and closed."""
-        silent = sum(handler.stage == Stage.CONNECTED for handler in self.handlers)
-        if self.is_over or silent >= SILENT_LEARNERS_MAX:
-            link.close()
-            return None
-        handler = LearnerHandler(link, name, now_ms, self._packet_limit)
-        self.handlers[handler] = None
-        return handler
+    # Learners come and go
 
     def disconnected(self, handler: LearnerHandler) -> None:
         """The connection is gone. Whether a quorum is left shows at the next tick."""
-        handler.stage = Stage.GONE
-        self.handlers.pop(handler, None)
+        super().disconnected(handler)
         self._followers.pop(handler, None)
-        self._observers.pop(handler, None)
-
-    def drop(self, handler: LearnerHandler, reason: str) -> None:
-        """Close the connection of a learner that cannot be served."""
-        if handler.stage != Stage.GONE:
-            logger.warning("Closing the connection of %s: %s", handler, reason)
-            self.disconnected(handler)
-            handler.link.close()
 
     def received(self, now_ms: int, handler: LearnerHandler, data: bytes) -> None:
         """Bytes of a learner's connection."""
@@ -163,49 +142,40 @@ class Leader:
     # Discovery (section 4.3)
 
     def _register(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
-        kind, zxid, data, _ = packet
+        kind, zxid, _, _ = packet
         if kind not in (PacketType.FOLLOWER_INFO, PacketType.OBSERVER_INFO):
-            self.drop(handler, f"its first packet is of type {kind}")
-            return
-        info = wire.LearnerInfo.decode(data)
-        handler.server_id = info.server_id
-        handler.is_observer = kind == PacketType.OBSERVER_INFO
-        if info.protocol_version < wire.PROTOCOL_VERSION:
-            self.drop(handler, f"its protocol version {info.protocol_version:#x} is too old")
-            return
-        if info.config_version > self.config.version:
-            self.drop(handler, f"its configuration {info.config_version:x} is newer than ours")
-            return
-        handler.stage = Stage.REGISTERED
+            raise DecodeError(f"its first packet is of type {kind}")
+        self._introduce(handler, packet, self.config.version)
+        if handler.server_id == self.me:
+            raise DecodeError("it calls itself by this server's id")
         if self.epoch is None:
-            self._highest_accepted = max(self._highest_accepted, epoch(zxid))
+            accepted = epoch(zxid)
+            if accepted > self._highest_accepted + EPOCH_LEAP_MAX:
+                raise DecodeError(f"it claims to have accepted the epoch {accepted}")
+            self._highest_accepted = max(self._highest_accepted, accepted)
             if not handler.is_observer:
                 self._registered.add(handler.server_id)
             self._agree_on_epoch(now_ms)
         else:
-            self._send_epoch(handler)
+            self._send_epoch(handler, self.epoch)
 
     def _agree_on_epoch(self, now_ms: int) -> None:
         if self.epoch is not None or not self.config.contains_quorum(self._registered):
+            return
+        if self._highest_accepted >= LAST_EPOCH:
+            self._end("there are no more epochs")
             return
         self.epoch = self._highest_accepted + 1
         self._host.save_accepted_epoch(self.epoch)
         for handler in list(self.handlers):
             if handler.stage == Stage.REGISTERED:
-                self._send_epoch(handler)
+                self._send_epoch(handler, self.epoch)
         self._accept_epoch(now_ms)
-
-    def _send_epoch(self, handler: LearnerHandler) -> None:
-        assert self.epoch is not None
-        handler.stage = Stage.EPOCH_SENT
-        version = wire.PROTOCOL_VERSION.to_bytes(4, "big")
-        handler.link.send(wire.with_data(PacketType.LEADER_INFO, make(self.epoch, 0), version))
 
     def _epoch_acked(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
         kind, zxid, data, _ = packet
         if kind != PacketType.ACK_EPOCH:
-            self.drop(handler, f"a packet of type {kind} where ACKEPOCH is due")
-            return
+            raise DecodeError(f"a packet of type {kind} where ACKEPOCH is due")
         current_epoch = wire.read_int(data)
         handler.last_zxid = zxid
         handler.stage = Stage.EPOCH_ACKED
@@ -214,8 +184,7 @@ class Leader:
             return
         if current_epoch != -1:
             if (current_epoch, zxid) > self._summary:
-                self.drop(handler, "it is ahead of this leader")
-                return
+                raise DecodeError("it is ahead of this leader")
             if zxid != wire.NO_ZXID and not handler.is_observer:
                 self._accepted.add(handler.server_id)
         self._accept_epoch(now_ms)
@@ -241,42 +210,27 @@ class Leader:
         """Queue the history that is missing, what is in flight, and NEWLEADER."""
         assert self.epoch is not None
         self._push()  # what was broadcast so far is not for the new one
-        plan = decide(
-            handler.last_zxid,
-            self._history,
-            self.last_zxid,
-            force_snapshot=self._settings.force_snapshot_sync,
-            older=self._older,
-        )
-        logger.info("Synchronising %s at %s: %s", handler, show(handler.last_zxid), plan)
-        link = handler.link
-        link.send(wire.bare(plan.kind, plan.zxid))
-        if plan.kind == PacketType.SNAP:
-            link.stream(self._host.snapshot())
-        elif plan.proposals:
-            link.stream(replayed(plan.proposals))
+        if not self._send_history(handler, self.last_zxid, self._host.snapshot):
+            return
         if not handler.is_observer:
             for zxid, payload in self._outstanding:
-                link.send(wire.proposal(zxid, payload))
-        text = self.last_seen.text().encode()
-        link.send(wire.with_data(PacketType.NEW_LEADER, make(self.epoch, 0), text))
+                handler.link.send(wire.proposal(zxid, payload))
+        self._send_new_leader(handler, self.epoch, self.last_seen.text())
         handler.acked = self.last_zxid  # no ACK is due for what is committed
-        handler.stage = Stage.SYNCING
-        (self._observers if handler.is_observer else self._followers)[handler] = None
+        if handler.stage == Stage.SYNCING:
+            (self._observers if handler.is_observer else self._followers)[handler] = None
 
     def _synced_with(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
         kind, zxid, _, _ = packet
         assert self.epoch is not None
         if kind != PacketType.ACK:
-            self.drop(handler, f"a packet of type {kind} where an ACK is due")
-            return
+            raise DecodeError(f"a packet of type {kind} where an ACK is due")
         handler.stage = Stage.SYNCED
         if self.is_established:
             self._up_to_date(now_ms, handler)
             return
         if zxid != make(self.epoch, 0):
-            self.drop(handler, f"it acknowledges {show(zxid)} instead of this epoch")
-            return
+            raise DecodeError(f"it acknowledges {show(zxid)} instead of this epoch")
         if not handler.is_observer:
             self._synced.add(handler.server_id)
         self._check_synced(now_ms)
@@ -297,12 +251,8 @@ class Leader:
 
     def _up_to_date(self, now_ms: int, handler: LearnerHandler) -> None:
         assert self.epoch is not None
-        self._push_to(handler)
-        handler.link.send(wire.bare(PacketType.UP_TO_DATE, wire.NO_ZXID))
         handler.acked = max(handler.acked, make(self.epoch, 0))
-        handler.stage = Stage.SERVING
-        handler.last_received_ms = now_ms
-        logger.info("%s is in step", handler)
+        self._send_up_to_date(now_ms, handler)
 
     def _is_quorum(self, server_ids: set[int]) -> bool:
         """In the committed configuration and in the one that may follow it."""
@@ -403,19 +353,7 @@ class Leader:
             raise RequestError(ErrorCode.RECONFIG_IN_PROGRESS)
         if from_version not in (-1, self.last_seen.version):
             raise RequestError(ErrorCode.BAD_VERSION)
-        multi_address = self._settings.multi_address
-        try:
-            if new_members is not None:
-                config = reconfig.bulk(new_members, multi_address=multi_address)
-            else:
-                config = reconfig.incremental(
-                    self.last_seen, joining, leaving, multi_address=multi_address
-                )
-        except ConfigError as error:
-            logger.info("A reconfiguration is refused: %s", error)
-            raise RequestError(ErrorCode.BAD_ARGUMENTS) from error
-        if len(config.voters) < (2 if self._settings.standalone_enabled else 1):
-            raise RequestError(ErrorCode.BAD_ARGUMENTS)
+        config = reconfig.requested(self.last_seen, joining, leaving, new_members, self._settings)
         synced = {handler.server_id for handler in self._followers if handler.stage >= Stage.SYNCED}
         if not config.contains_quorum(synced | {self.me}):
             raise RequestError(ErrorCode.NEW_CONFIG_NO_QUORUM)
@@ -455,10 +393,7 @@ class Leader:
 
     def hand_over(self) -> None:
         """Another server leads: its followers leave by themselves, and nothing is committed."""
-        self.is_over = True
-        for handler in list(self.handlers):
-            self.disconnected(handler)
-            handler.link.finish()
+        self.finish()
 
     def sync(
         self, handler: LearnerHandler | None, released: Callable[[], None] | None = None
@@ -512,29 +447,13 @@ class Leader:
     # Output
 
     def _send(self, handler: LearnerHandler, data: bytes) -> None:
-        """To one learner, behind what was broadcast before."""
-        self._push_to(handler)
-        handler.link.send(data)
-
-    def _push_to(self, handler: LearnerHandler) -> None:
         if self._to_observers if handler.is_observer else self._to_followers:
             self._push()
+        handler.link.send(data)
 
     def _push(self) -> None:
-        """One piece for all: every follower gets the same bytes, and every observer."""
-        for packets, handlers in (
-            (self._to_followers, self._followers),
-            (self._to_observers, self._observers),
-        ):
-            if packets:
-                data = packets[0] if len(packets) == 1 else b"".join(packets)
-                packets.clear()
-                for handler in list(handlers):
-                    handler.link.send(data)
-
-    def flush(self) -> None:
-        """The end of a turn: what was proposed and committed in it leaves."""
-        self._push()
+        broadcast(self._to_followers, self._followers)
+        broadcast(self._to_observers, self._observers)
 
     # Time
 
@@ -547,15 +466,13 @@ class Leader:
             phase = "synced" if self._is_epoch_accepted else "registered"
             self._end(f"no quorum has {phase} within {init_ms} ms")
             return
-        for handler in list(self.handlers):
-            limit_ms = sync_ms if handler.stage == Stage.SERVING else init_ms
-            if handler.stage not in _WAITING and now_ms - handler.last_received_ms > limit_ms:
-                self.drop(handler, f"nothing was heard of it for {limit_ms} ms")
-            elif handler.stage == Stage.SERVING and not handler.is_observer:
+        self._drop_silent(now_ms)
+        for handler in list(self._followers):
+            if handler.stage == Stage.SERVING:
                 self._check_acks(now_ms, handler, sync_ms)
         if now_ms >= self._next_ping_ms:
             self._next_ping_ms = now_ms + self._tick_ms // 2
-            self._ping()
+            self._ping(self.last_proposed)
         if self.is_established and now_ms >= self._next_check_ms:
             self._next_check_ms = now_ms + self._tick_ms
             self._check_quorum(now_ms, sync_ms)
@@ -568,13 +485,6 @@ class Leader:
         elif now_ms - handler.unacked_since_ms > limit_ms:
             self.drop(handler, f"it has acknowledged nothing for {limit_ms} ms")
         handler.acked_before = handler.acked
-
-    def _ping(self) -> None:
-        ping = wire.bare(PacketType.PING, self.last_proposed)
-        self._push()
-        for handler in self.handlers:
-            if handler.stage >= Stage.SYNCING:
-                handler.link.send(ping)
 
     def _check_quorum(self, now_ms: int, sync_ms: int) -> None:
         alive = {self.me} | {
@@ -590,13 +500,6 @@ class Leader:
             logger.warning("Leading no longer: %s", reason)
             self.close()
             self._host.give_up(reason)
-
-    def close(self) -> None:
-        """Close every learner's connection; nothing is sent or counted any more."""
-        self.is_over = True
-        for handler in list(self.handlers):
-            self.disconnected(handler)
-            handler.link.close()
 
     def tail(self) -> list[Entry]:
         """What was logged here and never committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 from kraal.wire.records.quorum import PacketReader
@@ -35,12 +36,15 @@ class LearnerHandler:
         "acked",
         "acked_before",
         "is_observer",
+        "is_sent_snapshot",
         "last_received_ms",
         "last_zxid",
         "link",
         "name",
         "reader",
         "server_id",
+        "slices",
+        "slices_before",
         "stage",
         "unacked_since_ms",
     )
@@ -56,12 +60,29 @@ class LearnerHandler:
         self.last_received_ms = now_ms
         self.last_zxid = 0
         """The end of its history when it registered."""
+        self.is_sent_snapshot = False
+        """Whether its history comes as a whole tree."""
+        self.slices = 0
+        """How much of its history the connection has taken."""
+        self.slices_before = 0
+        """The same when the clock was last looked at."""
         self.acked = 0
         """Largest zxid it acknowledged on this connection."""
         self.acked_before = 0
         """The same when the clock was last looked at."""
         self.unacked_since_ms: int | None = None
         """Since when it has been due an ACK without sending one."""
+
+    def counted(self, slices: Iterator[bytes]) -> Iterator[bytes]:
+        """The history on its way to the learner."""
+        for piece in slices:
+            self.slices += 1
+            yield piece
+
+    def has_taken_history(self) -> bool:
+        """Whether it went on taking its history since the last call: it cannot answer yet."""
+        taken, self.slices_before = self.slices - self.slices_before, self.slices
+        return taken > 0
 
     def __str__(self) -> str:
         kind = "observer" if self.is_observer else "follower"

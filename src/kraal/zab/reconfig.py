@@ -6,9 +6,35 @@ Rules: reference/quorum-protocol.md section 6.4.
 from __future__ import annotations
 
 import ipaddress
+import logging
 
-from kraal.errors import ConfigError
+from kraal.errors import ConfigError, ErrorCode, RequestError
+from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import Address, EnsembleConfig, Member
+
+logger = logging.getLogger("kraal.zab.reconfig")
+
+
+def requested(
+    present: EnsembleConfig,
+    joining: str | None,
+    leaving: str | None,
+    new_members: str | None,
+    settings: EnsembleSettings,
+) -> EnsembleConfig:
+    """The membership that a request asks for. RequestError: it is none that may be."""
+    multi_address = settings.multi_address
+    try:
+        if new_members is not None:
+            config = bulk(new_members, multi_address=multi_address)
+        else:
+            config = incremental(present, joining, leaving, multi_address=multi_address)
+    except ConfigError as error:
+        logger.info("A reconfiguration is refused: %s", error)
+        raise RequestError(ErrorCode.BAD_ARGUMENTS) from error
+    if len(config.voters) < (2 if settings.standalone_enabled else 1):
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    return config
 
 
 def bulk(text: str, *, multi_address: bool) -> EnsembleConfig:

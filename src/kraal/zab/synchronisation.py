@@ -17,7 +17,8 @@ OlderHistory = Callable[[int], Iterable[Entry] | None]
 """Given a zxid, what the disk has from there on, or None when it is of no use."""
 
 
-REPLAYED_PER_SLICE = 256
+SLICE_BYTES = 1 << 18
+"""A slice of what is replayed ends with the transaction that fills it."""
 
 
 class Plan(NamedTuple):
@@ -84,8 +85,14 @@ def _replay(entries: list[Entry], peer_zxid: int, newest: int) -> Plan | None:
 
 def replayed(entries: list[Entry]) -> Iterator[bytes]:
     """PROPOSAL and COMMIT of each, for followers and observers alike (section 4.4)."""
-    for begin in range(0, len(entries), REPLAYED_PER_SLICE):
-        yield b"".join(
-            wire.proposal(zxid, payload) + wire.bare(PacketType.COMMIT, zxid)
-            for zxid, payload in entries[begin : begin + REPLAYED_PER_SLICE]
-        )
+    packets: list[bytes] = []
+    size = 0
+    for zxid, payload in entries:
+        packets += (wire.proposal(zxid, payload), wire.bare(PacketType.COMMIT, zxid))
+        size += len(packets[-2])
+        if size >= SLICE_BYTES:
+            yield b"".join(packets)
+            packets.clear()
+            size = 0
+    if packets:
+        yield b"".join(packets)
