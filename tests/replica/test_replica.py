@@ -219,3 +219,16 @@ def test_large_requests_have_a_budget() -> None:
     driver.sync()
     assert b"/a" in driver.tree.nodes
     assert b"/b" not in driver.tree.nodes
+
+
+def test_a_late_write_through_a_learner_is_refused_once_the_leader_spoke_for_the_session(
+    driver: Driver,
+) -> None:
+    conn = driver.connect()
+    driver.send(conn, (2, CREATE, create(b"/newer")))
+    driver.sync()
+    driver.replica.closed(conn)
+    frame = struct.pack(">ii", 1, CREATE) + create(b"/older")
+    driver.replica.request(driver.now_ms, 0, object(), FIRST_SESSION, frame, ())
+    driver.sync()
+    assert b"/older" not in driver.tree.nodes

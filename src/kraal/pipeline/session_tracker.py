@@ -26,7 +26,8 @@ class Session:
         self.is_local = False
         """Whether only this server knows it."""
         self.owner: object | None = None
-        """The learner's connection that speaks for it; None: this server, or nobody yet."""
+        """Who speaks for it: a learner's connection, or a leading replica for a client of its own.
+        None: nobody did since the term began, or the session is local."""
 
 
 class Sessions(Protocol):

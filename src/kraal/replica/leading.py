@@ -155,7 +155,7 @@ class Leading(Replica):
             return
         zxid, session_id = self._last_proposed + 1, session.id
         draft = Draft(session_id, xid, conn.auth, zxid, wall_ms)
-        if session.owner is not None:
+        if session.owner not in (None, self):
             draft.session_error = ErrorCode.SESSION_MOVED
         if session.is_local:
             draft.ephemeral_error = ErrorCode.EPHEMERAL_ON_LOCAL_SESSION
@@ -279,7 +279,7 @@ class Leading(Replica):
         return self._preparer.create_session(draft, request.timeout_ms, b"")
 
     def revalidate(self, now_ms: int, session_id: int, owner: object) -> bool:
-        """Whether a session lives; its owner is the learner's connection from now on."""
+        """Whether a session lives; its owner is that learner's connection, or this replica."""
         session = self.tracker.sessions.get(session_id)
         if session is None or session.closing:
             return False
@@ -299,7 +299,7 @@ class Leading(Replica):
     def _greet(self, now_ms: int, wall_ms: int, conn: ClientConnection, decision: Decision) -> None:
         if decision.is_new:
             self._create_session(now_ms, wall_ms, conn, decision.timeout_ms)
-        elif decision.is_proven and self.revalidate(now_ms, decision.session_id, None):
+        elif decision.is_proven and self.revalidate(now_ms, decision.session_id, self):
             self._move_here(now_ms, conn, decision.session_id, decision.timeout_ms)
         else:
             self._refuse_session(conn)
@@ -309,6 +309,7 @@ class Leading(Replica):
     ) -> None:
         session_id = self._handshake.next_session_id()
         self._bind(conn, self.tracker.add(session_id, timeout_ms, now_ms))
+        self.tracker.sessions[session_id].owner = self
         draft = self._draft(session_id, 0, (), wall_ms)
         made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
