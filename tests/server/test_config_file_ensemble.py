@@ -46,6 +46,40 @@ def ensemble(tmp_path: Path, text: str, *, myid: str = "1") -> EnsembleSettings:
     return settings
 
 
+EVERY_SETTING = """
+connectToLearnerMasterLimit=7
+peerType=observer
+leaderServes=no
+syncEnabled=false
+localSessionsEnabled=true
+localSessionsUpgradingEnabled=true
+cnxTimeout=1000
+quorumCnxnTimeoutMs=2000
+electionPortBindRetry=0
+tcpKeepAlive=true
+fastleader.minNotificationInterval=50
+fastleader.maxNotificationInterval=0x100
+leader.maxTimeToWaitForEpoch=3000
+leaderConnectDelayDuringRetryMs=10
+quorumListenOnAllIPs=true
+leader.nodelay=false
+follower.nodelay=false
+observer.reconnectDelayMs=11
+observer.election.DelayMs=12
+observerMasterPort=2191
+observerMaster.sizeLimit=13
+forceSnapshotSync=true
+commitLogCount=600
+snapshotSizeFactor=-0.5
+maxConcurrentSnapSyncs=14
+leader.maxConcurrentDiffSyncs=15
+multiAddress.enabled=true
+multiAddress.reachabilityCheckEnabled=false
+multiAddress.reachabilityCheckTimeoutMs=16
+server.4=zk4:2888:3888|zk4b:2888:3888:observer;2184
+"""
+
+
 class TestMember:
     def test_defaults_are_the_reference_s(self, tmp_path: Path) -> None:
         loaded = load_text(tmp_path, f"{LIMITS}{THREE}clientPort=2181")
@@ -59,39 +93,7 @@ class TestMember:
         assert (loaded.config.server_id, loaded.config.client_port) == (1, 2181)
 
     def test_every_setting(self, tmp_path: Path) -> None:
-        text = """
-            connectToLearnerMasterLimit=7
-            peerType=observer
-            leaderServes=no
-            syncEnabled=false
-            localSessionsEnabled=true
-            localSessionsUpgradingEnabled=true
-            cnxTimeout=1000
-            quorumCnxnTimeoutMs=2000
-            electionPortBindRetry=0
-            tcpKeepAlive=true
-            fastleader.minNotificationInterval=50
-            fastleader.maxNotificationInterval=0x100
-            leader.maxTimeToWaitForEpoch=3000
-            leaderConnectDelayDuringRetryMs=10
-            quorumListenOnAllIPs=true
-            leader.nodelay=false
-            follower.nodelay=false
-            observer.reconnectDelayMs=11
-            observer.election.DelayMs=12
-            observerMasterPort=2191
-            observerMaster.sizeLimit=13
-            forceSnapshotSync=true
-            commitLogCount=600
-            snapshotSizeFactor=-0.5
-            maxConcurrentSnapSyncs=14
-            leader.maxConcurrentDiffSyncs=15
-            multiAddress.enabled=true
-            multiAddress.reachabilityCheckEnabled=false
-            multiAddress.reachabilityCheckTimeoutMs=16
-            server.4=zk4:2888:3888|zk4b:2888:3888:observer;2184
-        """
-        loaded = load_text(tmp_path, LIMITS + THREE + text, myid="4")
+        loaded = load_text(tmp_path, LIMITS + THREE + EVERY_SETTING, myid="4")
         assert loaded.warnings == ()
         assert not loaded.config.passed_through.keys() - {f"server.{at}" for at in range(1, 5)}
         assert loaded.config.ensemble == EnsembleSettings(
