@@ -53,7 +53,7 @@ class FramingSink:
         self.parts += (struct.pack(">qi", adler32(payload), len(payload)), payload, b"B")
 
 
-def _buffer(data: bytes) -> bytes:
+def buffer(data: bytes) -> bytes:
     return struct.pack(">i", len(data)) + data
 
 
@@ -62,20 +62,20 @@ def _path(index: int) -> bytes:
 
 
 def get_data(xid: int) -> bytes:
-    return struct.pack(">ii", xid, 4) + _buffer(_path(xid % KEYS)) + b"\0"
+    return struct.pack(">ii", xid, 4) + buffer(_path(xid % KEYS)) + b"\0"
 
 
 def exists(xid: int) -> bytes:
-    return struct.pack(">ii", xid, 3) + _buffer(_path(xid % KEYS)) + b"\0"
+    return struct.pack(">ii", xid, 3) + buffer(_path(xid % KEYS)) + b"\0"
 
 
 def set_data(xid: int) -> bytes:
-    body = _buffer(_path(xid % KEYS)) + _buffer(VALUE) + struct.pack(">i", -1)
+    body = buffer(_path(xid % KEYS)) + buffer(VALUE) + struct.pack(">i", -1)
     return struct.pack(">ii", xid, 5) + body
 
 
 def create(xid: int) -> bytes:
-    body = _buffer(_path(xid + KEYS)) + _buffer(VALUE) + OPEN_ACL + struct.pack(">i", 0)
+    body = buffer(_path(xid + KEYS)) + buffer(VALUE) + OPEN_ACL + struct.pack(">i", 0)
     return struct.pack(">ii", xid, 1) + body
 
 
@@ -89,10 +89,10 @@ class Bench:
         self.replica = Leading(config, DataTree.pristine(), self.sink, first_session_id=1, now_ms=0)
         self.conn = ClientConnection(NullChannel(), "127.0.0.1", 1, 0)
         self.replica.opened(self.conn)
-        request = struct.pack(">iqiq", 0, 0, 30_000, 0) + _buffer(bytes(16)) + b"\0"
+        request = struct.pack(">iqiq", 0, 0, 30_000, 0) + buffer(bytes(16)) + b"\0"
         self.replica.connect(0, 0, self.conn, request)
         self.step([])
-        root = struct.pack(">ii", 1, 1) + _buffer(b"/bench") + _buffer(b"") + OPEN_ACL
+        root = struct.pack(">ii", 1, 1) + buffer(b"/bench") + buffer(b"") + OPEN_ACL
         self.step([root + struct.pack(">i", 0)])
         for begin in range(0, KEYS, BATCH):
             self.step([create(xid - KEYS) for xid in range(begin, begin + BATCH)])

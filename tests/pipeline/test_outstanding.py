@@ -7,7 +7,7 @@ import pytest
 from kraal.pipeline.outstanding import Outstanding, image_of
 from kraal.tree.apply import install
 from kraal.tree.digest import signed
-from kraal.tree.stat_rules import DELETED, children_changed, created, data_set
+from kraal.tree.stat_rules import DELETED, child_created, children_changed, created, data_set
 from kraal.tree.znode import ReapedZnode, Znode
 from tests.pipeline.support import SESSION, Tree
 
@@ -34,24 +34,25 @@ class Drafting:
     def create(self, path: bytes, owner: int = 0, data: bytes = b"") -> None:
         parent_path = path[: path.rindex(b"/")]
         parent = self._node(parent_path)
-        made, count = parent.child_counts()
-        node = Znode(data, self.tree.acls.open, created(self.zxid, 5, owner, len(data)))
-        self.outstanding.put(path, None, node)
-        stat = children_changed(parent.stat, count + 1, made + 1, self.zxid)
-        self.outstanding.put(parent_path, parent, image_of(parent, stat))
+        stat, stamp = created(self.zxid, 5, owner, len(data))
+        node = Znode(data, self.tree.acls.open, stat)
+        self.outstanding.put(path, None, node, stamp)
+        _, stat, stamp = child_created(parent.stat, self.zxid)
+        self.outstanding.put(parent_path, parent, image_of(parent, stat), stamp)
 
     def set_data(self, path: bytes, data: bytes) -> None:
         node = self._node(path)
-        image = image_of(node, data_set(node.stat, self.zxid, 5, node.version + 1, len(data)))
+        stat, stamp = data_set(node.stat, self.zxid, 5, node.version + 1, len(data))
+        image = image_of(node, stat)
         image.data = data
-        self.outstanding.put(path, node, image, data=True)
+        self.outstanding.put(path, node, image, stamp, data=True)
 
     def delete(self, path: bytes) -> None:
         parent_path = path[: path.rindex(b"/")]
         parent = self._node(parent_path)
         self.outstanding.delete(path, self._node(path))
-        stat = children_changed(parent.stat, parent.num_children - 1, DELETED, self.zxid)
-        self.outstanding.put(parent_path, parent, image_of(parent, stat))
+        stat, stamp = children_changed(parent.stat, parent.num_children - 1, DELETED, self.zxid)
+        self.outstanding.put(parent_path, parent, image_of(parent, stat), stamp)
 
     def commit(self, changes: list[tuple[bytes, Znode | None, bool]], digest: int) -> None:
         install(self.tree, changes)

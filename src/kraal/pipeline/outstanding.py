@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kraal.tree.apply import Change
 from kraal.tree.data_tree import DataTree
-from kraal.tree.digest import term
+from kraal.tree.digest import term, with_owner
 from kraal.tree.znode import UNKNOWN_DIGEST, ReapedZnode, Znode
 
 
@@ -41,9 +41,15 @@ class Outstanding:
         self.changes = []
         self._before = []
 
-    def put(self, path: bytes, before: Znode | None, image: Znode, *, data: bool = False) -> None:
-        """Record a znode as it becomes; `data` says whether its data is set."""
+    def put(
+        self, path: bytes, before: Znode | None, image: Znode, stamp: bytes, *, data: bool = False
+    ) -> None:
+        """Record a znode as it becomes, with the stamp of its stat (`kraal.tree.stat_rules`).
+
+        `before` is what it was, None where it is created; `data` says whether its data is set.
+        """
         if self._digests:
+<<<<<<< /work/main/src/kraal/pipeline/outstanding.py
             owner = image.owner if isinstance(image, ReapedZnode) else None
             image.digest = term(path, image.data, image.stat, owner)
             self.digest += image.digest
@@ -53,6 +59,22 @@ class Outstanding:
                     self._tree.node_digest(path, before) if known == UNKNOWN_DIGEST else known
                 )
         self._change((path, image, data))
+=======
+            if type(image) is ReapedZnode:
+                stamp = with_owner(stamp, image.owner)
+            image.digest = new = term(path, image.data, stamp)
+            if before is None:
+                self.digest += new
+            else:
+                old = before.digest
+                if old == UNKNOWN_DIGEST:
+                    old = self._tree.node_digest(path, before)
+                self.digest += new - old
+        images = self._images
+        self._before.append(images.get(path, _ABSENT))
+        images[path] = image
+        self.changes.append((path, image, data))
+>>>>>>> /tmp/km/src/kraal/pipeline/outstanding.py
 
     def delete(self, path: bytes, before: Znode) -> None:
         if self._digests:
@@ -96,6 +118,6 @@ class Outstanding:
 
 def image_of(node: Znode, stat: bytes) -> Znode:
     """A znode of the same kind, data and ACL with another stat."""
-    if isinstance(node, ReapedZnode):
+    if type(node) is ReapedZnode:
         return ReapedZnode(node.data, node.acl, stat, node.owner)
     return Znode(node.data, node.acl, stat)

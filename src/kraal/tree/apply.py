@@ -17,9 +17,9 @@ from typing import Any
 from kraal.errors import ErrorCode, RequestError
 from kraal.model.create_mode import CONTAINER_OWNER, ttl_owner
 from kraal.model.limits import MAX_TTL_MS
-from kraal.model.path import ROOT, STATS_NAME
+from kraal.model.path import QUOTA, ROOT, STATS_NAME
 from kraal.tree.data_tree import DataTree
-from kraal.tree.digest import signed, term
+from kraal.tree.digest import signed, term, with_owner
 from kraal.tree.stat_rules import (
     DELETED,
     acl_set,
@@ -28,7 +28,7 @@ from kraal.tree.stat_rules import (
     data_set,
     with_data_length,
 )
-from kraal.tree.znode import Znode
+from kraal.tree.znode import UNKNOWN_DIGEST, Znode
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn as txns
 from kraal.wire.records.txn import Txn
@@ -72,7 +72,7 @@ def install(tree: DataTree, changes: list[Change]) -> None:
                 growth = size - (len(node.data) if node.data else 0)
                 node.data = image.data
                 tree.data_changed(path or ROOT, node, growth)
-            elif path.endswith(STATS_NAME):
+            elif path > QUOTA and path.endswith(STATS_NAME):
                 # Usage may have changed since the image was made (it is no transaction).
                 node.stat = with_data_length(node.stat, len(node.data) if node.data else 0)
 
@@ -87,15 +87,20 @@ def _restamp_parent(
 ) -> None:
     """Give a parent the stat that follows from a change of its children."""
     count = len(parent.children) if parent.children else 0
-    _restamp(tree, path, parent, children_changed(parent.stat, count, parent_cversion, zxid))
+    stat, stamp = children_changed(parent.stat, count, parent_cversion, zxid)
+    _restamp(tree, path, parent, stat, stamp)
 
 
-def _restamp(tree: DataTree, path: bytes, node: Znode, stat: bytes) -> None:
+def _restamp(tree: DataTree, path: bytes, node: Znode, stat: bytes, stamp: bytes) -> None:
     """Replace a stat and keep the digest in step; the root's path is empty here."""
     if tree.digests:
-        old = tree.node_digest(path, node)
-        node.digest = term(path, node.data, stat, node.stored_owner())
-        tree.digest += node.digest - old
+        old = node.digest
+        if old == UNKNOWN_DIGEST:
+            old = tree.node_digest(path, node)
+        if type(node) is not Znode:
+            stamp = with_owner(stamp, node.stored_owner())
+        node.digest = new = term(path, node.data, stamp)
+        tree.digest += new - old
     node.stat = stat
 
 
@@ -124,10 +129,12 @@ def _create(  # the reference's DataTree.createNode
     zxid, time_ms = txn.zxid, txn.time_ms
     data = body.data
     size = len(data) if data else 0
-    node = tree.make_node(data, acl, b"", owner)
-    stat = node.stat = created(zxid, time_ms, owner if type(node) is Znode else 0, size)
+    node = tree.make_node(data, acl, b"", owner) if owner else Znode(data, acl, b"")
+    is_plain = type(node) is Znode
+    stat, stamp = created(zxid, time_ms, owner if is_plain else 0, size)
+    node.stat = stat
     if tree.digests:
-        node.digest = term(path, data, node.stat, owner)
+        node.digest = term(path, data, stamp if is_plain else with_owner(stamp, owner))
         tree.digest += node.digest
     tree.attach(path, node, parent_path, parent)
     _restamp_parent(tree, parent_path, parent, body.parent_cversion, zxid)
@@ -183,13 +190,12 @@ def _apply_set_data(tree: DataTree, txn: Txn, body: txns.SetDataTxn) -> bytes:
         raise RequestError(ErrorCode.NO_NODE)
     before = len(node.data or b"")
     size = len(body.data) if body.data else 0
-    # The old term needs the old data, so it is taken before the data change.
     key = b"" if path == ROOT else path
-    if tree.digests:
-        tree.node_digest(key, node)
+    if tree.digests and node.digest == UNKNOWN_DIGEST:
+        tree.node_digest(key, node)  # the old term needs the old data
     node.data = body.data
-    stat = data_set(node.stat, txn.zxid, txn.time_ms, body.version, size)
-    _restamp(tree, key, node, stat)
+    stat, stamp = data_set(node.stat, txn.zxid, txn.time_ms, body.version, size)
+    _restamp(tree, key, node, stat, stamp)
     tree.data_changed(path, node, size - before)
     return stat
 
@@ -201,7 +207,8 @@ def _apply_set_acl(tree: DataTree, _txn: Txn, body: txns.SetAclTxn) -> bytes:
     if node is None:
         raise RequestError(ErrorCode.NO_NODE)
     node.acl = tree.acls.intern(body.acl)
-    _restamp(tree, b"" if path == ROOT else path, node, acl_set(node.stat, body.version))
+    stat, stamp = acl_set(node.stat, body.version)
+    _restamp(tree, b"" if path == ROOT else path, node, stat, stamp)
     return node.stat
 
 
@@ -244,7 +251,7 @@ def _apply_nothing(_tree: DataTree, _txn: Txn, _body: Any) -> bytes:
     return NO_STAT
 
 
-_APPLY: dict[int, Callable[[DataTree, Txn, Any], bytes | list[bytes]]] = {
+_RULES: dict[OpCode, Callable[[DataTree, Txn, Any], Applied]] = {
     OpCode.CREATE: _apply_create,
     OpCode.CREATE2: _apply_create2,
     OpCode.CREATE_CONTAINER: _apply_create_container,
@@ -260,3 +267,5 @@ _APPLY: dict[int, Callable[[DataTree, Txn, Any], bytes | list[bytes]]] = {
     OpCode.CREATE_SESSION: _apply_create_session,
     OpCode.CLOSE_SESSION: _apply_close_session,
 }
+_APPLY = {int(kind): rule for kind, rule in _RULES.items()}
+"""By plain ints, which are compared faster than members of an enumeration."""

@@ -23,6 +23,8 @@ from kraal.tree.acl_cache import AclCache, AclList
 from kraal.tree.stat_rules import with_data_length
 from kraal.tree.znode import (
     EMPTY_STAT,
+    NO_OWNER,
+    OWNER,
     UNKNOWN_DIGEST,
     ReapedZnode,
     Znode,
@@ -46,6 +48,10 @@ class EventType(IntEnum):
     NODE_DATA_CHANGED = 3
     NODE_CHILDREN_CHANGED = 4
 
+
+_NODE_CREATED = EventType.NODE_CREATED
+_NODE_DELETED = EventType.NODE_DELETED
+_NODE_DATA_CHANGED = EventType.NODE_DATA_CHANGED
 
 Event = tuple[EventType, bytes, AclList, AclList | None]
 """A change that watches may be waiting for: type, path, and the ACLs of the znode and, when it
@@ -130,9 +136,9 @@ class DataTree:
         """The digest of the whole tree, from scratch."""
         if not self.digests:
             return 0
-        term = digest.term
+        term, stamp_of = digest.term, digest.stamp_of
         return sum(
-            term(path, node.data, node.stat, node.stored_owner())
+            term(path, node.data, stamp_of(node.stat, node.stored_owner()))
             for path, node in self.nodes.items()
             if path != ROOT
         )
@@ -140,7 +146,8 @@ class DataTree:
     def node_digest(self, path: bytes, node: Znode) -> int:
         """The node's term, cached until its stat or data change."""
         if node.digest == UNKNOWN_DIGEST:
-            node.digest = digest.term(path, node.data, node.stat, node.stored_owner())
+            stamp = digest.stamp_of(node.stat, node.stored_owner())
+            node.digest = digest.term(path, node.data, stamp)
         return node.digest
 
     def index_owner(self, path: bytes, owner: int) -> None:
@@ -177,17 +184,16 @@ class DataTree:
             parent.children = {}
         parent.children[path] = None
         self.nodes[path] = node
-        owner = node.stored_owner()
-        if owner:
-            self.index_owner(path, owner)
+        if type(node) is not Znode or node.stat[OWNER] != NO_OWNER:
+            self.index_owner(path, node.stored_owner())
         size = len(node.data) if node.data else 0
         self.data_bytes += len(path) + size
         self.children_replies.pop(parent_path, None)
-        if path.startswith(_QUOTA_PREFIX):
+        if path >= _QUOTA_PREFIX and path.startswith(_QUOTA_PREFIX):
             self._quota_created(path)
-        if self.quotas:
+        if self.quotas.paths:
             self.charge(path, 1, size)
-        self.events.append((EventType.NODE_CREATED, path, node.acl, parent.acl))
+        self.events.append((_NODE_CREATED, path, node.acl, parent.acl))
 
     def detach(self, path: bytes, node: Znode, parent_path: bytes, parent: Znode) -> None:
         """Remove a deleted znode; stats and digest are the caller's."""
@@ -201,18 +207,18 @@ class DataTree:
             self.unindex_owner(path, owner)
         size = len(node.data) if node.data else 0
         self.data_bytes -= len(path) + size
-        if path.startswith(_QUOTA_PREFIX) and path.endswith(LIMITS_NAME):
+        if path >= _QUOTA_PREFIX and path.startswith(_QUOTA_PREFIX) and path.endswith(LIMITS_NAME):
             self.quotas.discard(path[len(QUOTA) : -len(LIMITS_NAME)])
-        if self.quotas:
+        if self.quotas.paths:
             self.charge(path, -1, -size)
-        self.events.append((EventType.NODE_DELETED, path, node.acl, parent.acl))
+        self.events.append((_NODE_DELETED, path, node.acl, parent.acl))
 
     def data_changed(self, path: bytes, node: Znode, growth: int) -> None:
         """Account for new data that is `growth` bytes longer than the old."""
         self.data_bytes += growth
-        if self.quotas:
+        if self.quotas.paths:
             self.charge(path, 0, growth)
-        self.events.append((EventType.NODE_DATA_CHANGED, path, node.acl, None))
+        self.events.append((_NODE_DATA_CHANGED, path, node.acl, None))
 
     def _quota_created(self, path: bytes) -> None:
         if path.endswith(LIMITS_NAME):

@@ -88,23 +88,20 @@ class QuotaIndex:
     """The paths that have a limits znode."""
 
     def __init__(self) -> None:
-        self._paths: set[bytes] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._paths)
+        self.paths: set[bytes] = set()
 
     def add(self, path: bytes) -> None:
         """Quotas on the root are ignored: the reference cannot serve with one."""
         if path:
-            self._paths.add(path)
+            self.paths.add(path)
 
     def discard(self, path: bytes) -> None:
-        self._paths.discard(path)
+        self.paths.discard(path)
 
     def covering(self, path: bytes) -> bytes | None:
         """The deepest path with a quota among the path and its ancestors."""
         while path:
-            if path in self._paths:
+            if path in self.paths:
                 return path
             path = path[: path.rfind(b"/")] if b"/" in path else b""
         return None

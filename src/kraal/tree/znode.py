@@ -17,6 +17,9 @@ UNKNOWN_DIGEST = -1
 _MASK_32 = 0xFFFF_FFFF
 _OWNER = struct.Struct(">q")
 OWNER_OFFSET = 44
+OWNER = slice(OWNER_OFFSET, OWNER_OFFSET + 8)
+"""The owner's bytes of a stat; NO_OWNER for all but ephemerals."""
+NO_OWNER = bytes(8)
 VERSION = struct.Struct(">i")
 VERSION_OFFSET = 32
 CVERSION_OFFSET = 36

@@ -14,6 +14,8 @@ from kraal.pipeline.outstanding import Outstanding
 from kraal.tree.data_tree import DataTree
 from kraal.tree.znode import Znode
 
+_OK = ErrorCode.OK
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -75,9 +77,9 @@ class Draft:
         self.auth = auth
         self.zxid = zxid
         self.time_ms = time_ms
-        self.session_error: ErrorCode = ErrorCode.OK
+        self.session_error: ErrorCode = _OK
         """Why the session may not write: SESSION_EXPIRED or SESSION_MOVED, else OK."""
-        self.ephemeral_error = ErrorCode.OK
+        self.ephemeral_error: ErrorCode = _OK
         """Why the session may not own an ephemeral: it is a local one."""
         self.internal = False
         """Whether the server itself asks: the reaper needs no permission."""

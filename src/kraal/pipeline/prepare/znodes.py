@@ -23,8 +23,15 @@ from kraal.model.path import CONFIG, LIMITS_NAME, QUOTA, ROOT, UNDELETABLE, is_v
 from kraal.pipeline.outstanding import image_of
 from kraal.pipeline.prepare.draft import Context, Draft, require, require_node
 from kraal.tree import quota
-from kraal.tree.stat_rules import DELETED, acl_set, children_changed, created, data_set
-from kraal.tree.znode import VERSION_OFFSET, ReapedZnode, Znode
+from kraal.tree.stat_rules import (
+    DELETED,
+    acl_set,
+    child_created,
+    children_changed,
+    created,
+    data_set,
+)
+from kraal.tree.znode import NO_OWNER, OWNER, VERSION_OFFSET, ReapedZnode, Znode
 from kraal.wire.jute.primitives import unpack_int as _unpack_int
 from kraal.wire.jute.primitives import write_buffer
 from kraal.wire.opcodes import OpCode
@@ -33,6 +40,11 @@ from kraal.wire.records import txn
 Prepared = tuple[int, bytes, bytes]
 """Type and encoded body of a transaction, and the reply's body once it is committed."""
 
+_CREATE = OpCode.CREATE
+_CREATE_CONTAINER = OpCode.CREATE_CONTAINER
+_CREATE_TTL = OpCode.CREATE_TTL
+_pack_create = txn.CreateTxn.pack
+_pack_set_data = txn.SetDataTxn.pack
 _ROOT_QUOTA = QUOTA + LIMITS_NAME
 ANY_VERSION = -1
 
@@ -48,23 +60,32 @@ def _checked_version(current: int, expected: int) -> int:
     return current + 1 if current != MAX_INT else -MAX_INT - 1
 
 
-def _split(path: bytes | None) -> tuple[bytes, bytes]:
-    """Path and its parent's key, for operations that need a parent."""
+def _split(path: bytes | None) -> tuple[bytes, bytes, bytes]:
+    """Path, its parent's key and its name, for operations that need a parent."""
     if path is None:
         raise RequestError(ErrorCode.MARSHALLING_ERROR)
-    cut = path.rfind(b"/")
-    if cut < 0 or b"\0" in path:
+    parent_path, slash, name = path.rpartition(b"/")
+    if not slash or 0 in path:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
-    return path, path[:cut]
+    return path, parent_path, name
 
 
-def _check_ttl(context: Context, flags: int, ttl_ms: int | None) -> None:
-    """A TTL and the flags of a TTL znode must come together."""
+def _check_flags(context: Context, kind: int, flags: int, ttl_ms: int | None) -> None:
+    """Known flags; and a TTL and the flags of a TTL znode must come together."""
+    if flags not in ALL_MODES:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+    if flags not in TTL_MODES and kind != _CREATE_TTL:
+        return
     if flags not in TTL_MODES:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
     if not context.rules.extended_types:
         raise RequestError(ErrorCode.UNIMPLEMENTED)
     if ttl_ms is None or not 0 < ttl_ms <= MAX_TTL_MS:
+        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+
+
+def _check_new_path(path: bytes) -> None:
+    if not is_valid(path) or path == _ROOT_QUOTA:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
 
 
@@ -79,67 +100,67 @@ def create(
     ttl_ms: int | None = None,
 ) -> Prepared:
     """create, create2, createContainer and createTTL; `kind` is the opcode."""
-    if flags not in ALL_MODES:
-        raise RequestError(ErrorCode.BAD_ARGUMENTS)
-    if flags in TTL_MODES or kind == OpCode.CREATE_TTL:
-        _check_ttl(context, flags, ttl_ms)
+    if flags or kind == _CREATE_TTL:
+        _check_flags(context, kind, flags, ttl_ms)
     if draft.session_error:
         draft.check_session()
     if draft.ephemeral_error and flags in EPHEMERAL_MODES:
         raise RequestError(draft.ephemeral_error)
-    path, parent_path = _split(path)
+    path, parent_path, name = _split(path)
     acl = context.authority.stored_list(vector, draft.auth)
-    outstanding, tree = context.outstanding, context.tree
+    outstanding = context.outstanding
     parent = outstanding.node(parent_path)
     if parent is None:
         raise RequestError(ErrorCode.NO_NODE)
     if not parent.acl.world & CREATE:
         require(context, draft, parent, CREATE)
-    made, children = parent.child_counts()
     if flags in SEQUENTIAL_MODES:
-        path += b"%010d" % made
-    if not is_valid(path) or path == _ROOT_QUOTA:
-        raise RequestError(ErrorCode.BAD_ARGUMENTS)
+        number = b"%010d" % parent.created_children
+        path, name = path + number, name + number
+    # Letters and digits below a znode that exists need no closer look.
+    if not name.isalnum() or parent_path == ROOT:
+        _check_new_path(path)
     if outstanding.node(path) is not None:
         raise RequestError(ErrorCode.NODE_EXISTS)
-    if parent.ephemeral_owner:
+    if parent.stat[OWNER] != NO_OWNER:
         raise RequestError(ErrorCode.NO_CHILDREN_FOR_EPHEMERALS)
     size = len(data) if data else 0
     if context.rules.enforce_quota:
         _check_quota(context, path, size, 1)
-    made = min(made + 1, MAX_INT)
-    listed = tree.acls.intern(acl)
-    zxid, time_ms = draft.zxid, draft.time_ms
-    if kind == OpCode.CREATE_CONTAINER:
+    listed = context.tree.acls.intern(acl)
+    zxid = draft.zxid
+    made, parent_stat, parent_stamp = child_created(parent.stat, zxid)
+    is_ephemeral = flags in EPHEMERAL_MODES and kind != _CREATE_CONTAINER
+    stat, stamp = created(zxid, draft.time_ms, draft.session_id if is_ephemeral else 0, size)
+    if kind == _CREATE_CONTAINER:
         body = txn.CreateContainerTxn.pack(path, data, acl, made)
-        stat = created(zxid, time_ms, 0, size)
         node: Znode = ReapedZnode(data, listed, stat, CONTAINER_OWNER)
     elif ttl_ms is not None:
         body = txn.CreateTtlTxn.pack(path, data, acl, made, ttl_ms)
-        stat = created(zxid, time_ms, 0, size)
         node = ReapedZnode(data, listed, stat, ttl_owner(ttl_ms))
     else:
-        ephemeral = flags in EPHEMERAL_MODES
-        body = txn.CreateTxn.pack(path, data, acl, ephemeral, made)
-        stat = created(zxid, time_ms, draft.session_id if ephemeral else 0, size)
+        body = _pack_create(path, data, acl, is_ephemeral, made)
         node = Znode(data, listed, stat)
-    outstanding.put(path, None, node)
-    parent_stat = children_changed(parent.stat, children + 1, made, zxid)
-    outstanding.put(parent_path, parent, image_of(parent, parent_stat))
+    outstanding.put(path, None, node, stamp)
+    if type(parent) is Znode:
+        image = Znode(parent.data, parent.acl, parent_stat)
+    else:
+        image = image_of(parent, parent_stat)
+    outstanding.put(parent_path, parent, image, parent_stamp)
     answer = write_buffer(path)
-    return kind, body, answer if kind == OpCode.CREATE else answer + stat
+    return kind, body, answer if kind == _CREATE else answer + stat
 
 
 def _delete(
     context: Context, draft: Draft, path: bytes, node: Znode, parent_path: bytes, parent: Znode
 ) -> None:
-    stat = children_changed(parent.stat, parent.num_children - 1, DELETED, draft.zxid)
+    stat, stamp = children_changed(parent.stat, parent.num_children - 1, DELETED, draft.zxid)
     context.outstanding.delete(path, node)
-    context.outstanding.put(parent_path, parent, image_of(parent, stat))
+    context.outstanding.put(parent_path, parent, image_of(parent, stat), stamp)
 
 
 def _deletable(path: bytes | None) -> tuple[bytes, bytes]:
-    path, parent_path = _split(path)
+    path, parent_path, _ = _split(path)
     if path in UNDELETABLE:
         raise RequestError(ErrorCode.BAD_ARGUMENTS)
     return path, parent_path
@@ -206,21 +227,21 @@ def set_data(
         _check_quota(context, path, size - len(node.data or b""), 0)
     before = node.stat
     version = _checked_version(_unpack_int(before, VERSION_OFFSET)[0], version)
-    stat = data_set(before, draft.zxid, draft.time_ms, version, size)
+    stat, stamp = data_set(before, draft.zxid, draft.time_ms, version, size)
     image = Znode(data, node.acl, stat) if type(node) is Znode else image_of(node, stat)
     image.data = data
-    outstanding.put(key, node, image, data=True)
-    return kind, txn.SetDataTxn.pack(path, data, version), stat
+    outstanding.put(key, node, image, stamp, data=True)
+    return kind, _pack_set_data(path, data, version), stat
 
 
 def set_config(context: Context, draft: Draft, kind: int, text: bytes) -> Prepared:
     """What a reconfiguration does to its znode, whose version stays -1."""
     node = require_node(context, CONFIG)
-    image = image_of(node, data_set(node.stat, draft.zxid, draft.time_ms, -1, len(text)))
+    stat, stamp = data_set(node.stat, draft.zxid, draft.time_ms, -1, len(text))
+    image = image_of(node, stat)
     image.data = text
-    context.outstanding.put(CONFIG, node, image, data=True)
-    body = txn.SetDataTxn.pack(CONFIG, text, -1)
-    return kind, body, write_buffer(text) + image.stat
+    context.outstanding.put(CONFIG, node, image, stamp, data=True)
+    return kind, _pack_set_data(CONFIG, text, -1), write_buffer(text) + stat
 
 
 def set_acl(
@@ -237,10 +258,11 @@ def set_acl(
     node = require_node(context, _key(path))
     require(context, draft, node, ADMIN)
     version = _checked_version(node.aversion, version)
-    image = image_of(node, acl_set(node.stat, version))
+    stat, stamp = acl_set(node.stat, version)
+    image = image_of(node, stat)
     image.acl = context.tree.acls.intern(acl)
-    context.outstanding.put(_key(path), node, image)
-    return kind, txn.SetAclTxn.pack(path, acl, version), image.stat
+    context.outstanding.put(_key(path), node, image, stamp)
+    return kind, txn.SetAclTxn.pack(path, acl, version), stat
 
 
 def check(context: Context, draft: Draft, kind: int, path: bytes | None, version: int) -> Prepared:

@@ -21,7 +21,7 @@ unpack_int = _INT.unpack_from
 NULL = pack_int(-1)
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
 _REPLACEMENT = "\ufffd".encode()
-_OPEN_ACL_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
+OPEN_ACL_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 
 
 def read_buffer(buf: bytes, at: int) -> tuple[bytes | None, int]:
@@ -115,11 +115,8 @@ def write_vector(write: Callable[[T], bytes], items: list[T] | None) -> bytes:
 def skip_acl_vector(buf: bytes, at: int) -> tuple[bytes | None, int]:
     """A vector of ACL entries, checked and returned as its own bytes (None when null).
 
-    ACL lists repeat, so whoever needs their entries looks the bytes up in a cache; the open
-    list is so frequent that it is recognised whole.
+    ACL lists repeat, so whoever needs their entries looks the bytes up in a cache.
     """
-    if buf.startswith(_OPEN_ACL_VECTOR, at):
-        return _OPEN_ACL_VECTOR, at + len(_OPEN_ACL_VECTOR)
     begin = at
     count, at = read_count(buf, at)
     if count < 0:

@@ -42,6 +42,8 @@ class Variable:
 
     read: Callable[[bytes, int], tuple[Any, int]]
     write: Callable[[Any], bytes]
+    frequent: bytes | None = None
+    """A value, and its encoding as well, that is looked for before it is read."""
 
 
 def vector(element: Variable) -> Variable:
@@ -61,7 +63,10 @@ Buffer = Annotated[bytes | None, _USTRING]
 UString = Annotated[bytes | None, _USTRING]
 Text = Annotated[str | None, Variable(primitives.read_text, primitives.write_text)]
 UStrings = Annotated[list[bytes | None] | None, vector(_USTRING)]
-AclVector = Annotated[bytes | None, Variable(primitives.skip_acl_vector, primitives.write_raw)]
+AclVector = Annotated[
+    bytes | None,
+    Variable(primitives.skip_acl_vector, primitives.write_raw, primitives.OPEN_ACL_VECTOR),
+]
 """A vector of ACL entries as its own bytes."""
 StatBytes = Annotated[bytes, Fixed("68s")]
 """A Stat as its 68 bytes: `kraal.wire.records.data` names the fields."""
@@ -92,7 +97,7 @@ class Record:
         raise NotImplementedError
 
 
-def _inline_buffer(name: str) -> list[str]:
+def _inline_reader(name: str) -> list[str]:
     """`read_buffer` in place for the common case; what is odd goes to the function itself."""
     return [
         "size, = unpack_int(buf, at)",
@@ -102,6 +107,20 @@ def _inline_buffer(name: str) -> list[str]:
         "else:",
         f"    {name} = buf[at + 4 : end]; at = end",
     ]
+
+
+def _frequent_reader(name: str, size: int) -> list[str]:
+    return [
+        f"if buf.startswith(frequent_{name}, at):",
+        f"    {name} = frequent_{name}; at += {size}",
+        "else:",
+        f"    {name}, at = read_{name}(buf, at)",
+    ]
+
+
+def _inline_writer(name: str) -> list[str]:
+    """The two pieces of `write_buffer`."""
+    return [f"NULL if {name} is None else pack_int(len({name}))", f"{name} or b''"]
 
 
 _R = TypeVar("_R", bound=Record)
@@ -118,6 +137,9 @@ def record(declared: type[_R]) -> type[_R]:
         "DecodeError": DecodeError,
         "StructError": struct.error,
         "unpack_int": primitives.unpack_int,
+        "pack_int": primitives.pack_int,
+        "NULL": primitives.NULL,
+        "join": b"".join,
     }
     reader, values, writer = [], [], []
     for fixed, run in groupby(kinds, key=lambda kind: isinstance(kind[1], Fixed)):
@@ -133,24 +155,32 @@ def record(declared: type[_R]) -> type[_R]:
             for name, kind in group:
                 names[f"read_{name}"], names[f"write_{name}"] = kind.read, kind.write
                 if kind is _USTRING:
-                    reader += _inline_buffer(name)
+                    reader += _inline_reader(name)
+                    writer += _inline_writer(name)
+                elif kind.frequent is not None:
+                    names[f"frequent_{name}"] = kind.frequent
+                    reader += _frequent_reader(name, len(kind.frequent))
+                    writer.append(f"write_{name}({name})")
                 else:
                     reader.append(f"{name}, at = read_{name}(buf, at)")
-                writer.append(f"write_{name}({name})")
+                    writer.append(f"write_{name}({name})")
         values += [name for name, _ in group]
     arguments = ", ".join(values)
-    lines = [
-        "def unpack(buf, at=0):",
+    read = [
         "    try:",
         *(f"        {line}" for line in reader),
         "    except StructError:",
         "        raise DecodeError('a record is cut off') from None",
+    ]
+    lines = [
+        "def unpack(buf, at=0):",
+        *read,
         f"    return ({arguments},), at",
         "def decode(buf, at=0):",
-        "    values, at = unpack(buf, at)",
-        "    return Made(*values), at",
+        *read,
+        f"    return Made({arguments}), at",
         f"def pack({arguments}):",
-        f"    return {' + '.join(writer)}",
+        f"    return join(({', '.join(writer)},))",
         "def encode(self):",
         f"    return pack({', '.join('self.' + name for name in values)})",
     ]
