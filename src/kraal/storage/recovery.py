@@ -317,15 +317,15 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
     if epoch(zxid) > epoch(last):
         # The reference lets an epoch begin anywhere. A member that got a snapshot from its
         # leader has such a hole in its log, and only that snapshot makes up for it.
-        lost = [name for name in recovered.damaged_snapshots if last < _named(name) < zxid]
-        if lost:
+        if counter(zxid) <= 1:
+            lost = [name for name in recovered.damaged_snapshots if last < _named(name) < zxid]
+            if not lost:
+                return True
             raise CorruptError(
                 f"{record.file} continues with {show(zxid)} at offset {record.offset} behind "
                 f"{show(last)}, but {lost[0]} lies between and is damaged: it may have been a "
                 f"leader's and hold what the log lacks. {_NEXT_STEP}"
             )
-        if counter(zxid) <= 1:
-            return True
         first = make(epoch(zxid), 1)
     loaded = recovered.snapshot
     if recovered.replayed or loaded is None:
