@@ -49,17 +49,6 @@ class Outstanding:
         `before` is what it was, None where it is created; `data` says whether its data is set.
         """
         if self._digests:
-<<<<<<< /work/main/src/kraal/pipeline/outstanding.py
-            owner = image.owner if isinstance(image, ReapedZnode) else None
-            image.digest = term(path, image.data, image.stat, owner)
-            self.digest += image.digest
-            if before is not None:
-                known = before.digest
-                self.digest -= (
-                    self._tree.node_digest(path, before) if known == UNKNOWN_DIGEST else known
-                )
-        self._change((path, image, data))
-=======
             if type(image) is ReapedZnode:
                 stamp = with_owner(stamp, image.owner)
             image.digest = new = term(path, image.data, stamp)
@@ -70,11 +59,7 @@ class Outstanding:
                 if old == UNKNOWN_DIGEST:
                     old = self._tree.node_digest(path, before)
                 self.digest += new - old
-        images = self._images
-        self._before.append(images.get(path, _ABSENT))
-        images[path] = image
-        self.changes.append((path, image, data))
->>>>>>> /tmp/km/src/kraal/pipeline/outstanding.py
+        self._change((path, image, data))
 
     def delete(self, path: bytes, before: Znode) -> None:
         if self._digests:
