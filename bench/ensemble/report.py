@@ -42,24 +42,29 @@ WHOLE_FIGURES: Sequence[tuple[str, str, str, int, Callable[[list[float]], float]
 
 
 def cores_table(figures: Figures, loads: Sequence[LoadCase]) -> str:
-    """Who used the processors."""
+    """Who used the processors, and what an operation took of them in all members together.
+
+    Other programs on the machine change that last figure less than any other.
+    """
+    servers = figures.servers
     head = ["cores used by"]
-    for server in figures.servers:
-        head += [f"{TITLES[server]}: leader", "a follower", "load generator"]
+    for server in servers:
+        head += [f"{TITLES[server]}: leader", "a follower", "load generator", "µs/operation"]
     rows = []
     for case in loads:
         row = [label(case)]
-        for server in figures.servers:
-            leader, everyone, generator = (
+        for server in servers:
+            leader, everyone, generator, cost = (
                 figures.median(server, case.name, figure)
-                for figure in ("leader_cores", "server_cores", "loader_cores")
+                for figure in ("leader_cores", "server_cores", "loader_cores", "server_us")
             )
             follower = None
             if leader is not None and everyone is not None:
                 follower = (everyone - leader) / (MEMBERS - 1)
-            row += [number(leader, 2), number(follower, 2), number(generator, 2)]
-        rows.append(row)
-    return table(head, rows)
+            row += [number(leader, 2), number(follower, 2), number(generator, 2), number(cost)]
+        ratio = [factor(figures.ratio(case.name, "server_us"))] if len(servers) == 2 else []
+        rows.append([*row, *ratio])
+    return table([*head, "kraal / Apache"] if len(servers) == 2 else head, rows)
 
 
 def whole_table(figures: Figures, plan: Plan) -> str:

@@ -135,6 +135,7 @@ class _Turn:
             in_order = sorted(members, key=lambda member: member.id)
             figures = loader.run(load, parts.ports(in_order), parts.pids(members))
             figures["leader_cores"] = figures.pop("first_server_cores")
+            figures["server_us"] = figures["server_cores"] * 1e6 / figures["per_second"]
             self._add(case.name, figures)
             self._say(
                 f"{case.name} {figures['per_second']:,.0f}/s, p50 {figures['p50_us']:,.0f} µs, "

@@ -72,6 +72,7 @@ def load_sample(server: str, per_second: float) -> Sample:
     figures = {
         "per_second": per_second, "p50_us": 1.0, "p99_us": 2.0, "p999_us": 3.0,
         "server_cores": 1.5, "leader_cores": 0.5, "loader_cores": 0.25, "other_cores": 0.0,
+        "server_us": 1.5e6 / per_second,
     }  # fmt: skip
     return Sample(server, "write-9x100", 1, figures)
 
@@ -89,7 +90,9 @@ def test_report_shows_medians_worst_and_ratios() -> None:
     text = report.render(Plan(cases.select()), samples, ["round 1 apache, lag: no leader"])
     row = cells(text, "write 9×100")
     assert (row[0], row[3], row[-1]) == ("20 000", "30 000", "1.50")
-    assert cells(text.partition("cores used by")[2], "write 9×100") == ["0.50", "0.50", "0.25"] * 2
+    assert cells(text.partition("cores used by")[2], "write 9×100") == [
+        "0.50", "0.50", "0.25", "75", "0.50", "0.50", "0.25", "50", "0.67",
+    ]  # fmt: skip
     pause = "leader killed: longest pause of a client, median (ms)"
     assert cells(text, pause) == ["500", "300", "0.60"]
     assert cells(text, "the same, worst (ms)") == ["900", "450", "0.50"]
