@@ -20,6 +20,8 @@ from kraal.sim.world import World
 
 TRACE_LINES = 400
 PROGRESS_SECONDS = 10
+FAILURES_MAX = 20
+"""After so many it is clear."""
 
 
 class Summary(NamedTuple):
@@ -79,7 +81,7 @@ def main(
             failed += 1
             click.echo(f"seed {summary.seed} ({summary.virtual_ms} ms): {summary.violation}")
             click.echo(f"  replay: {_command(summary.seed, profile, bug)}")
-            if first:
+            if first or failed == FAILURES_MAX:
                 break
         if monotonic() - told > PROGRESS_SECONDS:
             told = monotonic()

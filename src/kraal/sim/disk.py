@@ -43,7 +43,8 @@ class DiskSpeed:
 
     def of(self, between: tuple[int, int], random: Random) -> int:
         """How long a job takes now."""
-        return random.randint(*between) * self.slowed
+        shortest, longest = between
+        return (shortest + int(random.random() * (longest - shortest))) * self.slowed
 
 
 class SimDisk:

@@ -199,10 +199,11 @@ class Network:
 
     def delay(self) -> int:
         """How long a piece takes, in microseconds."""
-        conditions, random = self.conditions, self.random
-        if conditions.late and random.random() < conditions.late:
-            return random.randint(conditions.delay_us[0], conditions.late_us)
-        return random.randint(*conditions.delay_us)
+        conditions, random = self.conditions, self.random.random
+        shortest, longest = conditions.delay_us
+        if conditions.late and random() < conditions.late:
+            longest = conditions.late_us
+        return shortest + int(random() * (longest - shortest))
 
     def due(self) -> int:
         """When a piece that leaves now arrives."""

@@ -29,11 +29,14 @@ from kraal.storage.recovery import Recovered, recover, save_initial
 from kraal.storage.txn_log import Flush
 from kraal.tree.data_tree import DataTree
 from kraal.zab.history import Entry
+from kraal.zab.state import State
 
 if TYPE_CHECKING:
     from kraal.sim.world import World
 
 TICK_MS = 50
+LATE_FLUSHES = 0.2
+"""Share of turns whose output leaves only after further inputs."""
 DIAL_ATTEMPTS = 5
 WALL_MS = 1_700_000_000_000
 
@@ -79,7 +82,7 @@ class SimServer(Host):
         self._endpoints: dict[Endpoint, None] = {}
         self._dial = 0
         """Counts dials: an attempt of an earlier one is void."""
-        self._is_awake = False
+        self._is_awake = self._is_late = False
         self._armed_ms: int | None = None
 
     # Clocks
@@ -104,6 +107,8 @@ class SimServer(Host):
         """One input; a failure of power inside it ends this life."""
         try:
             action()
+            if self._is_awake and not self._is_late:
+                self._flush()
         except PowerFailureError:
             self.world.trace(self, "loses its power in the midst of writing")
             self._die(silent=self._random.random() < 0.3)
@@ -111,7 +116,8 @@ class SimServer(Host):
         except Exception as error:
             self.world.failed(self, error)
         if self.is_up:
-            self._arm()
+            if self.peer.state is State.LOOKING:
+                self._arm()
             self.world.checks.after_turn(self)
 
     def _arm(self) -> None:
@@ -149,7 +155,7 @@ class SimServer(Host):
         self.world.checks.booted(self, recovered, known)
         self.disk = SimDisk(self, fs, config, recovered.tree, self._random, self._flushed)
         self.disk.abandon_snapshot()
-        self.is_listening = self._is_awake = False
+        self.is_listening = self._is_awake = self._is_late = False
         self._armed_ms = None
         self.world.trace(self, "starts with %s, epochs %d and %d",
                          show(recovered.tree.last_zxid), known.accepted, known.current)  # fmt: skip
@@ -163,6 +169,7 @@ class SimServer(Host):
             current_epoch=known.current,
             counters=Counters(started_ms=self.now_ms),
             now_ms=self.now_ms,
+            random=self._random,
         )
         self.peer.start(self.now_ms, self.wall_ms)
         self.after(self._us(self._random.randint(0, TICK_MS)), self._tick)
@@ -361,10 +368,12 @@ class SimServer(Host):
         self.world.checks.activated(self, config, last_seen)
 
     def wake(self) -> None:
-        """Flush at the end of this turn."""
+        """Flush at the end of this turn, or soon after it."""
         if not self._is_awake:
             self._is_awake = True
-            self.after(0, self._flush)
+            self._is_late = self._random.random() < LATE_FLUSHES
+            if self._is_late:
+                self.after(0, self._flush)
 
     def _flush(self) -> None:
         self._is_awake = False

@@ -8,7 +8,7 @@ from kraal.model.session_id import show as show_session
 from kraal.model.zxid import show
 from kraal.replica.status import Mode
 from kraal.sim.client import Request, SimClient
-from kraal.sim.scheduler import MS
+from kraal.sim.scheduler import MS, SECOND
 from kraal.sim.violation import violated
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
@@ -75,21 +75,30 @@ class Convergence:
     def settle(self) -> None:
         """Every request is answered, and dead clients' sessions are over."""
         world = self._world
-        world.run(2000)
-        for client in world.clients:
-            connection = client.connection
-            if client.is_up and (connection is None or not connection.is_established):
-                violated(PROMISE, "%s does not find a server", client.name)
-            if client.is_up and connection is not None and connection.outstanding:
-                violated(
-                    PROMISE, "%s of %s is never answered", connection.outstanding[0], client.name
-                )
-        tick_ms = world.plan.tick_ms
-        world.run(22 * tick_ms + 1000)
-        living = {client.session.id for client in world.clients if client.is_up}
-        for session_id in world.checks.history.tree.sessions:
-            if session_id not in living:
-                violated("sessions end", "nobody uses %s, but it lives", show_session(session_id))
+        if not world.scheduler.run(2 * SECOND, self._all_answered):
+            for client in world.clients:
+                if client.is_up and not client.is_connected:
+                    violated(PROMISE, "%s does not find a server", client.name)
+                if client.is_up and client.connection and client.connection.outstanding:
+                    request = client.connection.outstanding[0]
+                    violated(PROMISE, "%s of %s is never answered", request, client.name)
+        expiry_ms = 22 * world.plan.tick_ms + 1000
+        if not world.scheduler.run(expiry_ms * MS, lambda: not self._unused_sessions()):
+            found = ", ".join(map(show_session, self._unused_sessions()))
+            violated("sessions end", "nobody uses %s, but they live", found)
+        world.run(500)  # what was committed last reaches everybody
+
+    def _all_answered(self) -> bool:
+        return all(
+            client.is_connected and client.connection and not client.connection.outstanding
+            for client in self._world.clients
+            if client.is_up
+        )
+
+    def _unused_sessions(self) -> list[int]:
+        clients = self._world.clients
+        living = {client.session.id for client in clients if client.is_up}
+        return [id_ for id_ in self._world.checks.history.tree.sessions if id_ not in living]
 
     def compare(self) -> None:
         """All trees are the one that the history makes."""
