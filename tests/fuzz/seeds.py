@@ -122,6 +122,13 @@ def snapshots() -> list[bytes]:
     ]
 
 
+def snapshot_streams() -> list[bytes]:
+    """What follows a SNAP packet, and the packet behind it."""
+    return [
+        b"".join(snapshot.encode_stream(made)) + bytes(9) for made in (tree(), DataTree.pristine())
+    ] + [b"".join(snapshot.encode_stream(tree()))]
+
+
 def packed(codec: SnapshotCodec) -> list[bytes]:
     """Snapshots under a codec."""
     found = []

@@ -27,6 +27,7 @@ from kraal.server import config_file
 from kraal.storage import log_format
 from kraal.storage.snapshot_codec import decoded
 from kraal.tree import quota, snapshot
+from kraal.tree.snapshot import StreamDecoder
 from kraal.wire.framing import FrameReader
 from kraal.wire.jute.schema import Record
 from kraal.wire.records import proto
@@ -276,6 +277,23 @@ def snapshot_file(data: bytes) -> None:
     )
 
 
+def snapshot_stream(data: bytes) -> None:
+    """What follows a SNAP packet, whole and in small pieces: the same tree and the same rest."""
+    ends: list[tuple[list[bytes], bytes] | str] = []
+    for size in (len(data) or 1, 7):
+        reader = StreamDecoder(extended_types=True, digests=True, max_buffer_bytes=RECORD_LIMIT)
+        rest, at = None, 0
+        try:
+            while rest is None and at < len(data):
+                rest = reader.feed(data[at : at + size])
+                at += size
+        except DecodeError:
+            ends.append("refused")
+            continue
+        ends.append("cut off" if rest is None else (list(reader.tree.nodes), rest + data[at:]))
+    assert ends[0] == ends[1]
+
+
 def packed_snapshot(codec: SnapshotCodec, data: bytes) -> None:
     """The same bytes come out whether they go in whole or in pieces."""
     whole = b"".join(decoded([data], codec))
@@ -357,6 +375,7 @@ TARGETS: dict[str, Target] = {
     "txn": Target(transaction, (DecodeError,), seeds.txns),
     "log": Target(log_file, (CorruptError,), seeds.logs),
     "snapshot": Target(snapshot_file, (DecodeError,), seeds.snapshots),
+    "snapshot-stream": Target(snapshot_stream, (), seeds.snapshot_streams),
     "snapshot-gzip": Target(
         partial(packed_snapshot, SnapshotCodec.GZIP),
         (DecodeError,),
