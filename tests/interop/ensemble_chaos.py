@@ -135,7 +135,7 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Figures:
                     rolling(trial, dict(plan.replacements))
                 else:
                     chaos(trial, Random(plan.seed), until)
-            figures = trial.finish()
+            figures = trial.figures
     except (BrokenPromiseError, EnsembleError) as error:
         raise BrokenPromiseError(f"{error}\nseed {plan.seed}; directory: {directory}") from error
     if figures.findings:

@@ -20,7 +20,7 @@ from tests.interop.kill_check import BrokenPromiseError
 from tests.interop.kill_load import COUNTER
 from tests.interop.kill_model import Write
 from tests.support import raw_client as raw
-from tests.support.ensembles import KRAAL, Ensemble, Member, Shape
+from tests.support.ensembles import Ensemble, Member, Shape
 
 SETTINGS: dict[str, object] = {
     **state.SUPER_SETTINGS,
@@ -33,6 +33,8 @@ SETTINGS: dict[str, object] = {
 _CONFIG = "/zookeeper/config"
 _SERVICE_S = 40.0
 _ATTEMPTS = 30
+# Every so many transactions a server remembers the digest of the tree.
+_DIGEST_INTERVAL = 128
 
 
 @dataclass
@@ -44,7 +46,6 @@ class Figures:
     # How often a member of each kind was seen leading.
     led: Counter[str] = field(default_factory=Counter)
     mismatches: Counter[str] = field(default_factory=Counter)
-    fuzzy_digests: int = 0
     # What is wrong and yet breaks no promise: complaints in the logs, digests.
     findings: list[str] = field(default_factory=list)
     # The longest time without an answered write, by what was done meanwhile.
@@ -69,7 +70,7 @@ class Figures:
             f"faults: {self.faults.total()} ({faults})",
             f"seen leading: {led}",
             f"longest pause of writes, seconds: {pauses}",
-            f"digest mismatches: {wrong or 'none'}; digests of fuzzy trees: {self.fuzzy_digests}",
+            f"digest mismatches: {wrong or 'none'}",
             f"settlements: {self.settlements}; at the end: zxid {self.zxid:x}, {self.znodes} "
             f"znodes; {self.seconds:.0f} s, {rate:.0f} answered writes a second{found}",
         ))  # fmt: skip
@@ -119,8 +120,8 @@ class Trial:
         self._marks: list[tuple[float, str]] = []
         self._later = History()
         self._logs_read: dict[Path, int] = {}
-        # Counted by each process, named by its log.
-        self._mismatches: dict[Path, int] = {}
+        # What each member had counted at the end of the last settlement.
+        self._mismatches: dict[int, int] = {}
 
     def __enter__(self) -> Trial:
         return self
@@ -172,8 +173,7 @@ class Trial:
         history = self.load.take()
         self._note_pauses(history)
         self._later.merge(history)
-        rest: list[Write | None] = [Write("setData", COUNTER, b"rest"), None]
-        self._later.merge(exchange(leader.client_port, rest))
+        self._later.merge(exchange(leader.client_port, [Write("setData", COUNTER, b"rest"), None]))
         self._judge()
         for stray in self.judge.strays - {probe.session for probe in probes}:
             self._later.merge(exchange(leader.client_port, [None], stray))
@@ -181,7 +181,7 @@ class Trial:
         self._compare(probes)
         for probe in probes:
             self._later.merge(probe.close())
-        self._check_digests()
+        self._check_digests(leader)
         for complaint in complaints.new_complaints(self.ensemble, self._logs_read):
             self._find(f"complaint: {complaint}")
         self.figures.settlements += 1
@@ -190,11 +190,6 @@ class Trial:
         self.figures.seconds = time.monotonic() - self._began
         self._marks = [(time.monotonic(), "no fault")]
         self.load.resume()
-
-    def finish(self) -> Figures:
-        """Settle for the last time."""
-        self.settle()
-        return self.figures
 
     def _judge(self) -> int:
         """Judge all that was noted, up to a zxid that all members have applied."""
@@ -238,26 +233,31 @@ class Trial:
             if different:
                 raise BrokenPromiseError(f"at {member}, expected / found:\n" + "\n".join(different))
 
-    def _check_digests(self) -> None:
-        """Members know the right digests.
+    def _check_digests(self, leader: Member) -> None:
+        """Members know the right digests of what happens while there are no faults.
 
-        Apache ZooKeeper also remembers those that a tree had while transactions were applied
-        again over a snapshot that was written meanwhile; they are counted, not judged.
+        A tree that came from a snapshot that was written while transactions were applied has
+        other digests until all these have been applied again.
         """
-        for member in self.ensemble.members.values():
-            for zxid, digest in member.digests().items():
-                expected = self.judge.digests.get(zxid, digest)
-                if digest == expected:
-                    continue
-                if member.kind == KRAAL:
-                    self._find(f"digest {digest} of {zxid:x}, not {expected}, at {member}")
-                self.figures.fuzzy_digests += 1
-            count = int(member.figures().get("zk_digest_mismatches_count", 0))
-            known = self._mismatches.get(member.logs[-1][1], 0)
-            self.figures.mismatches[member.kind] += count - known
-            self._mismatches[member.logs[-1][1]] = count
-            if count > known and member.kind == KRAAL:
-                self._find(f"{count - known} digest mismatches at {member}")
+        before = {member: _mismatches(member) for member in self.ensemble.members.values()}
+        first = self.judge.model.zxid
+        calm: list[Write | None] = [Write("setData", COUNTER, b"calm")] * (2 * _DIGEST_INTERVAL)
+        self._later.merge(exchange(leader.client_port, [*calm, None]))
+        self._judge()
+        for member, count in before.items():
+            last = self._mismatches.get(member.id, 0)
+            # A process that was started meanwhile has counted from zero.
+            self.figures.mismatches[member.kind] += count - last if count >= last else count
+            self._mismatches[member.id] = _mismatches(member)
+            if self._mismatches[member.id] != count:
+                self._find(f"digest mismatches while all is calm at {member}")
+            known = {zxid: d for zxid, d in member.digests().items() if zxid > first}
+            if not known:
+                self._find(f"no digest is known at {member}")
+            for zxid, digest in known.items():
+                if digest != self.judge.digests[zxid]:
+                    self._find(f"digest {digest} of {zxid:x} at {member}, not "
+                               f"{self.judge.digests[zxid]}")  # fmt: skip
         self.judge.digests.clear()
 
     def _find(self, text: str) -> None:
@@ -277,3 +277,8 @@ class Trial:
             what = [name for began, name in self._marks if began <= after][-1]
             longest = max(self.figures.pauses_s.get(what, 0.0), after - before)
             self.figures.pauses_s[what] = longest
+
+
+def _mismatches(member: Member) -> int:
+    """How often the process found another digest than the one that the leader sent."""
+    return int(member.figures().get("zk_digest_mismatches_count", 0))

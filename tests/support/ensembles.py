@@ -106,7 +106,7 @@ def quiet_ports(count: int) -> list[int]:
     raise EnsembleError(f"no {count} free ports below {limit}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """One server of an ensemble; every process is ended by its own pid."""
 
