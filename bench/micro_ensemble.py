@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
+from random import Random
 from time import process_time
 
 from bench.micro import OPEN_ACL, FramingSink, NullChannel, create, set_data
@@ -90,7 +91,7 @@ class Member:
         self._is_awake = False
         self.peer = Peer(
             config, DataTree.pristine(), self, self, history=[], accepted_epoch=0,
-            current_epoch=0, counters=Counters(started_ms=0), now_ms=0,
+            current_epoch=0, counters=Counters(started_ms=0), now_ms=0, random=Random(0),
         )  # fmt: skip
 
     @property
@@ -169,12 +170,17 @@ class Member:
     def listen(self) -> None:
         self.is_listening = True
 
+    def listen_for_observers(self) -> None: ...
+
     def stop_listening(self) -> None:
         self.is_listening = False
 
     def dial(self, leader: int, config: EnsembleConfig) -> None:
         assert leader in config.members
         self.dialling = leader
+
+    def dial_observer_master(self, master: int, _config: EnsembleConfig) -> None:
+        raise AssertionError(f"there are no observers who would dial {master}")
 
     def serve(self, replica: Replica | None) -> None:
         self.replica = replica

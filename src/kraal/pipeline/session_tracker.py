@@ -77,8 +77,8 @@ class TouchTable:
         if not session.closing:
             self._touched[session.id] = session.timeout_ms
 
-    def created(self, session_id: int, timeout_ms: int) -> None:
-        """A session began, on whichever server."""
+    def heard(self, session_id: int, timeout_ms: int) -> None:
+        """A session began on whichever server, or another server heard of it."""
         self._touched[session_id] = timeout_ms
 
     def mark_closing(self, session: Session) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from kraal.errors import RequestError
@@ -75,8 +76,10 @@ class Following(Replica):
         self.mode = mode
         self._upstream = upstream
         self._forwarded: deque[Forwarded] = deque()
-        self._syncs: deque[tuple[ClientConnection, int, bytes | None]] = deque()
-        self._revalidating: dict[int, deque[tuple[ClientConnection, int]]] = {}
+        self._syncs: deque[Callable[[], None]] = deque()
+        """Who is told of the leader's answers, in the order of the questions."""
+        self._revalidating: dict[int, deque[Callable[[int, bool], None]]] = {}
+        """The same by session id."""
 
     @property
     def in_flight(self) -> int:
@@ -120,8 +123,30 @@ class Following(Replica):
         assert session is not None
         path = proto.PathRequest.decode(frame, HEADER_BYTES)[0].path
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._syncs.append((conn, xid, path))
-        self._upstream.request(session.id, frame, conn.auth)
+        self.sync(session.id, frame, conn.auth, partial(self._answer_sync, conn, xid, path))
+
+    def sync(
+        self,
+        session_id: int,
+        frame: bytes,
+        identities: Sequence[Id],
+        answered: Callable[[], None],
+    ) -> None:
+        """Forward a sync of a client, here or at an observer of this follower."""
+        self._syncs.append(answered)
+        self._upstream.request(session_id, frame, identities)
+
+    def revalidate(
+        self, session_id: int, timeout_ms: int, answered: Callable[[int, bool], None]
+    ) -> None:
+        """Ask whether a session lives; the answer comes with the time."""
+        self._revalidating.setdefault(session_id, deque()).append(answered)
+        self._upstream.revalidate(session_id, timeout_ms)
+
+    def touch(self, session_id: int, timeout_ms: int) -> None:
+        """An observer of this follower heard of a session."""
+        if session_id in self.tree.sessions:
+            self.tracker.heard(session_id, timeout_ms)
 
     def touched(self) -> list[tuple[int, int]]:
         """Sessions heard of since the last call, with their timeouts in ms."""
@@ -155,7 +180,7 @@ class Following(Replica):
             self._fire_events(zxid)
         body = txn.body
         if type(body) is CreateSessionTxn:
-            self.tracker.created(txn.client_id, body.timeout_ms)
+            self.tracker.heard(txn.client_id, body.timeout_ms)
         conn = None
         if asked is not None:
             _, xid, op, conn, received_ms = asked
@@ -183,20 +208,29 @@ class Following(Replica):
         """The leader answers the oldest sync: everything before it has been applied here."""
         if not self._syncs:
             return  # a surplus answer is nobody's
-        conn, xid, path = self._syncs.popleft()
+        self._syncs.popleft()()
+        self._clients.resume_stalled(now_ms, wall_ms)
+        self._clients.flush(now_ms)
+
+    def _answer_sync(self, conn: ClientConnection, xid: int, path: bytes | None) -> None:
         if not conn.closed:
             self._clients.committed(conn, sync_reply(xid, self.tree.last_zxid, path))
-            self._clients.resume_stalled(now_ms, wall_ms)
-            self._clients.flush(now_ms)
 
     def revalidated(self, now_ms: int, wall_ms: int, session_id: int, valid: bool) -> None:
         """The leader says whether a session lives that a client wants to go on with."""
         waiting = self._revalidating.get(session_id)
         if not waiting:
             return
-        conn, timeout_ms = waiting.popleft()
+        answered = waiting.popleft()
         if not waiting:
             del self._revalidating[session_id]
+        answered(now_ms, valid)
+        self._clients.resume_stalled(now_ms, wall_ms)
+        self._clients.flush(now_ms)
+
+    def _revalidated(
+        self, conn: ClientConnection, session_id: int, timeout_ms: int, now_ms: int, valid: bool
+    ) -> None:
         if conn.closed:
             return
         if valid:
@@ -204,8 +238,12 @@ class Following(Replica):
         else:
             conn.session = None
             self._refuse_session(conn)
-        self._clients.resume_stalled(now_ms, wall_ms)
-        self._clients.flush(now_ms)
+
+    def moved_away(self, session_id: int) -> None:
+        """A session goes on at an observer of this follower: who has it here is cut off."""
+        session = self.tracker.sessions.get(session_id)
+        if session is not None and session.connection is not None:
+            self._abort(session.connection)
 
     # Sessions of this server's clients
 
@@ -220,10 +258,10 @@ class Following(Replica):
             self._refuse_session(conn)
         else:
             # Not the tracked one yet; requests that come already wait for the answer.
-            conn.session = Session(decision.session_id, decision.timeout_ms)
-            waiting = self._revalidating.setdefault(decision.session_id, deque())
-            waiting.append((conn, decision.timeout_ms))
-            self._upstream.revalidate(decision.session_id, decision.timeout_ms)
+            session_id, timeout_ms = decision.session_id, decision.timeout_ms
+            conn.session = Session(session_id, timeout_ms)
+            answered = partial(self._revalidated, conn, session_id, timeout_ms)
+            self.revalidate(session_id, timeout_ms, answered)
 
     def _make_global(self, _now_ms: int, _wall_ms: int, session: Session) -> None:
         frame = _pack_create_session(0, OpCode.CREATE_SESSION, session.timeout_ms)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kraal.errors import DecodeError
 from kraal.model.zxid import show
 from kraal.replica.following import Following
+from kraal.replica.observer_service import ObserverService
 from kraal.replica.status import Mode
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import StreamDecoder
@@ -34,13 +35,17 @@ class LearningTerm:
         self._adopted: DataTree | None = None
         self.learner: Learner[Txn] | None = None
         self.replica: Following | None = None
+        self.observers: ObserverService | None = None
+        """Serves observers, if this follower is to."""
 
     # Inputs
 
     def dialled(self, now_ms: int, link: Link) -> None:
         """The connection to the leader is there: register."""
         peer = self._peer
-        assert self.learner is None, "one connection to one leader"
+        if self.learner is not None:
+            link.close()  # of several addresses the first that answers is taken
+            return
         self._dialled_ms = now_ms
         tick_ms = peer.server_config.tick_time_ms
         self.learner = Learner(
@@ -67,6 +72,8 @@ class LearningTerm:
         """Time passed."""
         if self.learner is not None:
             self.learner.tick(now_ms)
+        if self.observers is not None:
+            self.observers.master.tick(now_ms)
 
     def flush(self, now_ms: int) -> None:
         """The end of a turn."""
@@ -75,11 +82,20 @@ class LearningTerm:
                 zxid, self._unlogged_zxid = self._unlogged_zxid, 0
                 self.learner.logged(now_ms, zxid)
             self.learner.flush()
+        if self.observers is not None:
+            self.observers.master.flush()
 
     def close(self) -> None:
-        """Close the connection without an election after it."""
+        """Close the connections without an election after it."""
         if self.learner is not None:
             self.learner.close()
+        self._close_observers()
+
+    def _close_observers(self) -> None:
+        """What they were told arrives; it was committed."""
+        if self.observers is not None:
+            self.observers.master.finish()
+            self.observers = None
 
     # What the learner asks
 
@@ -172,19 +188,29 @@ class LearningTerm:
         sync = counters.observer_sync_time if self._is_observer else counters.follower_sync_time
         sync.add(now_ms - self._dialled_ms)
         peer.begin_serving(self.replica, epoch)
+        if peer.settings.observer_master_port and not self._is_observer:
+            self.observers = ObserverService(peer, self.learner, self.replica, now_ms)
+            peer.shell.listen_for_observers()
 
     def committed(self, now_ms: int, txns: Sequence[Txn]) -> None:
         """Apply these and answer who waits."""
+        entries = self._apply_committed(now_ms, txns)
+        if self.observers is not None:
+            self.observers.master.committed(now_ms, entries)
+
+    def _apply_committed(self, now_ms: int, txns: Sequence[Txn]) -> list[Entry]:
         assert self.replica is not None, "commits are kept until this server serves"
         self._peer.counters.commits_received += len(txns)
         self.replica.committed(now_ms, self._peer.wall_ms, txns)
-        append = self._peer.history.append
-        for txn in txns:
-            append((txn.zxid, txn.payload))
+        entries = [(txn.zxid, txn.payload) for txn in txns]
+        self._peer.history.extend(entries)
+        return entries
 
     def activate(self, now_ms: int, designated: int, txn: Txn) -> None:
         """A reconfiguration is committed; role and leader may be others from here on."""
-        self.committed(now_ms, [txn])
+        (entry,) = self._apply_committed(now_ms, [txn])
+        if self.observers is not None:
+            self.observers.master.activated(now_ms, entry, designated)
         peer = self._peer
         config = peer.parse_config(_config_text(txn))
         if config is None or not peer.server_config.reconfig_enabled:
@@ -193,8 +219,7 @@ class LearningTerm:
         peer.adopt_config(config)
         is_observer = peer.me in config.observers
         if designated != leader or is_observer != self._is_observer:
-            assert self.learner is not None
-            self.learner.close()
+            self.close()
             peer.change_role(designated, self._tail())
 
     def touched(self) -> list[tuple[int, int]]:
@@ -213,6 +238,7 @@ class LearningTerm:
 
     def give_up(self, reason: str) -> None:
         """Learning is over."""
+        self._close_observers()
         self._peer.end_term(reason, self._tail())
 
     def _tail(self) -> list[Entry]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from random import Random
 
 from kraal.errors import ConfigError, RequestError
 from kraal.model.config import EnsembleSettings, ServerConfig
@@ -32,6 +33,7 @@ from kraal.zab.history import CommittedLog, Entry
 from kraal.zab.learner import Learner
 from kraal.zab.learner_handler import LearnerHandler
 from kraal.zab.link import Link
+from kraal.zab.observer_masters import ObserverMasters
 from kraal.zab.state import State
 
 logger = logging.getLogger("kraal.replica.peer")
@@ -54,6 +56,7 @@ class Peer:
         current_epoch: int,
         counters: Counters,
         now_ms: int,
+        random: Random,
     ) -> None:
         assert config.ensemble is not None
         self.settings: EnsembleSettings = config.ensemble
@@ -69,6 +72,16 @@ class Peer:
         """The committed configuration."""
         self.last_seen = self.settings.last_seen or self.config
         """The newest one proposed; the committed one unless a reconfiguration is under way."""
+        self.learner_master: int | None = None
+        """Whom this server follows or observes, or is about to."""
+        self._is_observer_master = False
+        """Whether that is a follower's port for observers."""
+        self._random = random
+        self._observer_masters = ObserverMasters(random)
+        self._dial_at_ms: int | None = None
+        """When to dial, if that is still to be done."""
+        self._look_at_ms = now_ms
+        """No election begins before; observers leave others some time."""
         self.next_session_id = first_session_id(self.me, now_ms)
         self.replica: Replica | None = None
         self.term: LeadingTerm | LearningTerm | None = None
@@ -117,13 +130,21 @@ class Peer:
         self.now_ms, self.wall_ms = now_ms, wall_ms
         self.election.received(now_ms, server_id, message)
 
-    # Inputs: learners, while leading
+    # Inputs: learners, while leading, and observers, while following
 
     def learner_connected(self, now_ms: int, link: Link, name: str) -> LearnerHandler | None:
         """Somebody dialled the quorum port; None: refused and closed."""
         self.now_ms = now_ms
         if isinstance(self.term, LeadingTerm):
             return self.term.leader.connected(now_ms, link, name)
+        link.close()
+        return None
+
+    def observer_connected(self, now_ms: int, link: Link, name: str) -> LearnerHandler | None:
+        """Somebody dialled the port for observers; None: refused and closed."""
+        self.now_ms = now_ms
+        if isinstance(self.term, LearningTerm) and self.term.observers is not None:
+            return self.term.observers.master.connected(now_ms, link, name)
         link.close()
         return None
 
@@ -134,11 +155,15 @@ class Peer:
         self.now_ms, self.wall_ms = now_ms, wall_ms
         if isinstance(self.term, LeadingTerm):
             self.term.leader.received(now_ms, handler, data)
+        elif isinstance(self.term, LearningTerm) and self.term.observers is not None:
+            self.term.observers.master.received(now_ms, handler, data)
 
     def learner_disconnected(self, handler: LearnerHandler) -> None:
         """A learner's connection is gone."""
         if isinstance(self.term, LeadingTerm):
             self.term.leader.disconnected(handler)
+        elif isinstance(self.term, LearningTerm) and self.term.observers is not None:
+            self.term.observers.master.disconnected(handler)
 
     # Inputs: the leader, while learning
 
@@ -214,8 +239,12 @@ class Peer:
         """Time passed; also to be called when `election.deadline_ms` has come."""
         self.now_ms, self.wall_ms = now_ms, wall_ms
         self.election.tick(now_ms)
+        if self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
+            self._dial()
         if self.term is not None:
             self.term.tick(now_ms)
+        elif self._tail is not None:
+            self._look()
         elif self.server_config.read_only_mode and self.replica is None and self._tail is None:
             delay_ms = max(READ_ONLY_DELAY_MS, self.server_config.tick_time_ms)
             if now_ms - self.looking_since_ms >= delay_ms:
@@ -270,6 +299,7 @@ class Peer:
 
     def begin_serving(self, replica: Replica, epoch: int) -> None:
         """The term is established: clients are welcome."""
+        self._observer_masters.served()
         self.election.synced(epoch)
         counters, without_ms = self.counters, self.now_ms - self.looking_since_ms
         counters.unavailable_time.add(without_ms)
@@ -285,8 +315,10 @@ class Peer:
     def end_term(self, reason: str, tail: Iterable[Entry]) -> None:
         """Back to the election, once what was handed to the log is in it."""
         assert self.term is not None
+        if self.state is State.OBSERVING:
+            self._look_at_ms = self.now_ms + self._delay(self.settings.observer_election_delay_ms)
         logger.warning("%s no longer (%s): %s", self.state.name, show(self.tree.last_zxid), reason)
-        self.term = None
+        self.term = self.learner_master = self._dial_at_ms = None
         self._tail = list(tail)
         self.looking_since_ms = self.now_ms
         self._serve(None)
@@ -314,6 +346,8 @@ class Peer:
     def _look(self) -> None:
         """Begin the election as soon as the disk holds what this server may vote with."""
         if self._tail is None or self._logged < self._appended or self._disk_jobs:
+            return
+        if self.now_ms < self._look_at_ms:
             return
         self.shell.abandon_snapshot()
         tail, self._tail = self._tail, None
@@ -352,7 +386,35 @@ class Peer:
             self.term.start()
         else:
             self.term = LearningTerm(self, is_observer=state == State.OBSERVING)
-            self.shell.dial(vote.leader, self.config)
+            self._choose_master(vote.leader)
+
+    def _choose_master(self, leader: int) -> None:
+        """A follower dials the leader at once; observers take their time (section 5.11)."""
+        delay_ms = 0
+        self.learner_master = leader
+        self._is_observer_master = False
+        if self.state == State.OBSERVING:
+            is_due = True
+            if self.settings.observer_master_port:
+                master, is_due = self._observer_masters.next(self.config)
+                if master is not None:
+                    self.learner_master, self._is_observer_master = master, True
+            if is_due:
+                delay_ms = self._delay(self.settings.observer_reconnect_delay_ms)
+        self._dial_at_ms = self.now_ms + delay_ms
+        if not delay_ms:
+            self._dial()
+
+    def _dial(self) -> None:
+        assert self.learner_master is not None, "whom to dial is chosen before"
+        self._dial_at_ms = None
+        if self._is_observer_master:
+            self.shell.dial_observer_master(self.learner_master, self.config)
+        else:
+            self.shell.dial(self.learner_master, self.config)
+
+    def _delay(self, longest_ms: int) -> int:
+        return self._random.randrange(longest_ms) if longest_ms > 0 else 0
 
     def _config_seen(self, config: EnsembleConfig) -> None:
         """Somebody has a newer committed configuration (section 3.7)."""

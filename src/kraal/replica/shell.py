@@ -44,10 +44,17 @@ class Shell(Protocol):
     def listen(self) -> None:
         """Accept learners on the quorum port."""
 
-    def stop_listening(self) -> None: ...
+    def listen_for_observers(self) -> None:
+        """Accept observers on the port for them, while following."""
+
+    def stop_listening(self) -> None:
+        """Accept nobody, on either port."""
 
     def dial(self, leader: int, config: EnsembleConfig) -> None:
         """Connect to the quorum port of the leader."""
+
+    def dial_observer_master(self, master: int, config: EnsembleConfig) -> None:
+        """Connect to a voter's port for observers."""
 
     def hang_up(self) -> None:
         """Dial no more."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
 from time import monotonic_ns, time_ns
 
 from kraal.model.config import ServerConfig
@@ -23,7 +24,7 @@ from kraal.storage.recovery import Recovered
 from kraal.storage.txn_log import Flush
 from kraal.tree.data_tree import DataTree
 from kraal.zab.history import Entry
-from kraal.zab.learner_handler import LearnerHandler
+from kraal.zab.learner_handler import LearnerHandler, Stage
 
 logger = logging.getLogger("kraal.server.member")
 NS_PER_MS = 1_000_000
@@ -77,6 +78,7 @@ class Member:
             failed=self._election_port_failed,
         )
         self._listener = QuorumListener(self._learner_link)
+        self._observer_listener = QuorumListener(self._observer_link)
         self._dialer = QuorumDialer(self._leader_link, self._leader_connected, self._dial_failed)
         self.counters = counters
         self.peer = Peer(
@@ -89,6 +91,7 @@ class Member:
             current_epoch=known.current,
             counters=counters,
             now_ms=monotonic_ms(),
+            random=Random(),
         )
 
     async def start(self) -> None:
@@ -103,7 +106,7 @@ class Member:
             self._timer.cancel()
         self.peer.stop()
         self._dialer.stop()
-        self._listener.stop()
+        self.stop_listening()
         await self._elections.stop()
         await self.storage.stop()
 
@@ -147,8 +150,26 @@ class Member:
             no_delay=self._settings.leader_no_delay,
         )
 
+    def _observer_link(self) -> QuorumLink:
+        """At an observer that falls so far behind, the reference gives up, too (section 5.11)."""
+        return QuorumLink(
+            opened=self._observer_connected,
+            received=self._learner_received,
+            lost=self._learner_lost,
+            no_delay=self._settings.leader_no_delay,
+            output_max_bytes=self._settings.observer_master_size_limit_bytes,
+        )
+
     def _learner_connected(self, link: QuorumLink) -> None:
-        handler = self.peer.learner_connected(monotonic_ms(), link, link.name)
+        self._keep(link, self.peer.learner_connected(monotonic_ms(), link, link.name))
+
+    def _observer_connected(self, link: QuorumLink) -> None:
+        self._keep(link, self.peer.observer_connected(monotonic_ms(), link, link.name))
+
+    def _keep(self, link: QuorumLink, handler: LearnerHandler | None) -> None:
+        """Together with those that have not been closed, which nobody tells us of."""
+        for other in [other for other, of in self._handlers.items() if of.stage == Stage.GONE]:
+            del self._handlers[other]
         if handler is not None:
             self._handlers[link] = handler
 
@@ -241,25 +262,47 @@ class Member:
     def listen(self) -> None:
         """Accept learners."""
         member = self.peer.config.members[self._config.server_id]
-        everywhere = self._settings.quorum_listen_on_all_ips
-        addresses = [
-            Address(ANY_HOST, address.port) if everywhere else address for address in member.quorum
-        ]
         try:
-            self._listener.start(addresses)
+            self._listener.start(self._bound(member.quorum))
         except OSError as error:
             logger.error("The quorum port cannot be bound: %s", error)
+
+    def listen_for_observers(self) -> None:
+        """Accept observers."""
+        member = self.peer.config.members.get(self._config.server_id)
+        if member is None:
+            return  # a joiner has no address that others know
+        port = self._settings.observer_master_port
+        try:
+            self._observer_listener.start(self._bound(_with_port(member.quorum, port)))
+        except OSError as error:
+            logger.error("The port for observers, %d, cannot be bound: %s", port, error)
+
+    def _bound(self, addresses: Sequence[Address]) -> list[Address]:
+        if not self._settings.quorum_listen_on_all_ips:
+            return list(addresses)
+        return list(dict.fromkeys(Address(ANY_HOST, address.port) for address in addresses))
 
     def stop_listening(self) -> None:
         """Accept nobody."""
         self._listener.stop()
+        self._observer_listener.stop()
 
     def dial(self, leader: int, config: EnsembleConfig) -> None:
         """Connect to the leader."""
         member = config.members.get(leader)
+        self._dial(member.quorum if member is not None else ())
+
+    def dial_observer_master(self, master: int, config: EnsembleConfig) -> None:
+        """Connect to a voter's port for observers."""
+        member = config.members.get(master)
+        port = self._settings.observer_master_port
+        self._dial(_with_port(member.quorum, port) if member is not None else ())
+
+    def _dial(self, addresses: Sequence[Address]) -> None:
         ticks = self._settings.connect_to_learner_master_limit_ticks
         self._dialer.start(
-            member.quorum if member is not None else (),
+            addresses,
             delay_ms=self._settings.leader_connect_delay_ms,
             limit_ms=(ticks or self._settings.init_limit_ticks) * self._config.tick_time_ms,
         )
@@ -302,3 +345,8 @@ class Member:
     def _flush(self) -> None:
         self._is_awake = False
         self.peer.flush()
+
+
+def _with_port(addresses: Iterable[Address], port: int) -> list[Address]:
+    """The same hosts, each once."""
+    return list(dict.fromkeys(Address(address.host, port) for address in addresses))

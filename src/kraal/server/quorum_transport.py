@@ -39,11 +39,13 @@ class QuorumLink(asyncio.Protocol):
         received: Callable[[QuorumLink, bytes], None],
         lost: Callable[[QuorumLink], None],
         no_delay: bool = True,
+        output_max_bytes: int = OUTPUT_MAX_BYTES,
     ) -> None:
         self._opened = opened
         self._received = received
         self._lost = lost
         self._no_delay = no_delay
+        self._output_max_bytes = output_max_bytes
         self._transport: asyncio.Transport | None = None
         self._queue: deque[bytes | Iterator[bytes]] = deque()
         """What waits behind a stream; empty without one."""
@@ -94,7 +96,7 @@ class QuorumLink(asyncio.Protocol):
             transport.write(data)
             if not self._is_paused:
                 return
-        if self._queued_bytes + transport.get_write_buffer_size() > OUTPUT_MAX_BYTES:
+        if self._queued_bytes + transport.get_write_buffer_size() > self._output_max_bytes:
             logger.warning("Closing the connection of %s: it does not read", self.name)
             self.close()
             self._lost(self)
@@ -224,7 +226,7 @@ class QuorumDialer:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, addresses: Sequence[Address], *, delay_ms: int, limit_ms: int) -> None:
-        """Dial until it succeeds or some attempts have failed (section 4.2)."""
+        """Dial all addresses until one answers or some attempts have failed (section 4.2)."""
         self.stop()
         self._task = asyncio.get_running_loop().create_task(
             self._dial(addresses, delay_ms, limit_ms / 1000)
@@ -239,23 +241,45 @@ class QuorumDialer:
     async def _dial(self, addresses: Sequence[Address], delay_ms: int, limit: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
-        for attempt in range(DIAL_ATTEMPTS):
-            for address in addresses:
-                link = self._factory()
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
-                except (OSError, TimeoutError) as error:
+        tasks = [
+            loop.create_task(self._dial_one(address, delay_ms, deadline)) for address in addresses
+        ]
+        pending, answered = set(tasks), None
+        try:
+            while pending and answered is None:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                answered = next((link for task in done if (link := task.result())), None)
+        finally:
+            for task in tasks:
+                if not task.done():
+                    task.cancel()
+                elif (link := task.result()) is not None and link is not answered:
                     link.close()
-                    logger.info("Dialling the leader at %s: %s", address, error or "no answer")
-                except asyncio.CancelledError:
-                    link.close()  # uvloop may have made the connection already
-                    raise
-                else:
-                    self._connected(link)
-                    return
+        if answered is not None:
+            self._connected(answered)
+        else:
+            self._failed()
+
+    async def _dial_one(
+        self, address: Address, delay_ms: int, deadline: float
+    ) -> QuorumLink | None:
+        """None: it does not answer."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(DIAL_ATTEMPTS):
+            link = self._factory()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
+            except (OSError, TimeoutError) as error:
+                link.close()
+                logger.info("Dialling the leader at %s: %s", address, error or "no answer")
+            except asyncio.CancelledError:
+                link.close()  # uvloop may have made the connection already
+                raise
+            else:
+                return link
             delay = min(FIRST_DELAY_MS << attempt, delay_ms) / 1000
-            if loop.time() + delay > deadline or attempt == DIAL_ATTEMPTS - 1:
+            if loop.time() + delay > deadline:
                 break
             await asyncio.sleep(delay)
-        self._failed()
+        return None

@@ -100,7 +100,7 @@ class ServerStatusSource:
             config=peer.config,
             # Only a member that serves is asked, and it serves in this phase alone.
             peer_state=f"{state.name.lower()} - broadcast",
-            observer_master_id=peer.election.vote.leader if state is State.OBSERVING else None,
+            observer_master_id=peer.learner_master if state is State.OBSERVING else None,
             leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
         )
 

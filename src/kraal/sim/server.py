@@ -77,6 +77,7 @@ class SimServer(Host):
         self.disk: SimDisk
         self.port = ClientPort(self)
         self.is_listening = False
+        self.takes_observers = False
         self.known: Epochs | None = None
         self._random: Random = world.random
         self._endpoints: dict[Endpoint, None] = {}
@@ -156,6 +157,7 @@ class SimServer(Host):
         self.disk = SimDisk(self, fs, config, recovered.tree, self._random, self._flushed)
         self.disk.abandon_snapshot()
         self.is_listening = self._is_awake = self._is_late = False
+        self.takes_observers = False
         self._armed_ms = None
         self.world.trace(self, "starts with %s, epochs %d and %d",
                          show(recovered.tree.last_zxid), known.accepted, known.current)  # fmt: skip
@@ -218,13 +220,14 @@ class SimServer(Host):
 
     # Connections of the quorum port
 
-    def accept(self, link: Endpoint) -> None:
-        """A learner dialled."""
+    def accept(self, of_observers: bool, link: Endpoint) -> None:
+        """A learner dialled one of both ports."""
         self.keep(link)
-        handler = self.peer.learner_connected(self.now_ms, link, link.name)
+        peer = self.peer
+        connected = peer.observer_connected if of_observers else peer.learner_connected
+        handler = connected(self.now_ms, link, link.name)
         if handler is None:
             return
-        peer = self.peer
         link.received = lambda data: peer.learner_received(self.now_ms, self.wall_ms, handler, data)
         link.lost = lambda: peer.learner_disconnected(handler)
         link.resume_reading()
@@ -308,30 +311,44 @@ class SimServer(Host):
         """Accept learners."""
         self.is_listening = True
 
+    def listen_for_observers(self) -> None:
+        """Accept observers, while following."""
+        self.takes_observers = True
+
     def stop_listening(self) -> None:
         """Accept nobody."""
-        self.is_listening = False
+        self.is_listening = self.takes_observers = False
 
     def dial(self, leader: int, config: EnsembleConfig) -> None:
         """Connect to the leader: five attempts, unless the network is silent."""
+        self._dial_port(leader, config, of_observers=False)
+
+    def dial_observer_master(self, master: int, config: EnsembleConfig) -> None:
+        """Connect to a voter, which may or may not take observers."""
+        self._dial_port(master, config, of_observers=True)
+
+    def _dial_port(self, leader: int, config: EnsembleConfig, *, of_observers: bool) -> None:
         self._dial += 1
         assert self.config.ensemble is not None
         ticks = self.config.ensemble.init_limit_ticks
         limit_us = self.scheduler.now_us + self._us(ticks * self.config.tick_time_ms)
         if leader in config.members:
-            self._attempt(self._dial, self.world.servers[leader], 1, limit_us)
+            self._attempt(self._dial, self.world.servers[leader], of_observers, 1, limit_us)
         else:
             self.after(0, partial(self._dial_failed, self._dial))
 
-    def _attempt(self, dial: int, leader: SimServer, number: int, limit_us: int) -> None:
+    def _attempt(
+        self, dial: int, leader: SimServer, of_observers: bool, number: int, limit_us: int
+    ) -> None:
         if dial != self._dial:
             return
         network = self.world.network
         is_heard = network.reaches(self, leader) and network.reaches(leader, self)
-        if is_heard and leader.is_up and leader.is_listening:
+        is_listening = leader.takes_observers if of_observers else leader.is_listening
+        if is_heard and leader.is_up and is_listening:
             near, far = network.connect(self, leader, f"{self.id}-{leader.id}")
             far.pause_reading()  # until it is accepted
-            leader.after(network.delay(), partial(leader.accept, far))
+            leader.after(network.delay(), partial(leader.accept, of_observers, far))
             self.after(2 * network.delay(), partial(self._dialled, dial, near))
             return
         assert self.config.ensemble is not None
@@ -342,7 +359,8 @@ class SimServer(Host):
             return
         # Where nothing is heard, an attempt is not refused: it goes on asking.
         again = number + 1 if is_heard else number
-        self.after(delay_us, partial(self._attempt, dial, leader, again, limit_us))
+        attempt = partial(self._attempt, dial, leader, of_observers, again, limit_us)
+        self.after(delay_us, attempt)
 
     def _dial_failed(self, dial: int) -> None:
         if dial == self._dial:

@@ -15,6 +15,7 @@ class CommittedLog:
     def __init__(self, capacity: int, entries: Iterable[Entry] = ()) -> None:
         self._entries: deque[Entry] = deque(entries, maxlen=capacity)
         self.append = self._entries.append
+        self.extend = self._entries.extend
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -86,6 +86,7 @@ class LearnerMaster:
 
     def finish(self) -> None:
         """As `close`, but what was sent arrives."""
+        self._push()
         self.is_over = True
         for handler in list(self.handlers):
             self.disconnected(handler)
