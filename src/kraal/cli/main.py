@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from kraal.cli.ensemble import ensemble
 from kraal.cli.serve import serve
 from kraal.version import REFERENCE_VERSION, __version__
 
@@ -19,3 +20,4 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(ensemble)

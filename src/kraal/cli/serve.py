@@ -22,9 +22,10 @@ _OVERRIDES = {
 }
 
 
-def _parse_defines(
+def parse_defines(
     _context: click.Context, _parameter: click.Parameter, defines: tuple[str, ...]
 ) -> dict[str, str]:
+    """`NAME=VALUE` options as a mapping."""
     pairs = {}
     for define in defines:
         name, equals, value = define.partition("=")
@@ -47,7 +48,7 @@ def _parse_defines(
     "defines",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_parse_defines,
+    callback=parse_defines,
     help="A ZooKeeper property, with or without `zookeeper.`; zoo.cfg wins over it.",
 )
 @click.option(
@@ -59,8 +60,18 @@ def _parse_defines(
     show_envvar=True,
     help="What goes to standard error.",
 )
+@click.option(
+    "--parent-pid",
+    type=click.IntRange(min=1),
+    metavar="PID",
+    help="End when this process, which started the server, is gone.",
+)
 def serve(
-    zoo_cfg: Path | None, defines: dict[str, str], log_level: str, **options: str | None
+    zoo_cfg: Path | None,
+    defines: dict[str, str],
+    log_level: str,
+    parent_pid: int | None,
+    **options: str | None,
 ) -> None:
     """Run a server, with ZooKeeper's zoo.cfg or without any file.
 
@@ -77,6 +88,10 @@ def serve(
       kraal serve -D extendedTypesEnabled=true zoo.cfg
       KRAAL_4LW_COMMANDS_WHITELIST='*' kraal serve
     """
+    if parent_pid is not None:
+        from kraal.cli.parent import end_with  # noqa: PLC0415 - brings threads and ctypes
+
+        end_with(parent_pid)
     overrides = {
         key: value for option, key in _OVERRIDES.items() if (value := options[option]) is not None
     }

@@ -1,0 +1,119 @@
+"""`kraal ensemble`: an ensemble of local servers with one live table, to try things out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from kraal.cli.serve import parse_defines
+
+INVALID_CONFIG = 2
+
+
+@click.command(short_help="Run an ensemble of local servers.")
+@click.argument("n", required=False, type=click.IntRange(1, 99), metavar="[N]")
+@click.option(
+    "--observers", type=click.IntRange(0, 99), metavar="M", help="Servers that do not vote."
+)
+@click.option(
+    "--base-port",
+    type=click.IntRange(1, 65235),
+    metavar="PORT",
+    help="Client port of server 1, the others' follow; quorum ports are 100 and election ports"
+    " 200 above.  [default: 2181]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("kraal-ensemble"),
+    show_default=True,
+    metavar="DIR",
+    help="Holds a directory for each server: zoo.cfg, data, server.log.",
+)
+@click.option(
+    "-D",
+    "--define",
+    "defines",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_defines,
+    help="A key of zoo.cfg for all servers; it stays for later starts.",
+)
+@click.option("--plain", is_flag=True, help="Lines instead of a table, as without a terminal.")
+def ensemble(
+    n: int | None,
+    observers: int | None,
+    base_port: int | None,
+    data_dir: Path,
+    defines: dict[str, str],
+    plain: bool,
+) -> None:
+    """Run N local servers (3 by default) as an ensemble, each in its own process.
+
+    A table shows what they do. Keys: a digit or an arrow selects a server, k kills it, p pauses
+    and continues it, r restarts it, l shows its log, q stops all of them.
+
+    The servers keep their data: another start with the same directory goes on with it. N stays
+    what it was; observers may come and go.
+
+    \b
+    Examples:
+      kraal ensemble 3
+      kraal ensemble 5 --observers 2 --base-port 3000
+      kraal ensemble -D tickTime=500 -D snapCount=1000 --data-dir /tmp/zk
+    """
+    settings = {key.removeprefix("zookeeper."): value for key, value in defines.items()}
+    raise SystemExit(_ensemble(n, observers, base_port, data_dir, settings, plain))
+
+
+def _ensemble(
+    voters: int | None,
+    observers: int | None,
+    base_port: int | None,
+    data_dir: Path,
+    settings: dict[str, str],
+    plain: bool,
+) -> int:
+    # Imported here so that `kraal --help` does not pay for servers and tables.
+    from kraal.cli import ensemble_layout as layout  # noqa: PLC0415
+
+    wanted = layout.Wanted(
+        voters=voters, observers=observers, base_port=base_port, settings=settings
+    )
+    try:
+        found = layout.prepare(data_dir, wanted)
+    except layout.LayoutError as error:
+        click.echo(f"Error: {error}", err=True)
+        return INVALID_CONFIG
+    except OSError as error:
+        click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
+        return INVALID_CONFIG
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if taken := layout.taken_ports(found.places):
+        click.echo(
+            f"Error: somebody listens on {', '.join(taken)}; give another --base-port", err=True
+        )
+        return INVALID_CONFIG
+    observing = sum(place.is_observer for place in found.places)
+    servers = layout.count(len(found.places) - observing, observing)
+    click.echo(f"Ensemble of {servers}, data in {data_dir}")
+    click.echo(f"Connect to {found.connect_string}")
+
+    import asyncio  # noqa: PLC0415
+
+    from kraal.cli.ensemble_run import EnsembleRun  # noqa: PLC0415 - brings rich
+
+    async def run() -> int:
+        return await EnsembleRun(found, is_plain=plain or not _has_terminal()).run()
+
+    code = asyncio.run(run())
+    click.echo(f"Stopped; the data stays in {data_dir}")
+    return code
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
