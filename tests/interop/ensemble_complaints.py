@@ -135,6 +135,7 @@ HARMLESS: tuple[Harmless, ...] = (
         "apache-3.9", r"Got EOFException while reading the last processed zxid",
         "snapshots of 3.8 do not end with it", beside="apache-3.8",
     ),
+    Harmless("apache", r"Util - Last transaction was partial", "killed while it wrote its log"),
     # Recovery over a snapshot that was written while transactions were applied.
     Harmless(
         "apache",
