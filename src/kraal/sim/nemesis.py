@@ -34,6 +34,7 @@ class Nemesis:
             "power": self._power,
             "tear": self._tear,
             "kill leader": self._kill_leader,
+            "lonely leader": self._lonely_leader,
             "all": self._all_die,
             "partition": self._partition,
             "isolate": self._isolate,
@@ -129,6 +130,28 @@ class Nemesis:
         if server is not None:
             server.crash(power=self._random.random() < 0.7)
             self._restart(server)
+
+    def _lonely_leader(self) -> None:
+        """What it proposes reaches a minority at most; then it dies and is soon back."""
+        leader = self._world.leader()
+        if leader is None:
+            return
+        network, life = self._world.network, leader.life
+        others = [server for server in self._world.servers.values() if server is not leader]
+        self._random.shuffle(others)
+        deaf = others[self._random.choice((0, 0, 1)) :]
+        self._world.trace(leader, "is heard by %d others only", len(others) - len(deaf))
+        for other in deaf:
+            network.block(leader, other)
+
+        def end() -> None:
+            if leader.life == life:
+                leader.crash(power=self._random.random() < 0.5)
+                self._restart(leader)
+            for other in deaf:
+                network.unblock(leader, other)
+
+        self._later(300, end)
 
     def _all_die(self) -> None:
         for server in self._world.servers.values():

@@ -14,6 +14,8 @@ from random import Random
 
 from kraal.sim.scheduler import MS, Host, Scheduler
 
+STALE_US = 2_000 * MS
+"""How late an election message may come a second time."""
 SLICE_US = 200
 """Between two slices of a stream."""
 
@@ -218,9 +220,17 @@ class Network:
         """Nothing passes in this direction."""
         self.blocked.add((source, target))
 
+    def unblock(self, source: Host, target: Host) -> None:
+        """This direction is open again."""
+        self.blocked.discard((source, target))
+        self._release()
+
     def heal(self) -> None:
         """Everybody reaches everybody."""
         self.blocked.clear()
+        self._release()
+
+    def _release(self) -> None:
         held, self.held = self.held, []
         for endpoint in held:
             endpoint.release()
@@ -259,11 +269,10 @@ class Network:
             return
         if conditions.lost and random.random() < conditions.lost:
             return
-        copies = 1
+        target.after(self.delay(), deliver)
         if conditions.repeated and random.random() < conditions.repeated:
-            copies = 2
-        for _ in range(copies):
-            target.after(self.delay(), deliver)
+            # Once more, when much may have changed.
+            target.after(random.randint(0, STALE_US), deliver)
 
 
 def _is_alive(pair: tuple[Endpoint, Endpoint]) -> bool:

@@ -11,6 +11,7 @@ FAULTS: Mapping[str, int] = {
     "power": 8,
     "tear": 12,
     "kill leader": 8,
+    "lonely leader": 12,
     "all": 3,
     "partition": 8,
     "isolate": 8,
@@ -35,19 +36,35 @@ class Profile:
     clients: tuple[int, ...] = (2, 3, 4)
     duration_ms: int = 12_000
     faults: Mapping[str, int] = field(default_factory=lambda: FAULTS)
-    fault_pause_ms: tuple[int, int] = (100, 2200)
+    fault_pause_ms: tuple[int, int] = (100, 2000)
+    delay_us: tuple[tuple[int, int], ...] = ((50, 500), (50, 500), (200, 5000), (2000, 15_000))
+    flush_us: tuple[tuple[int, int], ...] = ((50, 300), (200, 3000), (200, 3000), (3000, 20_000))
     request_pause_ms: tuple[int, int] = (10, 150)
-    pipelined: int = 4
+    pipelined: tuple[int, ...] = (2, 4, 8)
 
 
+DISK: Mapping[str, int] = {
+    "power": 10,
+    "tear": 30,
+    "all": 10,
+    "kill leader": 5,
+    "lonely leader": 10,
+    "slow disk": 5,
+    "cut": 10,
+}
+NETWORK: Mapping[str, int] = {
+    "partition": 10,
+    "isolate": 10,
+    "one way": 10,
+    "lonely leader": 10,
+    "cut": 20,
+    "slow network": 10,
+    "pause": 10,
+    "hang up": 5,
+}
 PROFILES: Mapping[str, Profile] = {
     "faults": Profile(),
     "quiet": Profile(faults=CALM, duration_ms=5000),
-    "disk": Profile(
-        faults={"power": 10, "tear": 30, "all": 10, "kill leader": 5, "slow disk": 5, "cut": 10}
-    ),
-    "network": Profile(
-        faults={"partition": 10, "isolate": 10, "one way": 10, "cut": 20, "slow network": 10,
-                "pause": 10, "hang up": 5}
-    ),
-}  # fmt: skip
+    "disk": Profile(faults=DISK),
+    "network": Profile(faults=NETWORK),
+}

@@ -84,8 +84,10 @@ class _Story:
         for server in world.servers.values():
             server.clock.rate = random.choice((1.0, 1.0, 0.97, 1.03))
             server.clock.monotonic_ms = random.randint(0, 1 << 36)
+            server.speed.flush_us = random.choice(profile.flush_us)
+        world.network.conditions.delay_us = random.choice(profile.delay_us)
         self.workload = Workload(
-            world, pause_ms=profile.request_pause_ms, pipelined=profile.pipelined
+            world, pause_ms=profile.request_pause_ms, pipelined=random.choice(profile.pipelined)
         )
         self.nemesis = Nemesis(world, profile.faults, pause_ms=profile.fault_pause_ms)
 
