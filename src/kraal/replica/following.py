@@ -38,7 +38,7 @@ _pack_create_session = struct.Struct(">iii").pack
 class Upstream(Protocol):
     """The way to the leader."""
 
-    def request(self, session_id: int, frame: bytes, identities: Sequence[Id] | None) -> None:
+    def request(self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None) -> None:
         """Forward a write."""
 
     def revalidate(self, session_id: int, timeout_ms: int) -> None:
@@ -129,7 +129,7 @@ class Following(Replica):
         self,
         session_id: int,
         frame: bytes,
-        identities: Sequence[Id],
+        identities: tuple[Id, ...],
         answered: Callable[[], None],
     ) -> None:
         """Forward a sync of a client, here or at an observer of this follower."""

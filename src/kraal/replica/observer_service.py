@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -54,12 +54,14 @@ class ObserverService:
         """The tree as it is now."""
         return encode_stream(self._peer.tree)
 
-    def relay_request(self, session_id: int, frame: bytes, identities: Sequence[Id] | None) -> None:
+    def relay_request(
+        self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None
+    ) -> None:
         """Forward a write, which no client of this server waits for."""
         self._learner.request(session_id, frame, identities)
 
     def relay_sync(
-        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: Sequence[Id]
+        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: tuple[Id, ...]
     ) -> None:
         """Forward a sync; answers come in the order of the questions, whoever asked."""
         self._replica.sync(session_id, frame, identities, partial(self.master.synced, handler))

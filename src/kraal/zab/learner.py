@@ -422,7 +422,7 @@ class Learner(Generic[T]):
 
     # Output
 
-    def request(self, session_id: int, frame: bytes, identities: Sequence[Id] | None) -> None:
+    def request(self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None) -> None:
         """Forward a client's write; its commit, or an error transaction, is the answer."""
         self._send(wire.request(session_id, frame, identities))
 

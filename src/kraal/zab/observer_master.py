@@ -40,11 +40,13 @@ class ObserverMasterHost(Protocol):
     def snapshot(self) -> Iterator[bytes]:
         """The stream of the tree as it is now (section 4.5)."""
 
-    def relay_request(self, session_id: int, frame: bytes, identities: Sequence[Id] | None) -> None:
+    def relay_request(
+        self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None
+    ) -> None:
         """Forward a write to the leader."""
 
     def relay_sync(
-        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: Sequence[Id]
+        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: tuple[Id, ...]
     ) -> None:
         """Forward a sync; `ObserverMaster.synced` is the answer."""
 

@@ -53,13 +53,21 @@ def decide(
     if oldest <= peer_zxid <= newest:
         return _replay(log.entries(), peer_zxid, newest) or snapshot
     if peer_zxid < oldest and older is not None:
-        found = older(peer_zxid)
-        if found is not None:
-            entries = [entry for entry in found if entry[0] < oldest]
-            # A part that ends before the log in memory begins would leave a hole.
-            if entries and _follows(entries[-1][0], oldest):
-                return _replay(entries + log.entries(), peer_zxid, newest) or snapshot
+        entries = _from_disk(older(peer_zxid) or (), log, oldest)
+        return _replay(entries, peer_zxid, newest) or snapshot if entries else snapshot
     return snapshot
+
+
+def _from_disk(found: Iterable[Entry], log: CommittedLog, oldest: int) -> list[Entry]:
+    """What disk and memory hold together; nothing if that leaves a hole.
+
+    While the log in memory is empty, `oldest` is a transaction that only the disk has.
+    """
+    in_memory = log.entries()
+    entries = [entry for entry in found if entry[0] < oldest + (not in_memory)]
+    last = entries[-1][0] if entries else -1
+    is_whole = _follows(last, oldest) if in_memory else last == oldest
+    return entries + in_memory if is_whole else []
 
 
 def _follows(zxid: int, following: int) -> bool:

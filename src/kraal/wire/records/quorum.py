@@ -7,13 +7,14 @@ zxid, a buffer and the identities of a client; packets follow each other without
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from kraal.errors import DecodeError
 from kraal.model.acl import Id
-from kraal.wire.jute.primitives import NULL, decode_text, pack_int, unpack_int, write_text
+from kraal.wire.jute.primitives import NULL, pack_int, read_text, unpack_int, write_text
 
 
 class PacketType(IntEnum):
@@ -44,6 +45,7 @@ Packet = tuple[int, int, bytes | None, tuple[Id, ...]]
 """Type, zxid, data (None: the null buffer), identities. Plain, because there are so many."""
 PROTOCOL_VERSION = 0x10000
 NO_ZXID = -1
+IDENTITIES_KEPT = 1024
 IDENTITIES_MAX = 1000
 """Of one packet; the vector's count comes from the peer."""
 _IDENTITY_MAX_BYTES = 1 << 20
@@ -88,7 +90,7 @@ def inform(zxid: int, payload: bytes) -> bytes:
     return _pack_head(PacketType.INFORM, zxid, len(payload)) + payload + NULL
 
 
-def request(session_id: int, frame: bytes, identities: Sequence[Id] | None) -> bytes:
+def request(session_id: int, frame: bytes, identities: tuple[Id, ...] | None) -> bytes:
     """A client's request on its way to the leader; `frame` is cxid, type and record."""
     head = _pack_head(PacketType.REQUEST, NO_ZXID, 8 + len(frame)) + _LONG.pack(session_id)
     if identities is None:
@@ -96,7 +98,9 @@ def request(session_id: int, frame: bytes, identities: Sequence[Id] | None) -> b
     return head + frame + encode_identities(identities)
 
 
-def encode_identities(identities: Sequence[Id]) -> bytes:
+@lru_cache(maxsize=IDENTITIES_KEPT)
+def encode_identities(identities: tuple[Id, ...]) -> bytes:
+    """The vector as it stands in a packet."""
     parts = [pack_int(len(identities))]
     for identity in identities:
         parts += (write_text(identity.scheme), write_text(identity.id))
@@ -249,16 +253,23 @@ def _read_identities(buf: bytes, at: int, count: int) -> tuple[tuple[Id, ...], i
     if count > IDENTITIES_MAX:
         raise DecodeError(f"a packet with {count} identities")
     begin, size = at, len(buf)
-    fields = []
     for _ in range(2 * count):
         length = unpack_int(buf, at)[0] if at + 4 <= size else 0
         if length < -1 or length > _IDENTITY_MAX_BYTES:
             raise DecodeError(f"an identity with {length} bytes")
-        end = at + 4 + max(length, 0)
-        if end > size:
+        at += 4 + max(length, 0)
+        if at > size:
             if size - begin > _IDENTITY_MAX_BYTES:
                 raise DecodeError("a packet with endless identities")
             return None
-        fields.append(decode_text(buf[at + 4 : end]))
-        at = end
-    return tuple(map(Id, fields[::2], fields[1::2])), at
+    return _identities(buf[begin:at]), at
+
+
+@lru_cache(maxsize=IDENTITIES_KEPT)
+def _identities(encoded: bytes) -> tuple[Id, ...]:
+    """Clients send the same ones with every write."""
+    fields, at = [], 0
+    while at < len(encoded):
+        field, at = read_text(encoded, at)
+        fields.append(field or "")
+    return tuple(map(Id, fields[::2], fields[1::2]))
