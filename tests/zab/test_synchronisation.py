@@ -61,6 +61,15 @@ def test_an_empty_log_means_that_only_equals_need_nothing() -> None:
     assert decide(make(1, 5), empty, make(1, 4)) == (PacketType.TRUNC, make(1, 4), [])
 
 
+def test_with_an_empty_log_the_disk_has_the_last_transaction_too() -> None:
+    empty = CommittedLog(500)
+    disk = _entries(*_run(1, 1, 5))
+    plan = decide(make(1, 2), empty, make(1, 4), older=lambda _: disk)
+    assert plan == (PacketType.DIFF, make(1, 4), _entries(*_run(1, 3, 4)))
+    assert decide(make(1, 2), empty, make(1, 4), older=lambda _: disk[:3]).kind == PacketType.SNAP
+    assert decide(make(1, 2), empty, make(2, 0), older=lambda _: disk).kind == PacketType.SNAP
+
+
 def test_snapshots_can_be_forced() -> None:
     assert decide(LAST, LOG, LAST, force_snapshot=True).kind == PacketType.SNAP
 
