@@ -121,6 +121,15 @@ def test_mntr_of_a_leader_counts_its_learners() -> None:
     assert "zk_quorum_size" not in figures(source("read-only"))
 
 
+def test_mntr_of_a_follower_counts_the_observers_that_it_serves() -> None:
+    member = source("follower")
+    assert "zk_synced_observers" not in figures(member)
+    assert member.status.ensemble is not None
+    serving = dataclasses.replace(member.status.ensemble, synced_observers=0)
+    member.status = dataclasses.replace(member.status, ensemble=serving)
+    assert figures(member)["zk_synced_observers"] == "0"
+
+
 SESSION_SETS = """\
 Session Sets (1)/(2):
 2 expire at Sun Nov 22 14:02:49 UTC 2026:

@@ -18,6 +18,7 @@ from kraal.replica.status import (
     ConnectionStatus,
     EnsembleStatus,
     Latency,
+    LeaderStatus,
     Mode,
     ServerStatus,
     SessionStatus,
@@ -366,12 +367,14 @@ def _ensemble_metrics(status: EnsembleStatus | None) -> dict[str, int | float]:
     """Gauges of a member that has a leader, and those of the leader."""
     if status is None or status.peer_state is None:
         return {}
-    quorum_size = {"quorum_size": len(status.config.voters)}
-    leader = status.leader
-    if leader is None:
-        return {**quorum_size}
+    figures: dict[str, int | float] = {"quorum_size": len(status.config.voters)}
+    if status.synced_observers is not None:
+        figures["synced_observers"] = status.synced_observers
+    return figures if status.leader is None else figures | _leader_metrics(status.leader)
+
+
+def _leader_metrics(leader: LeaderStatus) -> dict[str, int | float]:
     return {
-        **quorum_size,
         "learners": leader.learners,
         "synced_followers": leader.synced_followers,
         "synced_non_voting_followers": leader.synced_non_voting_followers,

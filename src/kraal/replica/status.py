@@ -99,6 +99,8 @@ class EnsembleStatus:
     """As in `mntr`, for example `following - broadcast`; None without a leader."""
     observer_master_id: int | None = None
     """Whom an observer observes."""
+    synced_observers: int | None = None
+    """Of a follower that serves observers."""
     leader: LeaderStatus | None = None
 
 

@@ -15,6 +15,7 @@ from kraal.pipeline.counters import Counters, LatencyCounter
 from kraal.pipeline.session_tracker import Session
 from kraal.replica.leading import Leading
 from kraal.replica.leading_term import LeadingTerm
+from kraal.replica.learning_term import LearningTerm
 from kraal.replica.status import (
     ConnectionStatus,
     EnsembleStatus,
@@ -31,7 +32,8 @@ from kraal.storage.filesystem import OsFileSystem
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import SHORT_NAMES
 from kraal.zab.leader import Leader
-from kraal.zab.learner_handler import Stage
+from kraal.zab.learner_handler import LearnerHandler, Stage
+from kraal.zab.learner_master import LearnerMaster
 from kraal.zab.state import State
 
 if TYPE_CHECKING:
@@ -101,12 +103,13 @@ class ServerStatusSource:
             # Only a member that serves is asked, and it serves in this phase alone.
             peer_state=f"{state.name.lower()} - broadcast",
             observer_master_id=peer.learner_master if state is State.OBSERVING else None,
+            synced_observers=_observers_of(term) if isinstance(term, LearningTerm) else None,
             leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
         )
 
     def _leader_status(self, leader: Leader) -> LeaderStatus:
         counters = self._server.counters
-        synced = [handler for handler in leader.handlers if handler.stage >= Stage.SYNCING]
+        synced = _synced(leader)
         followers = [handler.server_id for handler in synced if not handler.is_observer]
         return LeaderStatus(
             learners=len(leader.handlers),
@@ -200,6 +203,15 @@ _NO_TLS = MappingProxyType(
     }
 )
 """Gauges that the original moves on TLS connections only."""
+
+
+def _synced(master: LearnerMaster) -> list[LearnerHandler]:
+    """Learners that get what is new, though some may not have all that is old."""
+    return [handler for handler in master.handlers if handler.stage >= Stage.SYNCING]
+
+
+def _observers_of(term: LearningTerm) -> int | None:
+    return len(_synced(term.observers.master)) if term.observers is not None else None
 
 
 def _counts(counters: Counters) -> dict[str, int]:
