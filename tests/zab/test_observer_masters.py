@@ -12,11 +12,12 @@ FIVE = configuration(range(1, 6), observers=[6])
 
 def test_everybody_has_a_turn_before_anybody_has_a_second_one() -> None:
     masters = ObserverMasters(Random(7))
-    first = []
+    first: list[int] = []
     for turn in range(15):
         master, is_next_pass = masters.next(FIVE)
         masters.served()
         assert is_next_pass == (turn in (5, 10)), turn
+        assert master is not None
         first.append(master)
     assert sorted(first[:5]) == [1, 2, 3, 4, 5], first
     assert first == first[:5] * 3
