@@ -7,6 +7,7 @@ decoding what was encoded gives the same again, and pieces give what the whole g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -278,19 +279,19 @@ def snapshot_file(data: bytes) -> None:
 
 
 def snapshot_stream(data: bytes) -> None:
-    """What follows a SNAP packet, whole and in small pieces: the same tree and the same rest."""
-    ends: list[tuple[list[bytes], bytes] | str] = []
+    """What follows a SNAP packet, whole and in small pieces: the same tree and the same rest.
+
+    Without a tree nothing is said: what is refused as a whole may seem cut off in pieces.
+    """
+    ends: list[tuple[list[bytes], bytes] | None] = []
     for size in (len(data) or 1, 7):
         reader = StreamDecoder(extended_types=True, digests=True, max_buffer_bytes=RECORD_LIMIT)
         rest, at = None, 0
-        try:
+        with suppress(DecodeError):
             while rest is None and at < len(data):
                 rest = reader.feed(data[at : at + size])
                 at += size
-        except DecodeError:
-            ends.append("refused")
-            continue
-        ends.append("cut off" if rest is None else (list(reader.tree.nodes), rest + data[at:]))
+        ends.append(None if rest is None else (list(reader.tree.nodes), rest + data[at:]))
     assert ends[0] == ends[1]
 
 
