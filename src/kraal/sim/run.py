@@ -144,4 +144,5 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
         snap_count=random.choice((10, 50, 100_000)),
         pre_alloc_bytes=random.choice((0, 512, 8192)),
         snapshot_size_factor=random.choice((0.33, 1000.0)),
+        ensemble={"observer_master_port": random.choice((0, 0, 2191))},
     )

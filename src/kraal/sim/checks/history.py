@@ -17,6 +17,8 @@ from kraal.model.zxid import counter, epoch, make, show
 from kraal.replica.status import Mode
 from kraal.sim.checks.watcher import Watcher
 from kraal.sim.violation import violated
+from kraal.storage.epochs import Epochs
+from kraal.storage.recovery import Recovered
 from kraal.tree.apply import apply
 from kraal.tree.data_tree import DataTree, EventType
 from kraal.tree.digest import signed
@@ -197,6 +199,15 @@ class HistoryCheck(Watcher):
 
     def appended(self, server: SimServer, zxid: int, payload: bytes) -> None:
         self.history.propose(server.name, zxid, payload)
+
+    def booted(self, server: SimServer, recovered: Recovered, known: Epochs) -> None:
+        tree = recovered.tree
+        digest = self.history.digests.get(self.history.floor(tree.last_zxid))
+        if digest not in (None, tree.digest):
+            violated(
+                PROMISE, "%s starts with another tree at %s than the history makes",
+                server.name, show(tree.last_zxid),
+            )  # fmt: skip
 
     def died(self, server: SimServer) -> None:
         self._seen.pop(server.id, None)
