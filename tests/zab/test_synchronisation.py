@@ -122,3 +122,12 @@ def test_replayed_transactions_are_proposed_and_committed_one_by_one() -> None:
     packets = PacketReader(1000).feed(b"".join(replayed(_entries(*zxids))))
     assert [kind for kind, _, _, _ in packets] == [PacketType.PROPOSAL, PacketType.COMMIT] * 600
     assert [zxid for _, zxid, _, _ in packets[::2]] == zxids
+
+
+@pytest.mark.parametrize("peer", [0, make(1, 0), make(3, 0)])
+def test_where_the_disk_has_nothing_a_log_that_begins_with_an_epoch_is_not_the_whole(
+    peer: int,
+) -> None:
+    log = CommittedLog(500, _entries(*_run(5, 1, 3)))
+    for older in (lambda _zxid: None, lambda _zxid: _entries(), None):
+        assert decide(peer, log, make(5, 3), older=older).kind == PacketType.SNAP

@@ -65,7 +65,9 @@ def _from_disk(found: Iterable[Entry], log: CommittedLog, oldest: int) -> list[E
     """
     in_memory = log.entries()
     entries = [entry for entry in found if entry[0] < oldest + (not in_memory)]
-    last = entries[-1][0] if entries else -1
+    if not entries:
+        return []
+    last = entries[-1][0]
     is_whole = _follows(last, oldest) if in_memory else last == oldest
     return entries + in_memory if is_whole else []
 
