@@ -119,13 +119,14 @@ class Stranger(SimServer):
         if self.backs is not None and said.state == State.LOOKING:
             self.vote(server_id, said.round)
 
-    def vote(self, server_id: int, round_: int) -> None:
-        """Tell a server that this one is, or should be, the leader."""
+    def vote(self, server_id: int, round_: int, *, leader: int | None = None) -> None:
+        """Tell a server who is, or should be, the leader: this one, unless another is named."""
         assert self.backs is not None
         zxid, epoch = self.claims
         assert self.config.ensemble is not None
         text = self.config.ensemble.config.text().encode()
-        message = encode_notification(self.backs, self.id, zxid, round_, epoch, text)
+        named = self.id if leader is None else leader
+        message = encode_notification(self.backs, named, zxid, round_, epoch, text)
         target = self.world.servers[server_id]
         self.world.network.carry(self, target, lambda: target.notified(self.id, message))
 

@@ -99,6 +99,7 @@ class Peer:
         """Logged or being logged and not yet applied, between two terms."""
         self.election = Election(self.me, self.settings, courier, self._elected)
         self.election.config_seen = self._config_seen
+        self.election.looking_seen = self._looking_seen
 
     @property
     def state(self) -> State:
@@ -426,6 +427,10 @@ class Peer:
             self.election.start(
                 self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch
             )
+
+    def _looking_seen(self, server_id: int) -> None:
+        if isinstance(self.term, LeadingTerm) and server_id in self.election.electors:
+            self.term.leader.elector_is_looking(self.now_ms)
 
     def parse_config(self, text: str) -> EnsembleConfig | None:
         """A configuration that a peer sent; None when it cannot be read."""

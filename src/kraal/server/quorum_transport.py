@@ -103,8 +103,9 @@ class QuorumLink(asyncio.Protocol):
 
     def stream(self, slices: Iterator[bytes]) -> None:
         """Send what the iterator makes, drawn as the connection takes it."""
-        self._queue.append(slices)
-        self._pump()
+        if self._transport is not None:
+            self._queue.append(slices)
+            self._pump()
 
     def close(self) -> None:
         """Close now; nothing further arrives."""
