@@ -32,12 +32,14 @@ def purge(fs: FileSystem, config: StorageConfig, retain: int | None = None) -> P
     """Keep the newest sound snapshots and the logs behind the oldest of them.
 
     Reads whole snapshots and may take long: call it on a thread of its own. The server may log
-    and write snapshots meanwhile, but not cut its log or adopt a leader's snapshot. Raises
-    StorageError; what was deleted by then was not needed.
+    and write snapshots meanwhile; it should not cut its log or adopt a leader's snapshot, under
+    which the purge may fail. Raises StorageError; what was deleted by then was not needed.
     """
     count = max(SNAP_RETAIN_MIN, config.snap_retain_count if retain is None else retain)
     layout = Layout.of(config)
     store = SnapshotStore(fs, config)
+    # Nothing that appears meanwhile is deleted: a leader's snapshot may lie below all others.
+    named, logs = store.named(), list_logs(fs, layout.logs)
     retained: list[Named] = []
     for found in store.valid():
         if store.verify(found):
@@ -53,9 +55,8 @@ def purge(fs: FileSystem, config: StorageConfig, retain: int | None = None) -> P
     with failing("syncing", store.directory):
         fs.sync_directory(store.directory)
     # Snapshots first: one without its logs would stop a start that has to fall back to it.
-    snapshots = [found for found in reversed(store.named()) if found.zxid < oldest]
+    snapshots = [found for found in reversed(named) if found.zxid < oldest]
     deleted = _delete(fs, layout.snapshots, snapshots)
-    logs = list_logs(fs, layout.logs)
     needed = needed_logs(logs, oldest + 1)
     deleted += _delete(fs, layout.logs, [log for log in logs if log not in needed])
     deleted += _delete(fs, layout.snapshots, _replaced(fs, layout.snapshots, SNAPSHOT, oldest))
