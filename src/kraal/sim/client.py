@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FRAME_MAX = 1 << 20
 CONNECT_TIMEOUT_US = 1000 * MS
+READ_ONLY_US = 1000 * MS
+"""How long a client is content with a server without a leader."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,8 @@ class Session:
         self.last_zxid = 0
         """The newest state that it has seen."""
         self.watches = ClientWatches()
+        self.is_read_only = False
+        """Of a server without a leader."""
         self.is_over = False
         """Closed by its client, or reported to be over."""
 
@@ -295,14 +299,22 @@ class SimClient(Host):
             return
         connection.is_established = True
         connection.is_read_only = answer.is_read_only
+        session.is_read_only = answer.is_read_only
         session.id, session.password = answer.session_id, answer.password
         session.timeout_ms = answer.timeout_ms
         world.trace(self, "has session 0x%x on server %d", session.id, connection.server.id)
         world.checks.established(self, connection)
-        if session.watches and not answer.is_read_only:
+        if answer.is_read_only:
+            self.after(READ_ONLY_US, lambda: self._look_further(connection))
+        elif session.watches:
             self.request(
                 Request(OpCode.SET_WATCHES2, tip=session.last_zxid, lists=session.watches.lists())
             )
+
+    def _look_further(self, connection: Connection) -> None:
+        """Somebody else may have a leader."""
+        if self.connection is connection:
+            self.hang_up()
 
     def _answered(self, connection: Connection, reply: Reply) -> None:
         assert connection.outstanding, f"a reply to nothing: {reply}"

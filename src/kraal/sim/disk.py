@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from kraal.model.config import ServerConfig
 from kraal.model.zxid import counter
 from kraal.sim.scheduler import MS
+from kraal.storage import retention
 from kraal.storage.memory import MemoryFileSystem
 from kraal.storage.recovery import Recovered
 from kraal.storage.resync import adopt_snapshot, cut_log
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from kraal.sim.server import SimServer
 
 Job = Callable[[], None]
+JOB_US = (1 * MS, 20 * MS)
+PURGES = 0.3
+"""Share of snapshots after which old ones are deleted."""
 
 
 @dataclass
@@ -36,7 +40,7 @@ class DiskSpeed:
     """Durations in microseconds."""
 
     flush_us: tuple[int, int] = (200, 3 * MS)
-    job_us: tuple[int, int] = (1 * MS, 20 * MS)
+    job_us: tuple[int, int] = JOB_US
     slice_us: tuple[int, int] = (100, 2 * MS)
     slowed: int = 1
     """By how much everything takes longer for the time being."""
@@ -142,6 +146,13 @@ class SimDisk:
         self._snapshot = None
         if self._is_snapshot_due and self._may_snapshot:
             self._start_snapshot()
+
+        if self._random.random() < PURGES:
+            self._server.after(self._server.speed.of(JOB_US, self._random), self._purge)
+
+    def _purge(self) -> None:
+        if not self._is_changing:
+            retention.purge(self._fs, self._storage)
 
     def abandon_snapshot(self) -> None:
         """Forget one in writing, and begin none until `allow_snapshots`."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kraal.sim.world import World
 
 FOREVER_US = 1 << 62
+OPERATIONS = ("create", "write", "sync", "sync_directory", "rename", "unlink", "truncate", "read")
 OPERATIONS_MAX = 40
 """Of the file system, until the power fails in the midst of one."""
 
@@ -33,6 +34,7 @@ class Nemesis:
             "kill": self._kill,
             "power": self._power,
             "tear": self._tear,
+            "bad disk": self._bad_disk,
             "kill leader": self._kill_leader,
             "lonely leader": self._lonely_leader,
             "all": self._all_die,
@@ -76,6 +78,8 @@ class Nemesis:
         for server in world.servers.values():
             server.fails_after = None
             server.speed.slowed = 1
+            if server.is_up and server.has_bad_disk:
+                server.crash(power=False)
             if server.is_up:
                 server.resume()
             else:
@@ -124,6 +128,22 @@ class Nemesis:
                     server.start()
 
             self._later(3000, start)
+
+    def _bad_disk(self) -> None:
+        server = self._server()
+        if server is None:
+            return
+        server.has_bad_disk = True
+        kind = self._random.choice(OPERATIONS)
+        server.fs.fail(kind, after=self._random.randint(0, OPERATIONS_MAX // 2))
+
+        def start() -> None:
+            if server.is_up and server.has_bad_disk:
+                server.crash(power=False)  # what is planned and did not happen is off then
+            if not server.is_up:
+                server.start()
+
+        self._later(3000, start)
 
     def _kill_leader(self) -> None:
         server = self._world.leader()

@@ -10,6 +10,7 @@ FAULTS: Mapping[str, int] = {
     "kill": 8,
     "power": 8,
     "tear": 12,
+    "bad disk": 4,
     "kill leader": 8,
     "lonely leader": 12,
     "all": 3,
@@ -46,6 +47,7 @@ class Profile:
 DISK: Mapping[str, int] = {
     "power": 10,
     "tear": 30,
+    "bad disk": 15,
     "all": 10,
     "kill leader": 5,
     "lonely leader": 10,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
+from kraal.model.config import ThrottleConfig
 from kraal.sim.checks.convergence import Convergence
 from kraal.sim.client import Request
 from kraal.sim.nemesis import Nemesis
@@ -125,7 +126,9 @@ class _Story:
 
     def _client(self) -> None:
         world, random = self.world, self.world.random
-        client = world.client(timeout_ms=random.choice((800, 1500, 4000)))
+        client = world.client(
+            timeout_ms=random.choice((800, 1500, 4000)), read_only=random.random() < 0.2
+        )
         self.workload.drive(client)
 
     def _plant(self) -> None:
@@ -144,5 +147,14 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
         snap_count=random.choice((10, 50, 100_000)),
         pre_alloc_bytes=random.choice((0, 512, 8192)),
         snapshot_size_factor=random.choice((0.33, 1000.0)),
-        ensemble={"observer_master_port": random.choice((0, 0, 2191))},
+        settings={
+            "read_only_mode": random.random() < 0.3,
+            "throttle": ThrottleConfig(global_outstanding_limit=random.choice((3, 1000, 1000))),
+        },
+        ensemble={
+            "observer_master_port": random.choice((0, 0, 2191)),
+            "sync_enabled": random.random() < 0.8,
+            "leader_serves": random.random() < 0.9,
+            "force_snapshot_sync": random.random() < 0.1,
+        },
     )

@@ -11,6 +11,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import show
@@ -73,6 +74,8 @@ class SimServer(Host):
         self.fs = MemoryFileSystem(world.random)
         self.fails_after: int | None = None
         """Operations of the file system until the power fails in the midst of one."""
+        self.has_bad_disk = False
+        """Whether operations of the file system may fail: the process ends then."""
         self.peer: Peer
         self.disk: SimDisk
         self.port = ClientPort(self)
@@ -115,7 +118,11 @@ class SimServer(Host):
             self._die(silent=self._random.random() < 0.3)
             return
         except Exception as error:
-            self.world.failed(self, error)
+            if not (self.has_bad_disk and isinstance(error, StorageError)):
+                self.world.failed(self, error)
+            self.world.trace(self, "ends: %s", error)
+            self.crash(power=False)
+            return
         if self.is_up:
             if self.peer.state is State.LOOKING:
                 self._arm()
@@ -189,6 +196,7 @@ class SimServer(Host):
         """`silent`: no peer learns of it but by what does not come."""
         self.die()
         self.fails_after = None
+        self.has_bad_disk = False
         for endpoint in self._endpoints:
             if silent:
                 endpoint.vanish()

@@ -50,8 +50,8 @@ class Convergence:
         world = self._world
         left: list[SimClient] = []
         for server_id, server in world.servers.items():
-            if server.is_idle:
-                continue
+            if server.is_idle or server.port.replica is None:
+                continue  # also a leader that serves no clients
             client = world.client(timeout_ms=4000)
             client.server_ids = [server_id]
             left.append(client)
@@ -64,6 +64,7 @@ class Convergence:
         def answered(reply: object) -> None:
             if reply is not None and client in left:
                 left.remove(client)
+                client.server_ids = None
 
         def attempt() -> None:
             if client in left:

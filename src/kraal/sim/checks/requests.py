@@ -76,7 +76,11 @@ class RequestCheck(Watcher):
     def replied(
         self, client: SimClient, connection: Connection, request: Request, reply: Reply
     ) -> None:
-        if connection.is_read_only or request.op not in WRITES:
+        if request.op not in WRITES:
+            return
+        if connection.is_read_only:
+            if reply.err != ErrorCode.NOT_READ_ONLY:
+                violated("nobody writes without a leader", "%s is answered %s", request, reply)
             return
         zxid = self._done.get((client.session.id, request.xid))
         if zxid != reply.zxid:

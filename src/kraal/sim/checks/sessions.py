@@ -93,5 +93,7 @@ class SessionCheck(Watcher):
 
     def session_over(self, client: SimClient) -> None:
         session_id = client.session.id
+        if client.session.is_read_only:
+            return  # it was known to one server, and only until that had a leader
         if session_id and session_id not in self._closing:
             violated("no session ends too early", "%s is told that it is over", show(session_id))
