@@ -3,7 +3,8 @@
 Run `python -m tests.interop.differential --seed 1 --requests 10000` to compare Apache ZooKeeper
 with kraal. Every reply, zxid, Stat, error code and watch event is compared, in order, and at the
 end the whole tree. The first difference is printed with the steps before it and the command that
-replays it.
+replays it. With `--ensemble` each side is an ensemble of three members and an observer, and the
+sessions are spread over its members: see `differential_ensemble`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from tests.interop.differential_ensemble import two_ensembles
 from tests.interop.differential_generator import Generator, Variant
 from tests.interop.differential_rules import Plain
 from tests.interop.differential_shrink import shrink
 from tests.interop.differential_side import Coverage, Outcome, Pausing, Side
 from tests.interop.differential_steps import Step
 from tests.support import servers
+from tests.support.ensembles import known_kind
 
 SHOWN_STEPS = 20
 KINDS = ("apache", "kraal")
@@ -81,6 +84,12 @@ def two_sides(
             stack.callback(side.close)
             sides.append(side)
         yield sides[0], sides[1]
+
+
+def members_of(kind: str) -> list[str]:
+    """The members of an ensemble: four of one kind, or a list of four kinds."""
+    kinds = kind.split(",")
+    return [known_kind(name) for name in (kinds * 4 if len(kinds) == 1 else kinds)]
 
 
 def together(left: Pausing, right: Pausing) -> tuple[Outcome, Outcome]:
@@ -140,16 +149,22 @@ def run(
     progress: bool = False,
     keep: bool = False,
     limit: int = 1,
+    ensemble: bool = False,
 ) -> Result:
-    """Compare two fresh servers on the script of a seed, or on some of its steps.
+    """Compare two fresh servers, or ensembles, on the script of a seed or some of its steps.
 
     With `keep` the data and logs of servers that differ stay where `Result.directory` says.
     """
-    script = list(enumerate(Generator(seed, requests), start=1))
+    script = list(enumerate(Generator(seed, requests, ensemble), start=1))
     if only is not None:
         script = [script[number - 1] for number in only]
     directory = Path(tempfile.mkdtemp(prefix="differential-"))
-    with two_sides(kinds, Variant.of(seed), directory) as (left, right):
+    variant = Variant.of(seed)
+    if ensemble:
+        fresh = two_ensembles([members_of(kind) for kind in kinds], variant, directory)
+    else:
+        fresh = two_sides(kinds, variant, directory)
+    with fresh as (left, right):
         result = compare(script, left, right, progress=progress, limit=limit)
     if keep and result.difference is not None:
         result.directory = directory
@@ -212,11 +227,20 @@ def _counts(counts: Counter[str] | dict[str, int] | dict[int, int]) -> str:
     return " ".join(f"{key}:{n}" for key, n in sorted(counts.items(), key=str))
 
 
-def command_line(seed: int, requests: int, kinds: Sequence[str], only: Sequence[int] = ()) -> str:
+def command_line(
+    seed: int,
+    requests: int,
+    kinds: Sequence[str],
+    only: Sequence[int] = (),
+    *,
+    ensemble: bool = False,
+) -> str:
     """The command that runs the same steps again."""
     words = f"python -m tests.interop.differential --seed {seed} --requests {requests}"
     if tuple(kinds) != KINDS:
         words += f" --left {kinds[0]} --right {kinds[1]}"
+    if ensemble:
+        words += " --ensemble"
     if only:
         words += f" --only {','.join(str(number) for number in only)}"
     return words
@@ -231,17 +255,20 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _shrunk(result: Result, seed: int, requests: int, kinds: Sequence[str]) -> str:
+def _shrunk(
+    result: Result, seed: int, requests: int, kinds: Sequence[str], *, ensemble: bool
+) -> str:
     """Search a smaller script with a difference and describe that."""
     assert result.difference is not None
     last = result.difference.number
 
     def differs(numbers: Sequence[int]) -> bool:
-        return run(seed, requests, kinds, only=numbers).difference is not None
+        found = run(seed, requests, kinds, only=numbers, ensemble=ensemble)
+        return found.difference is not None
 
     numbers = shrink(list(range(1, last + 1)), differs, print)
-    smaller = run(seed, requests, kinds, only=numbers)
-    command = command_line(seed, requests, kinds, numbers)
+    smaller = run(seed, requests, kinds, only=numbers, ensemble=ensemble)
+    command = command_line(seed, requests, kinds, numbers, ensemble=ensemble)
     if smaller.difference is None:
         return f"the shrunk script shows no difference any more: {command}"
     return "SHRUNK\n" + describe(smaller.difference, kinds, command)
@@ -251,8 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.interop.differential")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--left", choices=KINDS, default="apache")
-    parser.add_argument("--right", choices=KINDS, default="kraal")
+    parser.add_argument("--left", default="apache", help="apache or kraal")
+    parser.add_argument("--right", default="kraal", help="apache or kraal")
+    parser.add_argument(
+        "--ensemble", action="store_true",
+        help="ensembles of four; a side may then be a list of kinds, the last one an observer",
+    )  # fmt: skip
     parser.add_argument("--only", type=_numbers, help="run only these steps, as 3,7,20-25")
     parser.add_argument(
         "--differences", type=int, default=1, metavar="N",
@@ -261,22 +292,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shrink", action="store_true", help="look for a smaller script")
     options = parser.parse_args(arguments)
     kinds = (options.left, options.right)
+    for kind in kinds:
+        if len(members_of(kind)) != 4 or (not options.ensemble and kind not in KINDS):
+            parser.error(f"not possible here: {kind}")
     print(f"seed {options.seed}: {Variant.of(options.seed)}", flush=True)
     result = run(
         options.seed, options.requests, kinds,
         only=options.only, progress=True, keep=True, limit=options.differences,
+        ensemble=options.ensemble,
     )  # fmt: skip
     print(report(result))
     if result.difference is None:
         return 0
     only = options.only or ()
-    command = command_line(options.seed, options.requests, kinds, only)
+    command = command_line(options.seed, options.requests, kinds, only, ensemble=options.ensemble)
     print(describe(result.difference, kinds, command))
     for difference in result.differences[1:]:
         print(describe(difference, kinds))
     print(f"data and logs: {result.directory}", flush=True)
     if options.shrink and not only:
-        print(_shrunk(result, options.seed, options.requests, kinds))
+        print(_shrunk(result, options.seed, options.requests, kinds, ensemble=options.ensemble))
     return 1
 
 

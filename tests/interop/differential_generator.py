@@ -83,6 +83,8 @@ class Generator:
 
     seed: int
     requests: int
+    # For servers of an ensemble.
+    ensemble: bool = False
     random: Random = field(init=False)
     variant: Variant = field(init=False)
     # Paths used lately, so that requests meet on a node more often than by chance.
@@ -116,7 +118,8 @@ class Generator:
             yield from self._return(self.random.choice(away))
             return
         slot = self.random.choice([slot for slot in range(SLOTS) if slot not in away])
-        self.where = Where(as_super=slot == SUPER_SLOT and self.super_known)
+        as_super = slot == SUPER_SLOT and self.super_known
+        self.where = Where(as_super=as_super, in_ensemble=self.ensemble)
         kind = self._weighted(_STEP_WEIGHTS)
         match kind:
             case "call":
@@ -335,7 +338,8 @@ class Generator:
             return call
         if chance < 0.03:
             size = len(call.body(0))
-            return Call(call.op, call.args, call.xid, keep=self.random.randrange(size + 1))
+            cut = Call(call.op, call.args, call.xid, keep=self.random.randrange(size + 1))
+            return call if kept_out(cut, self.where) else cut
         if chance < 0.031:
             # The longest frame that a server accepts.
             room = 0xFFFFF - 8 - len(call.body(0))

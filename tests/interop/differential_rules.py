@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from tests.interop.differential_steps import Call, Part
+from tests.interop.differential_steps import READ_ONLY_OPS, Call, Part
 from tests.support import raw_client as raw
 
 QUOTA = "/zookeeper/quota"
@@ -22,6 +22,7 @@ STATS = "zookeeper_stats"
 CREATES = ("create", "create2", "createContainer", "createTTL")
 
 _WELL_FORMED_STATS = re.compile(rb"count=-?\d{1,9},bytes=-?\d{1,9}")
+_PORT = re.compile(rb":\d{5}")
 _NEVER_CREATED = re.compile(r"/never(/.*)?")
 _PROTECTED = ("/", "/zookeeper", QUOTA, "/zookeeper/config")
 
@@ -30,12 +31,14 @@ _PROTECTED = ("/", "/zookeeper", QUOTA, "/zookeeper/config")
 class Where:
     """Where a request stands.
 
-    Inside a multi; on a session that holds the super identity; in front of a pipelined write.
+    Inside a multi; on a session that holds the super identity; in front of a pipelined write; in
+    an ensemble.
     """
 
     in_multi: bool = False
     as_super: bool = False
     write_follows: bool = False
+    in_ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,24 @@ def _leaves_pending(call: Call) -> bool:
     return False
 
 
+def _is_undecodable(call: Call, where: Where) -> bool:
+    if not where.in_ensemble or where.in_multi or call.op in READ_ONLY_OPS:
+        return False
+    if call.keep is not None or call == Call("deleteContainer", (None,)):
+        return True
+    if call.op != "multi" or not isinstance(call.args[0], tuple):
+        return False
+    parts = [part for part in call.args[0] if isinstance(part, Part)]
+    kinds = {raw.OPCODES[op] for op in (*CREATES, "delete", "setData", "check")}
+    return call.args[1] == b"" or any(
+        part.code not in kinds
+        or part.code != raw.OPCODES[str(part.call.op)]
+        or (part.call.op in CREATES and part.call.args[2] is None)
+        or (part.call.op == "createTTL" and part.call.args[3] not in (5, 6))
+        for part in parts
+    )
+
+
 DELIBERATE = (
     Deliberate(
         "createTTL with a negative ttl and the flags of another kind",
@@ -118,6 +139,12 @@ DELIBERATE = (
         "the first parts of a multi that ends in an internal error (a null id in an ACL): what "
         "follows at once is a matter of luck there, and not in kraal",
         lambda call, where: where.write_follows and _leaves_pending(call),
+    ),
+    Deliberate(
+        "writes that cannot be decoded, in an ensemble",
+        "the reference leader proposes the error under the zxid of the transaction before it, "
+        "which is never committed: no member answers a write any more; kraal answers -5",
+        _is_undecodable,
     ),
     # Not generated at all, and so without a rule: a wrong password for a session that is
     # connected (the reference server disconnects its client), counters near 2^31 (out of reach).
@@ -150,17 +177,18 @@ class Normaliser:
     """Turns the frames of one server into values that are equal on an equal server."""
 
     def __init__(self) -> None:
-        self.first_session: int | None = None
+        # By the id of the server that made it.
+        self._first_sessions: dict[int, int] = {}
 
     def session(self, session: int) -> object:
-        """Sessions are numbered from the first one; its fixed parts are checked as well."""
+        """Sessions are numbered from their server's first one, whose fixed parts are checked."""
         if session == 0:
             return 0
-        if self.first_session is None:
-            self.first_session = session
-            fixed = (session >> 56 & 0xFF, session & 0xFFFF)
-            return f"first session, server id and low bits {fixed}"
-        return f"session+{session - self.first_session}"
+        server = session >> 56 & 0xFF
+        first = self._first_sessions.setdefault(server, session)
+        if session == first:
+            return f"first session of server {server}, low bits {session & 0xFFFF}"
+        return f"session+{session - first} of server {server}"
 
     def frame(self, frame: raw.Frame) -> Plain:
         match frame:
@@ -192,6 +220,8 @@ class Normaliser:
                 return _sorted_identities(items)
             # The protocol leaves the order of other lists open.
             return items if op in ("multi", "multiRead") else sorted(items, key=repr)
+        if isinstance(value, bytes) and value.startswith(b"server.1="):
+            return _PORT.sub(b":port", value)  # the configuration of an ensemble
         return value
 
     def _part(self, part: raw.PartResult) -> object:

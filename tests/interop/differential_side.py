@@ -83,7 +83,7 @@ class Side:
         frames = yield from runners[step.kind](step)
         outcome = [(f"session {step.slot}", frames)]
         if step.settles:
-            outcome += yield from self._settle(step.slot)
+            outcome += yield from self.settle(step.slot)
         # The ephemerals of a session end in no certain order.
         ends = {frame[3] for frame in frames if frame[:2] == ("reply", "closeSession")}
         if ends:
@@ -95,6 +95,10 @@ class Side:
         for slot in self.slots:
             if slot.client is not None:
                 slot.client.close()
+
+    def port_of(self, _: Step) -> int:
+        """Where a step connects."""
+        return self.port
 
     # ---- Reading --------------------------------------------------------------------------
 
@@ -137,7 +141,8 @@ class Side:
             frames.append(self._read(client)[1])
         return frames
 
-    def _settle(self, acting: int) -> Pausing:
+    def settle(self, acting: int) -> Pausing:
+        """Read the events that a step has caused for the other sessions."""
         waiting: list[tuple[int, raw.RawClient]] = []
         for number, slot in enumerate(self.slots):
             if number != acting and (client := slot.open) is not None:
@@ -238,7 +243,7 @@ class Side:
             session, password, timeout=step.timeout, read_only=step.read_only,
             last_zxid=self.last_zxid + step.delta,
         )  # fmt: skip
-        client = raw.RawClient(self.port, timeout=REPLY_TIMEOUT_S)
+        client = raw.RawClient(self.port_of(step), timeout=REPLY_TIMEOUT_S)
         client.send_bytes(raw.i32(len(request)) + request + self._encoded(client, step))
         yield
         frames, handshake = self._read_handshake(client)
@@ -272,7 +277,7 @@ class Side:
         return [plain], handshake
 
     def _probe(self, step: Step) -> PausingFrames:
-        client = raw.RawClient(self.port, timeout=REPLY_TIMEOUT_S)
+        client = raw.RawClient(self.port_of(step), timeout=REPLY_TIMEOUT_S)
         client.send_bytes(step.payload)
         yield
         frames, handshake = self._read_handshake(client)

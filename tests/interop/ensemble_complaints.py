@@ -94,14 +94,18 @@ HARMLESS: tuple[Harmless, ...] = (
     ),
     Harmless(
         KRAAL,
-        r"kraal\.zab\.learner Following the leader no longer: (the connection to the leader is "
-        r"closed|nothing was heard of the leader)|kraal\.zab\.leader Closing the connection of .*: "
-        r"nothing was heard|Leading no longer: only .* are left|kraal\.replica\.peer (FOLLOWING|"
-        r"OBSERVING|LEADING) no longer \(.*\): (the connection to the leader is closed|nothing was "
-        r"heard|only .* are left)|kraal\.server\.election Cannot dial server \d+",
+        r"Following the leader no longer: (the connection to the leader is closed|nothing was "
+        r"heard of the leader)|Closing the connection of .*: nothing was heard|Leading no longer: "
+        r"only .* are left|(FOLLOWING|OBSERVING|LEADING) no longer \(.*\): (the connection to the "
+        r"leader is closed|nothing was heard|only .* are left)|Cannot dial server \d+",
         "members have lost each other",
     ),
     # Synchronisation.
+    Harmless(
+        "apache",
+        r"java\.io\.IOException: Follower is ahead of the leader, leader summary",
+        "a member that was away has won with the votes of a round that the others have left",
+    ),
     Harmless(
         "apache",
         r"Learner - Got zxid 0x([0-9a-f]*)[0-9a-f]{8} expected 0x(?!\1[0-9a-f]{8} )",
