@@ -33,6 +33,8 @@ from kraal.wire.records.txn import CreateSessionTxn, Txn
 
 _pack_create_session = struct.Struct(">iii").pack
 """A createSession request: cxid, type, timeout."""
+_CLOSE_SESSION = OpCode.CLOSE_SESSION
+_CREATE_SESSION = OpCode.CREATE_SESSION
 
 
 class Upstream(Protocol):
@@ -106,9 +108,9 @@ class Following(Replica):
         """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
         assert session is not None
-        if session.is_local and op == OpCode.CLOSE_SESSION:
+        if session.is_local and op == _CLOSE_SESSION:
             self._clients.close_in_order(conn, frame)
-        elif op == OpCode.CLOSE_SESSION:
+        elif op == _CLOSE_SESSION:
             self.tracker.mark_closing(session)
             self.propose_write(now_ms, wall_ms, conn, xid, op, frame[:HEADER_BYTES])
         else:
@@ -195,7 +197,7 @@ class Following(Replica):
                 else:
                     answer = applied_reply(xid, op, txn, applied, zxid)
                 self._clients.committed(conn, answer)
-        if txn.kind == OpCode.CLOSE_SESSION:
+        if txn.kind == _CLOSE_SESSION:
             self._session_closed(txn.client_id, conn)
 
     def _session_answer(
@@ -264,7 +266,7 @@ class Following(Replica):
             self.revalidate(session_id, timeout_ms, answered)
 
     def _make_global(self, _now_ms: int, _wall_ms: int, session: Session) -> None:
-        frame = _pack_create_session(0, OpCode.CREATE_SESSION, session.timeout_ms)
+        frame = _pack_create_session(0, _CREATE_SESSION, session.timeout_ms)
         self._upstream.request(session.id, frame, None)
 
     def _create_session(
@@ -272,6 +274,6 @@ class Following(Replica):
     ) -> None:
         """Without identities, as the reference sends it; its cxid is 0."""
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._forwarded.append((session_id, 0, OpCode.CREATE_SESSION, conn, now_ms))
-        frame = _pack_create_session(0, OpCode.CREATE_SESSION, timeout_ms)
+        self._forwarded.append((session_id, 0, _CREATE_SESSION, conn, now_ms))
+        frame = _pack_create_session(0, _CREATE_SESSION, timeout_ms)
         self._upstream.request(session_id, frame, None)

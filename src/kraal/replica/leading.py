@@ -35,6 +35,8 @@ from kraal.wire.records import proto
 from kraal.wire.records.txn import created_session_timeout
 
 _unpack_xid_op = struct.Struct(">ii").unpack_from
+_CREATE_SESSION = OpCode.CREATE_SESSION
+_CLOSE_SESSION = OpCode.CLOSE_SESSION
 
 Proposal = tuple[int, int, int, PreparedTxn, ClientConnection | None, int]
 """In flight: zxid, opcode, session id, transaction, whom to answer, when it was received."""
@@ -129,7 +131,7 @@ class Leading(Replica):
     def _close_session(self, now_ms: int, wall_ms: int, session_id: int) -> None:
         draft = self._draft(session_id, 0, (), wall_ms)
         made = self._preparer.close_session(draft)
-        self._propose(draft, OpCode.CLOSE_SESSION, made, None, now_ms)
+        self._propose(draft, _CLOSE_SESSION, made, None, now_ms)
 
     # Writes of this server's clients
 
@@ -173,11 +175,11 @@ class Leading(Replica):
         """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
         assert session is not None
-        if session.is_local and op == OpCode.CLOSE_SESSION:
+        if session.is_local and op == _CLOSE_SESSION:
             self._clients.close_in_order(conn, frame)
             return
         draft = self._draft(session.id, xid, conn.auth, wall_ms)
-        if op == OpCode.CLOSE_SESSION:
+        if op == _CLOSE_SESSION:
             self.tracker.mark_closing(session)
             made = self._preparer.close_session(draft)
         else:
@@ -234,9 +236,9 @@ class Leading(Replica):
         cxid, op = _unpack_xid_op(frame)
         draft = self._draft(session_id, cxid, identities, wall_ms)
         session = self.tracker.sessions.get(session_id)
-        if op == OpCode.CREATE_SESSION:
+        if op == _CREATE_SESSION:
             made = self._learner_session(now_ms, draft, frame, owner)
-        elif op == OpCode.CLOSE_SESSION:
+        elif op == _CLOSE_SESSION:
             if session is not None:
                 self.tracker.mark_closing(session)
             made = self._preparer.close_session(draft)
@@ -313,12 +315,12 @@ class Leading(Replica):
         draft = self._draft(session_id, 0, (), wall_ms)
         made = self._session_txn(draft, conn, timeout_ms)
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._propose(draft, OpCode.CREATE_SESSION, made, conn, now_ms)
+        self._propose(draft, _CREATE_SESSION, made, conn, now_ms)
 
     def _make_global(self, now_ms: int, wall_ms: int, session: Session) -> None:
         draft = self._draft(session.id, 0, (), wall_ms)
         made = self._preparer.create_session(draft, session.timeout_ms, b"")
-        self._propose(draft, OpCode.CREATE_SESSION, made, None, now_ms)
+        self._propose(draft, _CREATE_SESSION, made, None, now_ms)
 
     def _session_txn(self, draft: Draft, conn: ClientConnection, timeout_ms: int) -> PreparedTxn:
         answer = connect_response(draft.session_id, timeout_ms, with_read_only=conn.with_read_only)
@@ -338,7 +340,7 @@ class Leading(Replica):
         tree.advance(zxid, digest)
         if tree.events:
             self._fire_events(zxid)
-        if op == OpCode.CREATE_SESSION:
+        if op == _CREATE_SESSION:
             timeout_ms = created_session_timeout(payload)
             tree.sessions[session_id] = timeout_ms
             self.tracker.add(session_id, timeout_ms, now_ms)  # re-armed, if it was there
@@ -348,5 +350,5 @@ class Leading(Replica):
             if not conn.closed:
                 conn.record_latency(latency_ms, 1)
                 self._clients.committed(conn, answer)
-        if op == OpCode.CLOSE_SESSION:
+        if op == _CLOSE_SESSION:
             self._session_closed(session_id, conn)

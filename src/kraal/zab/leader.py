@@ -27,6 +27,9 @@ from kraal.zab.synchronisation import OlderHistory
 
 logger = logging.getLogger("kraal.zab.leader")
 LAST_COUNTER = 0xFFFF_FFFF
+# For every packet: looking up a member of an enumeration costs more than comparing it.
+_ACK, _REQUEST = PacketType.ACK, PacketType.REQUEST
+_SERVING, _GONE = Stage.SERVING, Stage.GONE
 OP_SYNC = 9
 
 
@@ -109,11 +112,11 @@ class Leader(LearnerMaster):
         handler.last_received_ms = now_ms
         acked = handler.acked
         for packet in packets:
-            if packet[0] == PacketType.ACK and handler.stage == Stage.SERVING:
+            if packet[0] == _ACK and handler.stage == _SERVING:
                 if packet[1] > handler.acked and counter(packet[1]):
                     handler.acked = packet[1]
                 continue
-            if handler.stage == Stage.GONE or self.is_over:
+            if handler.stage == _GONE or self.is_over:
                 return
             try:
                 self._packet(now_ms, handler, packet)
@@ -126,7 +129,7 @@ class Leader(LearnerMaster):
     def _packet(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
         kind, _, _, _ = packet
         stage = handler.stage
-        if stage == Stage.SERVING:
+        if stage == _SERVING:
             self._serve(now_ms, handler, packet)
         elif stage == Stage.CONNECTED:
             self._register(now_ms, handler, packet)
@@ -428,7 +431,7 @@ class Leader(LearnerMaster):
     def _serve(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
         kind, _, data, identities = packet
         host = self._host
-        if kind == PacketType.REQUEST:
+        if kind == _REQUEST:
             session_id, _, op, frame = wire.split_request(data)
             if op == OP_SYNC:
                 self.sync(handler)

@@ -120,6 +120,8 @@ class Phase(Enum):
     OVER = auto()
 
 
+# For every packet: looking up a member of an enumeration costs more than comparing it.
+_PROPOSAL, _COMMIT = PacketType.PROPOSAL, PacketType.COMMIT
 _DISK_IS_BUSY = (Phase.TRUNCATING, Phase.ADOPTING)
 
 
@@ -367,11 +369,11 @@ class Learner(Generic[T]):
         committed: list[T] = []
         try:
             for kind, zxid, data, _ in packets:
-                if kind == PacketType.PROPOSAL:
+                if kind == _PROPOSAL:
                     txn = self._next(zxid, data)
                     pending.append(txn)
                     self._log(txn)
-                elif kind == PacketType.COMMIT:
+                elif kind == _COMMIT:
                     committed.append(self._commit(zxid))
                 else:
                     if committed:
