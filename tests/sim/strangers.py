@@ -99,7 +99,7 @@ class Stranger(SimServer):
     def __init__(self, world: World, server_id: int) -> None:
         super().__init__(world, world.servers[server_id].config)
         world.servers[server_id] = self
-        self.is_up = self.is_idle = True
+        self.is_up = self.is_idle = self.is_listening = True
         self.heard: list[tuple[int, Notification]] = []
         self.dialled_in: list[Line] = []
         """Those who took it for a leader, or for an observer master."""

@@ -25,7 +25,7 @@ from tests.sim.strangers import (
 
 def elected_by_a_stranger(**settings: object) -> tuple[World, SimServer, Stranger, Stranger]:
     """A leader that nobody registers with: who voted for it, and who did not."""
-    world = World(1, plan(3, **settings))
+    world = World(1, plan(3, 0, **settings))
     voter, other = Stranger(world, 1), Stranger(world, 3)
     leader = world.servers[2]
     leader.start()

@@ -225,7 +225,7 @@ def test_what_a_good_observer_is_told(stage: tuple[World, SimServer, Stranger]) 
     line.send(wire.with_data(PacketType.REVALIDATE, -1, struct.pack(">qi", session_id, 1000)))
     line.send(wire.with_data(PacketType.REVALIDATE, -1, struct.pack(">qi", 12345, 1000)))
     request = struct.pack(">iii", 7, OpCode.SYNC, 1) + b"/"
-    line.send(wire.request(session_id, request, []))
+    line.send(wire.request(session_id, request, ()))
     world.run(100)
     assert [(kind, data) for kind, _, data, _ in line.take()] == [
         (PacketType.REVALIDATE, struct.pack(">q?", session_id, True)),
@@ -241,7 +241,7 @@ def test_answers_go_to_who_asked(stage: tuple[World, SimServer, Stranger]) -> No
     one = stranger.learn(follower, is_observer=True)
     other = stranger.learn(follower, is_observer=True)
     one.take(), other.take()
-    sync = wire.request(client.session.id, struct.pack(">iii", 7, OpCode.SYNC, 1) + b"/", [])
+    sync = wire.request(client.session.id, struct.pack(">iii", 7, OpCode.SYNC, 1) + b"/", ())
     replies: list[Reply] = []
     one.send(sync, sync)
     client.request(Request(OpCode.SYNC, b"/", then=replies.append))

@@ -45,6 +45,14 @@ class TestStart:
         text = str(epoch).encode()
         assert after_power_failure(fs) == {"acceptedEpoch": text, "currentEpoch": text}
 
+    @pytest.mark.parametrize("last_zxid", [0, make(3, 5)])
+    def test_a_start_without_trust_is_no_promise(self, last_zxid: int) -> None:
+        """The operator has marked the directory since, or a leader's tree has come."""
+        fs = disk({ACCEPTED: b"-1", CURRENT: b"-1"})
+        epoch = last_zxid >> 32
+        assert load(fs, CONFIG, last_zxid) == Epochs(epoch, epoch)
+        assert load(fs, CONFIG, last_zxid) == Epochs(epoch, epoch)
+
     def test_what_was_saved_is_read(self) -> None:
         fs = disk({})
         save_accepted(fs, CONFIG, 9)

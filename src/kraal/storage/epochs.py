@@ -47,6 +47,8 @@ def load(fs: FileSystem, config: StorageConfig, last_zxid: int) -> Epochs:
     of_last = epoch(last_zxid)
     on_disk = _read(fs, directory / ACCEPTED_NAME), _read(fs, directory / CURRENT_NAME)
     accepted, current = (of_last if saved is None else saved for saved in on_disk)
+    if accepted < 0:
+        accepted = of_last  # a start without trust made no promise
     if current < of_last:
         saved = _interrupted(fs, directory)
         current = saved if saved is not None and of_last <= saved <= accepted else of_last

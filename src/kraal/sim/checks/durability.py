@@ -26,13 +26,13 @@ class DurabilityCheck(Watcher):
         self._durable[server.id] = zxid
 
     def giving_up(self, server: SimServer, zxid: int) -> None:
-        self._durable[server.id] = min(self._durable.get(server.id, 0), zxid)
+        self._durable[server.id] = min(self._durable.get(server.id, -1), zxid)
 
     def given_up(self, server: SimServer, zxid: int) -> None:
         self._durable[server.id] = zxid
 
     def booted(self, server: SimServer, recovered: Recovered, known: Epochs) -> None:
-        durable = self._durable.get(server.id, 0)
+        durable = self._durable.get(server.id, -1)
         if recovered.tree.last_zxid < durable:
             violated(
                 PROMISE, "%s starts with %s, but had flushed %s",
