@@ -177,7 +177,10 @@ class Following(Replica):
         except RequestError as refused:
             error = refused.code  # the tree had the effect, or a part of it, already
         if not digest_matches(tree, txn):
-            self.counters.digest_mismatches += 1
+            if not tree.is_mixture:
+                self.counters.digest_mismatches += 1
+        elif tree.is_mixture and txn.digest is not None:
+            tree.is_mixture = False
         if tree.events:
             self._fire_events(zxid)
         body = txn.body

@@ -130,6 +130,7 @@ class LearningTerm:
         assert isinstance(reader, StreamDecoder)
         self._adopted = reader.tree
         self._adopted.last_zxid = zxid
+        self._adopted.is_mixture = True
 
     def save_snapshot(self) -> None:
         """Write the adopted tree."""

@@ -15,7 +15,6 @@ from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
-from kraal.server.disk_thread import DiskThread
 from kraal.server.listener import ClientListener
 from kraal.server.member import Member
 from kraal.server.status_source import ServerStatusSource
@@ -101,6 +100,7 @@ class Server:
             logger.warning("%s", warning)
         tree = recovered.tree
         self.counters.digest_mismatches += recovered.digest_mismatches
+        tree.is_mixture = recovered.is_mixture
         # In an ensemble the leader ends such sessions, for all members alike.
         orphans = drop_orphans(tree) if config.ensemble is None else 0
         if orphans:
@@ -210,18 +210,14 @@ class Server:
             return
         from kraal.storage import retention  # noqa: PLC0415 - most servers never need it
 
-        thread = DiskThread(asyncio.get_running_loop(), "kraal-purge")
-        try:
-            while True:
-                try:
-                    purged = await thread.call(lambda: retention.purge(self._fs, storage))
-                    for path in purged.deleted:
-                        logger.info("Purged %s", path)
-                except StorageError as error:
-                    logger.error("Purging failed: %s", error)
-                await asyncio.sleep(storage.purge_interval_hours * 3600)
-        finally:
-            thread.stop()
+        while True:
+            try:
+                purged = await self.storage.call(lambda: retention.purge(self._fs, storage))
+                for path in purged.deleted:
+                    logger.info("Purged %s", path)
+            except StorageError as error:
+                logger.error("Purging failed: %s", error)
+            await asyncio.sleep(storage.purge_interval_hours * 3600)
 
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""

@@ -116,6 +116,10 @@ class StorageDriver:
         """What is in the tree is committed, or will be."""
         self._may_snapshot = True
 
+    async def call(self, job: Callable[[], T]) -> T:
+        """A short job between two flushes: never while a history is cut or adopted."""
+        return await self._disk.call(job)
+
     # Synchronisation with a leader
 
     def truncate(self, zxid: int, done: Callable[[Recovered], None]) -> None:

@@ -74,6 +74,9 @@ class DataTree:
         """TTLs in ms by path."""
         self.quotas = quota.QuotaIndex()
         self.last_zxid = 0
+        self.is_mixture = False
+        """Whether it came from a snapshot of a changing tree: digests on the way mean nothing
+        before one agrees."""
         self.digest = 0
         self.data_bytes = 0
         """Paths and data, as `approximate_data_size`."""

@@ -216,6 +216,8 @@ class Leader(LearnerMaster):
         if not self._send_history(handler, self.last_zxid, self._host.snapshot):
             return
         if not handler.is_observer:
+            # A TRUNC takes what it had acknowledged and nobody committed: it is asked again.
+            self._acked.pop(handler.server_id, None)
             for zxid, payload in self._outstanding:
                 handler.link.send(wire.proposal(zxid, payload))
         self._send_new_leader(handler, self.epoch, self.last_seen.text())
