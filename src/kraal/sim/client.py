@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kraal.sim import protocol
 from kraal.sim.checks.watches import ClientWatches
 from kraal.sim.network import Endpoint
-from kraal.sim.protocol import EVENT_XID, PING_XID, SET_WATCHES_XID, Reply
+from kraal.sim.protocol import EVENT_XID, PING_XID, SET_WATCHES_XID, Event, Reply
 from kraal.sim.scheduler import MS, Action, Host
 from kraal.wire.framing import FrameReader
 from kraal.wire.opcodes import OpCode
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FRAME_MAX = 1 << 20
 CONNECT_TIMEOUT_US = 1000 * MS
+EVENTS_KEPT = 100
 READ_ONLY_US = 1000 * MS
 """How long a client is content with a server without a leader."""
 
@@ -131,6 +132,8 @@ class SimClient(Host):
         self.read_only = read_only
         self.session = Session()
         self.connection: Connection | None = None
+        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        """The last ones that came."""
         self.server_ids: list[int] | None = None
         """Whom it may connect to; None: everybody."""
         self._xid = 0
@@ -282,7 +285,9 @@ class SimClient(Host):
                 continue
             reply = protocol.read_reply(frame)
             if reply.xid == EVENT_XID:
-                self.world.checks.event(self, connection, protocol.read_event(frame))
+                event = protocol.read_event(frame)
+                self.events.append(event)
+                self.world.checks.event(self, connection, event)
                 continue
             self._answered(connection, reply)
 

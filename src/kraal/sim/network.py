@@ -250,11 +250,11 @@ class Network:
         """Connections of which both ends are open."""
         return [pair for pair in self.connections if _is_alive(pair)]
 
-    def cut(self, near: Endpoint, far: Endpoint) -> None:
-        """Break a connection: each direction loses a suffix of what is on its way."""
+    def cut(self, near: Endpoint, far: Endpoint, *, lose_all: bool = False) -> None:
+        """Break a connection: each direction loses a suffix of what is on its way, or all."""
         for end in (near, far):
             inbox = end._inbox
-            for _ in range(self.random.randint(0, len(inbox))):
+            for _ in range(len(inbox) if lose_all else self.random.randint(0, len(inbox))):
                 inbox.pop()
             end.unsent.clear()
             inbox.append((max(self.due(), inbox[-1][0] if inbox else 0), None))
