@@ -3,7 +3,8 @@
     python -m bench.write_stages
 
 `prepare` makes a transaction of a request and `install` commits it, both on the server that
-validates; `follow` decodes and applies the committed transaction, as every other server does.
+validates; `follow` decodes and applies the committed transaction, as every other server does,
+and makes the reply to a client that waits for it there.
 Whole operations are measured by `bench.micro`.
 """
 
@@ -16,6 +17,7 @@ from time import process_time
 
 from bench.micro import BATCH, KEYS, OPEN_ACL, ROUNDS, buffer, create, set_data
 from kraal.model.config import SecurityConfig
+from kraal.pipeline.applied_reply import applied_reply
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
@@ -72,8 +74,10 @@ class Stages:
     def follow(self, payloads: list[bytes]) -> None:
         tree = self.follower
         for payload in payloads:
-            apply(tree, Txn.decode(payload))
+            txn = Txn.decode(payload)
+            applied = apply(tree, txn)
             tree.events.clear()
+            applied_reply(txn.cxid, txn.kind, txn, applied, txn.zxid)
 
     def time(self, request: Callable[[int], bytes]) -> tuple[float, float, float]:
         """Microseconds per operation of prepare, install and follow."""

@@ -26,7 +26,7 @@ class Drafting:
         self.outstanding = Outstanding(self.tree)
 
     def begin(self) -> int:
-        """Start a draft; its undo needs what this returns."""
+        """Start a draft, and return the digest behind those before it."""
         self.zxid += 1
         self.outstanding.begin()
         return self.outstanding.digest
@@ -98,7 +98,7 @@ def test_an_undone_draft_leaves_those_before_it() -> None:
     drafting.create(b"/a/b")
     drafting.delete(b"/e")
     drafting.create(b"/e")
-    drafting.outstanding.undo(digest)
+    drafting.outstanding.undo()
     node = drafting.outstanding.node(b"/a")
     assert node is not None
     assert (node.data, node.num_children) == (b"first", 0)

@@ -26,7 +26,7 @@ class Outstanding:
         self.changes: list[Change] = []
         """What the present draft changes, in order."""
         self._before: list[Change | None] = []
-        self.digest = tree.digest
+        self.digest = self._digest_before = tree.digest
         """The sum of all terms behind the present draft; a sum of 32-bit terms needs no modulus."""
 
     def node(self, path: bytes) -> Znode | None:
@@ -38,6 +38,7 @@ class Outstanding:
         """Start drafting a transaction; `undo` goes back to here."""
         if not self._latest:
             self.digest = self._tree.digest
+        self._digest_before = self.digest
         self.changes = []
         self._before = []
 
@@ -72,8 +73,8 @@ class Outstanding:
         latest[path] = change
         self.changes.append(change)
 
-    def undo(self, digest: int) -> None:
-        """Forget the draft's changes; `digest` is what it was at `begin`."""
+    def undo(self) -> None:
+        """Forget the draft's changes."""
         while self.changes:
             path, _, _ = self.changes.pop()
             before = self._before.pop()
@@ -81,7 +82,7 @@ class Outstanding:
                 del self._latest[path]
             else:
                 self._latest[path] = before
-        self.digest = digest
+        self.digest = self._digest_before
 
     def installed(self, changes: list[Change]) -> None:
         """Drop what the tree now holds itself, unless it was changed again since."""

@@ -79,14 +79,13 @@ def decode(frame: bytes, at: int) -> list[SubRequest]:
 def prepare(context: Context, draft: Draft, ops: list[SubRequest]) -> Prepared:
     """Validate all sub-requests in order; the first that fails undoes the ones before."""
     outstanding = context.outstanding
-    digest = outstanding.digest
     bodies = [pack_int(len(ops))]
     results: list[bytes] = []
     for index, (op, values) in enumerate(ops):
         try:
             kind, body, result = _RULES[op](context, draft, op, *values)
         except RequestError as error:
-            outstanding.undo(digest)
+            outstanding.undo()
             if error.code is ErrorCode.MARSHALLING_ERROR:
                 raise  # what cannot be understood fails the multi as a whole
             codes = [error.code] + [ErrorCode.RUNTIME_INCONSISTENCY] * (len(ops) - index - 1)

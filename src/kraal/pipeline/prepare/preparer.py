@@ -24,7 +24,6 @@ from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.txn import DIGEST, DIGEST_VERSION, HEADER
 
-_DELETE_CONTAINER = OpCode.DELETE_CONTAINER
 BODY = 8
 """Offset of the request's body behind xid and type."""
 _pack_header = HEADER.pack
@@ -85,31 +84,28 @@ class Preparer:
         self._context = context
         self._outstanding = context.outstanding
         self._digests = context.tree.digests
-        self._max_payload = context.rules.max_record_bytes - DIGEST.size
+        self._max_body = context.rules.max_record_bytes - HEADER.size - DIGEST.size
 
     def write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
         """A write of znodes. DecodeError when the body of a single one does not decode."""
         outstanding = self._outstanding
         found = _RULE_OF.get(op)
-        values: tuple[Any, ...] = ()
-        if found is not None:
-            values, _ = found[0](frame, BODY)
-            if op == _DELETE_CONTAINER and values[0] is None:
-                raise DecodeError("a null path")
-        outstanding.begin()
-        before = outstanding.digest
         try:
             if found is not None:
-                kind, body, answer = found[1](self._context, draft, op, *values)
+                unpack, rule = found
+                values, _ = unpack(frame, BODY)
+                outstanding.begin()
+                kind, body, answer = rule(self._context, draft, op, *values)
             else:
+                outstanding.begin()
                 kind, body, answer = self._multi(draft, frame)
         except RequestError as error:
             return self.refused(draft, error.code)
         cxid, zxid = draft.cxid, draft.zxid
         payload = _pack_header(draft.session_id, cxid, zxid, draft.time_ms, kind) + body
-        if len(payload) > self._max_payload:
+        if len(body) > self._max_body:
             # No start would read it back.
-            outstanding.undo(before)
+            outstanding.undo()
             return self.refused(draft, ErrorCode.MARSHALLING_ERROR)
         digest = outstanding.digest
         if self._digests:
@@ -152,7 +148,7 @@ class Preparer:
             znodes.delete_ephemeral(self._context, draft, path)
         listed = paths if self._context.rules.close_session_txn else []
         body = write_vector(write_buffer, listed)
-        if len(body) + HEADER.size > self._max_payload:
+        if len(body) > self._max_body:
             body = write_vector(write_buffer, [])  # what the session owns goes anyway
         answer = refusal(draft.cxid, draft.zxid, ErrorCode.OK)
         return self._seal(draft, OpCode.CLOSE_SESSION, body, answer)

@@ -8,7 +8,7 @@ RequestError.
 
 from __future__ import annotations
 
-from kraal.errors import ErrorCode, RequestError
+from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.acl import ADMIN, CREATE, DELETE, READ, WRITE
 from kraal.model.create_mode import (
     ALL_MODES,
@@ -180,7 +180,12 @@ def delete(context: Context, draft: Draft, kind: int, path: bytes | None, versio
 
 
 def delete_container(context: Context, draft: Draft, kind: int, path: bytes | None) -> Prepared:
-    """Meant for the reaper; of a client it asks what a delete asks (section 13)."""
+    """Meant for the reaper; of a client it asks what a delete asks (section 13).
+
+    Raises DecodeError for a null path.
+    """
+    if path is None:
+        raise DecodeError("a null path")
     path, parent_path = _deletable(path)
     node = require_node(context, path)
     parent = require_node(context, parent_path)
