@@ -225,6 +225,15 @@ class Peer:
         else:
             self._look()
 
+    def cut_refused(self, now_ms: int, wall_ms: int) -> None:
+        """The log cannot be cut where the leader wants it; it is as it was."""
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._disk_jobs -= 1
+        if isinstance(self.term, LearningTerm) and self.term.learner is not None:
+            self.term.learner.cut_refused()
+        else:
+            self._look()
+
     def snapshot_saved(self, now_ms: int, wall_ms: int) -> None:
         """The tree that was adopted is on disk."""
         self.now_ms, self.wall_ms = now_ms, wall_ms
@@ -274,7 +283,7 @@ class Peer:
         self.current_epoch = epoch
 
     def truncate(self, zxid: int) -> None:
-        """Cut the log; `truncated` is the answer."""
+        """Cut the log; `truncated` or `cut_refused` is the answer."""
         self._disk_jobs += 1
         self.shell.truncate(zxid)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Shell(Protocol):
     """Implemented by the server and by the simulator. No method calls the peer back at once.
 
-    Answers come as inputs of `Peer`: `logged`, `truncated`, `snapshot_saved`, `dialled` or
-    `dial_failed`.
+    Answers come as inputs of `Peer`: `logged`, `truncated` or `cut_refused`, `snapshot_saved`,
+    `dialled` or `dial_failed`.
     """
 
     def append(self, zxid: int, payload: bytes) -> None:

@@ -235,7 +235,11 @@ class Member:
             self.peer.truncated(monotonic_ms(), wall_ms(), recovered.tree, recovered.recent)
             self._arm()
 
-        self.storage.truncate(zxid, done)
+        def refused() -> None:
+            self.peer.cut_refused(monotonic_ms(), wall_ms())
+            self._arm()
+
+        self.storage.truncate(zxid, done, refused)
 
     def save_snapshot(self, tree: DataTree) -> None:
         """Make this tree the content of the data directory."""

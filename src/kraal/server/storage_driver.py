@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
+from kraal.errors import CutError
 from kraal.model.config import ServerConfig
 from kraal.server.disk_thread import DiskThread
 from kraal.server.log_writer import LogWriter
@@ -122,14 +123,26 @@ class StorageDriver:
 
     # Synchronisation with a leader
 
-    def truncate(self, zxid: int, done: Callable[[Recovered], None]) -> None:
-        """Cut the log behind zxid, recover what is left and hand it to `done`."""
+    def truncate(
+        self, zxid: int, done: Callable[[Recovered], None], refused: Callable[[], None]
+    ) -> None:
+        """Cut the log behind zxid, recover what is left and hand it to `done`.
 
-        def cut() -> Recovered:
+        `refused` is called instead where the log does not lead to zxid; nothing has changed.
+        """
+
+        def cut() -> Recovered | CutError:
             extended_types = self._config.extended_types
-            return cut_log(self._fs, self._storage, zxid, extended_types=extended_types)
+            try:
+                return cut_log(self._fs, self._storage, zxid, extended_types=extended_types)
+            except CutError as error:
+                return error
 
-        def finished(recovered: Recovered) -> None:
+        def finished(recovered: Recovered | CutError) -> None:
+            if isinstance(recovered, CutError):
+                logger.error("%s", recovered)
+                refused()
+                return
             for warning in recovered.warnings:
                 logger.warning("%s", warning)
             self.use_tree(recovered.tree)

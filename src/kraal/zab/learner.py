@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from kraal.errors import DecodeError
 from kraal.model.acl import Id
+from kraal.model.limits import EPOCH_LEAP_MAX, LAST_EPOCH
 from kraal.model.zxid import epoch, make, show
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketReader, PacketType
@@ -65,7 +66,10 @@ class LearnerHost(Protocol[T]):
         """Write the adopted tree; `Learner.snapshot_saved` is the answer."""
 
     def truncate(self, zxid: int) -> None:
-        """Cut the log behind zxid and load what is left; `Learner.truncated` is the answer."""
+        """Cut the log behind zxid and load what is left.
+
+        `Learner.truncated` is the answer, or `cut_refused` where that cannot be done.
+        """
 
     def append(self, zxid: int, payload: bytes) -> None:
         """Hand a transaction to the log; `Learner.logged` is the answer."""
@@ -218,13 +222,16 @@ class Learner(Generic[T]):
     # Discovery (section 4.3)
 
     def _discover(self, _now_ms: int, packet: Packet) -> None:
-        kind, zxid, _, _ = packet
+        kind, zxid, data, _ = packet
         if kind != PacketType.LEADER_INFO:
             self._end(f"a packet of type {kind} where LEADERINFO is due")
             return
-        offered = epoch(zxid)
-        if offered < self._accepted_epoch:
-            self._end(f"epoch {offered} is offered, and {self._accepted_epoch} was accepted")
+        wire.read_int(data)  # the protocol's version, of which there is one
+        offered, accepted = epoch(zxid), self._accepted_epoch
+        # Who has accepted none yet cannot know how far the others are.
+        most = accepted + EPOCH_LEAP_MAX if accepted > 0 else LAST_EPOCH
+        if not max(accepted, 0) <= offered <= most:
+            self._end(f"epoch {offered} is offered, and {accepted} was accepted")
             return
         counted = self._current_epoch
         if offered > self._accepted_epoch:
@@ -233,8 +240,8 @@ class Learner(Generic[T]):
         else:
             counted = -1  # promised already: it may not count twice
         self.epoch = offered
-        data = counted.to_bytes(4, "big", signed=True)
-        self.link.send(wire.with_data(PacketType.ACK_EPOCH, self._last_zxid, data))
+        answer = counted.to_bytes(4, "big", signed=True)
+        self.link.send(wire.with_data(PacketType.ACK_EPOCH, self._last_zxid, answer))
         self.phase = Phase.OPENING
 
     # Synchronisation (sections 4.6 and 4.7)
@@ -245,14 +252,15 @@ class Learner(Generic[T]):
             logger.info("The leader sends what is missing behind %s", show(self._last_zxid))
             self.phase = Phase.SYNCING
         elif kind == PacketType.SNAP:
+            if not 0 <= epoch(zxid) <= self.epoch:
+                raise DecodeError(f"a tree as of {show(zxid)} in epoch {self.epoch}")
             logger.info("The leader sends its whole tree, as of %s", show(zxid))
             self._snapshot = (self._host.snapshot_reader(), zxid)
             self.phase = Phase.SNAPSHOT
         elif kind == PacketType.TRUNC:
             logger.info("What follows %s is not the leader's history and is dropped", show(zxid))
-            if zxid > self._last_zxid:
-                self._end(f"a cut at {show(zxid)}, behind the end {show(self._last_zxid)}")
-                return
+            if not 0 <= zxid <= self._last_zxid:
+                raise DecodeError(f"a cut at {show(zxid)} where {show(self._last_zxid)} is last")
             self._last_zxid = zxid
             self.phase = Phase.TRUNCATING
             self.link.pause_reading()
@@ -278,6 +286,11 @@ class Learner(Generic[T]):
             self.phase = Phase.SYNCING
             self._resume(now_ms)
 
+    def cut_refused(self) -> None:
+        """The log cannot be cut there, and nothing has changed."""
+        if self.phase == Phase.TRUNCATING:
+            self._end(f"what the log holds does not lead to {show(self._last_zxid)}")
+
     def _collect(self, now_ms: int, packet: Packet) -> None:
         """History between the opening packet and UPTODATE."""
         kind, zxid, data, _ = packet
@@ -286,9 +299,9 @@ class Learner(Generic[T]):
         elif kind in (PacketType.COMMIT, PacketType.COMMIT_AND_ACTIVATE):
             self._committed.append(self._commit(zxid))
         elif kind == PacketType.INFORM:
-            self._committed.append(self._next(zxid, data))
+            self._committed.append(self._informed(zxid, data))
         elif kind == PacketType.INFORM_AND_ACTIVATE:
-            self._committed.append(self._next(zxid, (data or b"")[8:]))
+            self._committed.append(self._informed(zxid, (data or b"")[8:]))
         elif kind == PacketType.NEW_LEADER and not self._is_past_newleader:
             self._adopt_history(packet)
         elif kind == PacketType.UP_TO_DATE and self._is_past_newleader:
@@ -299,13 +312,19 @@ class Learner(Generic[T]):
     def _next(self, zxid: int, payload: bytes | None) -> T:
         """The transaction that follows. DecodeError: a gap would be a lost write."""
         last = self._last_zxid
-        if zxid != last + 1 and (zxid <= last or epoch(zxid) == epoch(last)):
+        if zxid != last + 1 and not (epoch(last) < epoch(zxid) <= self.epoch):
             raise DecodeError(f"{show(zxid)} is proposed after {show(last)}")
         if payload is None:
             raise DecodeError(f"{show(zxid)} is proposed without a transaction")
         txn = self._host.parse(zxid, payload)
         self._last_zxid = zxid
         return txn
+
+    def _informed(self, zxid: int, payload: bytes | None) -> T:
+        """A transaction that is committed already. DecodeError: it would overtake others."""
+        if self._pending:
+            raise DecodeError(f"{show(zxid)} is committed before {show(self._pending[0].zxid)}")
+        return self._next(zxid, payload)
 
     def _commit(self, zxid: int) -> T:
         """The oldest proposal. DecodeError unless it is the one that is committed."""
@@ -391,7 +410,7 @@ class Learner(Generic[T]):
         if kind == PacketType.PING:
             self._send(wire.with_data(PacketType.PING, zxid, wire.touches(host.touched())))
         elif kind == PacketType.INFORM:
-            txn = self._next(zxid, data)
+            txn = self._informed(zxid, data)
             self._log(txn)
             host.committed(now_ms, [txn])
         elif kind == PacketType.SYNC:
@@ -403,7 +422,7 @@ class Learner(Generic[T]):
             host.activate(now_ms, designated, self._commit(zxid))
         elif kind == PacketType.INFORM_AND_ACTIVATE:
             designated = wire.read_long(data)
-            txn = self._next(zxid, (data or b"")[8:])
+            txn = self._informed(zxid, (data or b"")[8:])
             self._log(txn)
             host.activate(now_ms, designated, txn)
         else:
