@@ -7,13 +7,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from kraal.model.ensemble import EnsembleConfig
+from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.leading import Leading
 from kraal.sim.disk import SimDisk
 from kraal.sim.server import SimServer
 from kraal.storage import epochs
 from kraal.storage.recovery import Recovered, recover
+from kraal.tree.apply import Change
 from kraal.tree.data_tree import EventType
+from kraal.zab import synchronisation
+from kraal.zab.history import CommittedLog, Entry
 from kraal.zab.leader import Leader
 from kraal.zab.learner import Learner
 
@@ -147,6 +151,45 @@ def _expire_early() -> AbstractContextManager[None]:
     return _patched(Leading, "touch", touch)
 
 
+# Bugs that the simulation has found, brought back.
+
+
+def _forget_deletion() -> AbstractContextManager[None]:
+    """The commit of one deletion ends another one of the same path that is in flight."""
+
+    def installed(
+        _sound: Callable[..., None], outstanding: Outstanding, changes: list[Change]
+    ) -> None:
+        for path, image, _ in changes:
+            latest = outstanding._latest.get(path)
+            if latest is not None and latest[1] is image:
+                del outstanding._latest[path]
+
+    return _patched(Outstanding, "installed", installed)
+
+
+def _answer_syncs_late() -> AbstractContextManager[None]:
+    """Syncs are answered when everything that can be committed is, not in their turn."""
+
+    def commit(_sound: Callable[..., None], leader: Leader, now_ms: int, point: int) -> None:
+        if leader._outstanding and leader._outstanding[0][0] <= point:
+            leader._commit_run(now_ms, point)
+
+    return _patched(Leader, "_commit_up_to", commit)
+
+
+def _send_all_but_the_last() -> AbstractContextManager[None]:
+    """A leader with nothing in memory does not send its last transaction from the disk."""
+
+    def from_disk(
+        sound: Callable[..., list[Entry]], found: list[Entry], log: CommittedLog, oldest: int
+    ) -> list[Entry]:
+        entries = sound(found, log, oldest)
+        return entries if len(log) else entries[:-1]
+
+    return _patched(synchronisation, "_from_disk", from_disk)
+
+
 BUGS: dict[str, Bug] = {
     "ack before flush": _ack_before_flush,
     "forget accepted epoch": _forget_accepted_epoch,
@@ -156,4 +199,7 @@ BUGS: dict[str, Bug] = {
     "lose a watch": _lose_watch,
     "answer sync at once": _answer_sync_at_once,
     "expire early": _expire_early,
+    "forget a deletion": _forget_deletion,
+    "answer syncs late": _answer_syncs_late,
+    "send all but the last": _send_all_but_the_last,
 }

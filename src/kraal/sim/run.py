@@ -140,9 +140,10 @@ class _Story:
 
 def _plan(seed: int, profile: Profile) -> EnsemblePlan:
     random = Random(-seed - 1)
+    voters, observers = random.choice(profile.voters), random.choice(profile.observers)
     return EnsemblePlan(
-        voters=random.choice(profile.voters),
-        observers=random.choice(profile.observers),
+        voters=voters,
+        observers=observers,
         commit_log_count=random.choice((5, 20, 500)),
         snap_count=random.choice((10, 50, 100_000)),
         pre_alloc_bytes=random.choice((0, 512, 8192)),
@@ -154,7 +155,7 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
         ensemble={
             "observer_master_port": random.choice((0, 0, 2191)),
             "sync_enabled": random.random() < 0.8,
-            "leader_serves": random.random() < 0.9,
+            "leader_serves": random.random() < 0.9 or voters + observers == 1,
             "force_snapshot_sync": random.random() < 0.1,
         },
     )

@@ -294,6 +294,7 @@ class SimServer(Host):
         zxid = tree.last_zxid
         self.world.trace(self, "adopts a snapshot of %s", show(zxid))
         self.world.checks.giving_up(self, zxid)
+        self.world.checks.adopting(self)
 
         def done() -> None:
             self.world.checks.given_up(self, zxid)

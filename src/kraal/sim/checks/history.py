@@ -196,18 +196,25 @@ class HistoryCheck(Watcher):
         """By server: tree, zxid and replica of the last look."""
         self._end: dict[int, int] = {}
         """By server, where its history ended before it served."""
+        self._mixed: dict[int, int] = {}
+        """By server, how far what came with the last leader's tree may reach into the future."""
 
     def appended(self, server: SimServer, zxid: int, payload: bytes) -> None:
         self.history.propose(server.name, zxid, payload)
 
     def booted(self, server: SimServer, recovered: Recovered, known: Epochs) -> None:
         tree = recovered.tree
+        if tree.last_zxid < self._mixed.get(server.id, 0):
+            return  # its log has yet to make it whole; until then it must not serve
         digest = self.history.digests.get(self.history.floor(tree.last_zxid))
         if digest not in (None, tree.digest):
             violated(
                 PROMISE, "%s starts with another tree at %s than the history makes",
                 server.name, show(tree.last_zxid),
             )  # fmt: skip
+
+    def adopting(self, server: SimServer) -> None:
+        self._mixed[server.id] = self.history.tip
 
     def died(self, server: SimServer) -> None:
         self._seen.pop(server.id, None)
