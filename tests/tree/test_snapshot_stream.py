@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraal.errors import DecodeError, RequestError
@@ -95,6 +95,7 @@ def test_byte_by_byte() -> None:
     assert described(tree) == described(history.tree)
 
 
+@settings(deadline=None)
 @given(st.integers(), st.integers(0, 40), st.integers(1, 6), st.floats(0, 1))
 def test_a_stream_of_a_changing_tree_converges(
     seed: int, steps: int, slice_nodes: int, rate: float
