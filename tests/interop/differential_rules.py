@@ -96,7 +96,7 @@ def _leaves_pending(call: Call) -> bool:
 def _is_undecodable(call: Call, where: Where) -> bool:
     if not where.in_ensemble or where.in_multi or call.op in READ_ONLY_OPS:
         return False
-    if call.keep is not None or call == Call("deleteContainer", (None,)):
+    if call.keep is not None or (call.op == "deleteContainer" and call.args[0] is None):
         return True
     if call.op != "multi" or not isinstance(call.args[0], tuple):
         return False

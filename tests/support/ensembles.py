@@ -38,6 +38,8 @@ APACHE_BEFORE = "apache-3.8.6"
 
 SERVING = ("leader", "follower", "observer")
 _EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Ports that this process has chosen, whether a member listens there already or not.
+_given: set[int] = set()
 _WORD_TIMEOUT_S = 2.0
 _POLL_S = 0.02
 # Members live for seconds: the compiler's best code comes too late, and memory is shared.
@@ -91,6 +93,8 @@ def quiet_ports(count: int) -> list[int]:
     held: list[socket.socket] = []
     try:
         for port in random.sample(range(limit - 16_000, limit), 4000):
+            if port in _given:
+                continue
             probe = socket.socket()
             held.append(probe)
             try:
@@ -99,6 +103,7 @@ def quiet_ports(count: int) -> list[int]:
                 continue
             found.append(port)
             if len(found) == count:
+                _given.update(found)
                 return found
     finally:
         for probe in held:
