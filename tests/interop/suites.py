@@ -1,6 +1,7 @@
 """Run the test suites of ZooKeeper clients, unmodified, against kraal or Apache ZooKeeper.
 
-    python -m tests.interop.suites kazoo|aiozk [--server kraal|apache] [--cluster-size 1|3] [ARGS]
+    python -m tests.interop.suites kazoo|aiozk [--server kraal|apache] [--cluster-size 1|3]
+        [--observers N] [ARGS]
 
 ARGS go to pytest; one that begins with the suite's package (``kazoo.tests.test_client``,
 ``kazoo.tests.test_client::TestClient``) replaces the whole suite. Each suite has a virtual
@@ -98,6 +99,8 @@ class Target:
 
     server: ServerName = "kraal"
     size: int = 1
+    observers: int = 0
+    """Servers beyond `size` that do not vote; what is expected to pass does not change."""
 
     def __str__(self) -> str:
         return f"{self.server}-{self.size}"
@@ -272,10 +275,12 @@ def clean_environment() -> dict[str, str]:
 
 def harness_environment(target: Target, directory: Path) -> dict[str, str]:
     """Settings for a suite that starts `java` by itself."""
+    servers_count = target.size + target.observers
     settings = {
-        "ZOOKEEPER_CLUSTER_SIZE": str(target.size),
+        "ZOOKEEPER_CLUSTER_SIZE": str(servers_count),
+        "ZOOKEEPER_OBSERVER_START_ID": str(target.size + 1 if target.observers else -1),
         "ZOOKEEPER_VERSION": servers.REFERENCE_VERSION,
-        "ZOOKEEPER_PORT_OFFSET": str(free_port_block(target.size * PORTS_PER_SERVER)),
+        "ZOOKEEPER_PORT_OFFSET": str(free_port_block(servers_count * PORTS_PER_SERVER)),
     }
     if target.server == "apache":
         return {**settings, "ZOOKEEPER_CLASSPATH": servers.reference_classpath()}
@@ -365,8 +370,9 @@ def parse(arguments: Sequence[str]) -> tuple[Suite, Target, list[str]]:
     parser.add_argument("suite", choices=sorted(SUITES))
     parser.add_argument("--server", choices=["kraal", "apache"], default="kraal")
     parser.add_argument("--cluster-size", type=int, choices=[1, 3], default=1)
+    parser.add_argument("--observers", type=int, default=0, help="how many more that do not vote")
     known, rest = parser.parse_known_args(arguments)
-    return SUITES[known.suite], Target(known.server, known.cluster_size), rest
+    return SUITES[known.suite], Target(known.server, known.cluster_size, known.observers), rest
 
 
 def end(signum: int, frame: object) -> NoReturn:
