@@ -338,11 +338,12 @@ class Judge:
             if reply.zxid < session.last_zxid:
                 raise BrokenPromiseError(f"went back from {session.last_zxid:x}: {entry}")
             session.last_zxid = reply.zxid
+            if entry.name == CLOSE:
+                # Perhaps on a connection for which nobody has restored the watches.
+                session.watches.clear()
             self._check_watches(session, entry, reply.zxid)
             if entry.watch:
                 session.watches.setdefault(entry.path, Watch(reply.zxid, reply.err != 0))
-            elif entry.name == CLOSE:
-                session.watches.clear()
 
     def _check_watches(self, session: Session, op: Op, zxid: int) -> None:
         """Nothing may be seen of the time behind a change before its event."""

@@ -47,10 +47,19 @@ HARMLESS: tuple[Harmless, ...] = (
         "clients try every member and drop connections",
     ),
     Harmless(
+        "apache",
+        r"CancelledKeyException causing close of session|Missing session 0x[0-9a-f]+ for "
+        r"validation",
+        "a client has left, or has come twice, before the leader said that it may",
+    ),
+    Harmless(
         "apache", r"NullPointerException.*ZKDatabase.removeCnxn|Error closing a command socket",
         "a four-letter word before the server is ready",
     ),
-    Harmless("apache", r"fsync-ing the write ahead log|Too busy to snap", "the disk is shared"),
+    Harmless(
+        "", r"fsync-ing the write ahead log|Too busy to snap|Writing \d+ transactions took",
+        "the disk is shared, and processes are stopped for seconds",
+    ),
     # Lost peers.
     Harmless(
         "apache",
@@ -97,7 +106,8 @@ HARMLESS: tuple[Harmless, ...] = (
         r"Following the leader no longer: (the connection to the leader is closed|nothing was "
         r"heard of the leader)|Closing the connection of .*: nothing was heard|Leading no longer: "
         r"only .* are left|(FOLLOWING|OBSERVING|LEADING) no longer \(.*\): (the connection to the "
-        r"leader is closed|nothing was heard|only .* are left)|Cannot dial server \d+",
+        r"leader is closed|nothing was heard|only .* are left|the leader cannot be reached)|"
+        r"Cannot dial server \d+",
         "members have lost each other",
     ),
     # Synchronisation.

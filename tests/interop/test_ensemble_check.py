@@ -283,6 +283,17 @@ def test_a_watch_that_was_restored_may_miss_what_came_and_went() -> None:
     judge(world)
 
 
+def test_a_session_may_be_closed_without_its_watches() -> None:
+    world = right_world()
+    one, two = sorted(world.history.held)[:2]
+    world.read(one, "getData", REGISTER, watch=True)
+    world.watches[one].discard(REGISTER)  # it comes back only to say good-bye
+    world.write(two, register(b"changed"))
+    world.connect(one)
+    world.close(one)
+    judge(world)
+
+
 @pytest.mark.parametrize("kind", [APACHE, KRAAL])
 def test_only_apaches_leader_may_answer_a_sync_at_once(kind: str) -> None:
     world = right_world()
