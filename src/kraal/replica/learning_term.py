@@ -11,6 +11,7 @@ from kraal.replica.following import Following
 from kraal.replica.observer_service import ObserverService
 from kraal.replica.status import Mode
 from kraal.tree.data_tree import DataTree
+from kraal.tree.possible import check
 from kraal.tree.snapshot import StreamDecoder
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import SetDataTxn, Txn
@@ -108,10 +109,11 @@ class LearningTerm:
         self._peer.save_current_epoch(epoch)
 
     def parse(self, zxid: int, payload: bytes) -> Txn:
-        """Raises DecodeError when it is no transaction, or that of another zxid."""
+        """Raises DecodeError when it is none that can be, or that of another zxid."""
         txn = Txn.decode(payload)
         if txn.zxid != zxid:
             raise DecodeError(f"the transaction of {show(zxid)} calls itself {show(txn.zxid)}")
+        check(txn)
         if txn.kind == OpCode.RECONFIG:
             self._see_config(_config_text(txn))
         return txn

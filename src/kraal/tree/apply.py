@@ -148,6 +148,8 @@ def _delete_path(tree: DataTree, path: bytes, zxid: int) -> None:
         raise RequestError(ErrorCode.NO_NODE)
     node = tree.nodes.get(path)
     if node is not None:
+        if node.children:
+            _delete_below(tree, path)
         if tree.digests:
             tree.digest -= tree.node_digest(path, node)
         tree.detach(path, node, parent_path, parent)
@@ -156,6 +158,18 @@ def _delete_path(tree: DataTree, path: bytes, zxid: int) -> None:
     _restamp_parent(tree, parent_path, parent, DELETED, zxid)
     if node is None:
         raise RequestError(ErrorCode.NO_NODE)
+
+
+def _delete_below(tree: DataTree, path: bytes) -> None:
+    """Only an empty znode is ever deleted: what a fuzzy snapshot shows below it came later.
+
+    The transactions that made it follow, and make it again.
+    """
+    for below in reversed(list(tree.walk(path))[1:]):
+        node, parent_path = tree.nodes[below], below[: below.rindex(b"/")]
+        if tree.digests:
+            tree.digest -= tree.node_digest(below, node)
+        tree.detach(below, node, parent_path, tree.nodes[parent_path])
 
 
 def _apply_create(tree: DataTree, txn: Txn, body: txns.CreateTxn) -> bytes:
