@@ -34,7 +34,7 @@ from kraal.wire.jute.schema import Record
 from kraal.wire.records import proto
 from kraal.wire.records.data import decode_acls, encode_acls
 from kraal.wire.records.txn import Txn
-from tests.fuzz import seeds
+from tests.fuzz import quorum, seeds
 from tests.fuzz.fake_socket import FakeSocket
 from tests.fuzz.requests import Request
 from tests.fuzz.world import Client, World, small_config
@@ -387,6 +387,12 @@ TARGETS: dict[str, Target] = {
         (DecodeError,),
         partial(seeds.packed, SnapshotCodec.SNAPPY),
     ),
+    "packets": Target(quorum.packets, (), quorum.packet_seeds),
+    "leader": Target(quorum.leader, (), quorum.leader_seeds),
+    "observer-master": Target(quorum.observer_master, (), quorum.leader_seeds),
+    "learner": Target(quorum.learner, (), quorum.learner_seeds),
+    "learner-txns": Target(quorum.learner_txns, (), quorum.txn_seeds),
+    "notification": Target(quorum.notification, (), quorum.notification_seeds),
     "membership": Target(membership, (ConfigError,), seeds.memberships),
     "config": Target(config_text, (ConfigError,), seeds.texts),
     "environment": Target(

@@ -10,7 +10,10 @@ from tests.fuzz.targets import RECORDS, TARGETS
 
 EXAMPLES = 120
 SLOW_EXAMPLES = 40
-_SLOW = ("replica-frame", "byte-stream", "client-socket", "reads", "snapshot", "framing")
+_SLOW = (
+    "replica-frame", "byte-stream", "client-socket", "reads", "snapshot", "framing", "leader",
+    "learner", "learner-txns", "observer-master", "notification",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TARGETS)
