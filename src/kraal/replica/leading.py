@@ -253,6 +253,9 @@ class Leading(Replica):
                 made = self._preparer.refused(draft, ErrorCode.MARSHALLING_ERROR)
             if self._large_from >= 0:
                 self._count_large(made[0], 1)
+        elif op == OpCode.CHECK:
+            # Outside a multi nobody serves it, but the reference's followers wait for an answer.
+            made = self._preparer.refused(draft, ErrorCode.UNIMPLEMENTED)
         else:
             return  # what is no write gets no answer
         self._propose(draft, op, made, None, now_ms)
