@@ -7,6 +7,7 @@ the one that a committed transaction of ours answers (reference/quorum-protocol.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Protocol
 from kraal.errors import RequestError
 from kraal.model.acl import Id
 from kraal.model.config import ServerConfig
+from kraal.model.zxid import show
 from kraal.pipeline.applied_reply import applied_reply
 from kraal.pipeline.client_order import HEADER_BYTES
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
@@ -31,6 +33,7 @@ from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.txn import CreateSessionTxn, Txn
 
+logger = logging.getLogger("kraal.replica.following")
 _pack_create_session = struct.Struct(">iii").pack
 """A createSession request: cxid, type, timeout."""
 _CLOSE_SESSION = OpCode.CLOSE_SESSION
@@ -77,6 +80,8 @@ class Following(Replica):
         )
         self.mode = mode
         self._upstream = upstream
+        self._is_different = False
+        """Whether the digest of a transaction did not match."""
         self._forwarded: deque[Forwarded] = deque()
         self._syncs: deque[Callable[[], None]] = deque()
         """Who is told of the leader's answers, in the order of the questions."""
@@ -178,7 +183,7 @@ class Following(Replica):
             error = refused.code  # the tree had the effect, or a part of it, already
         if not digest_matches(tree, txn):
             if not tree.is_mixture:
-                self.counters.digest_mismatches += 1
+                self._differs(zxid)
         elif tree.is_mixture and txn.digest is not None:
             tree.is_mixture = False
         if tree.events:
@@ -202,6 +207,18 @@ class Following(Replica):
                 self._clients.committed(conn, answer)
         if txn.kind == _CLOSE_SESSION:
             self._session_closed(txn.client_id, conn)
+
+    def _differs(self, zxid: int) -> None:
+        """Said once for each term: one difference leads to many."""
+        if not self._is_different:
+            self._is_different = True
+            logger.error(
+                "The tree differs from the leader's at %s: this server shows another state."
+                " Stop it, move its version-2 directory away and start it again, so that the"
+                " leader sends its tree",
+                show(zxid),
+            )
+        self.counters.digest_mismatches += 1
 
     def _session_answer(
         self, now_ms: int, conn: ClientConnection, session_id: int, timeout_ms: int

@@ -7,6 +7,7 @@ events leave, then the reply, then what waited behind. Alone, the quorum is the 
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Protocol
 from kraal.errors import DecodeError, ErrorCode
 from kraal.model.acl import Id
 from kraal.model.config import ServerConfig
+from kraal.model.session_id import show
 from kraal.pipeline.client_order import HEADER_BYTES
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
@@ -34,6 +36,7 @@ from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 from kraal.wire.records.txn import created_session_timeout
 
+logger = logging.getLogger("kraal.replica.leading")
 _unpack_xid_op = struct.Struct(">ii").unpack_from
 _CREATE_SESSION = OpCode.CREATE_SESSION
 _CLOSE_SESSION = OpCode.CLOSE_SESSION
@@ -116,6 +119,10 @@ class Leading(Replica):
         super().tick(now_ms, wall_ms)
         for session in self.tracker.expired(now_ms):
             self.counters.sessions_expired += 1
+            logger.info(
+                "Expiring session %s: nothing was heard of it for its timeout of %d ms",
+                show(session.id), session.timeout_ms,
+            )  # fmt: skip
             self._close_session(now_ms, wall_ms, session.id)
         for path in self._reaper.due(now_ms, wall_ms):
             draft = self._draft(0, 0, (), wall_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from kraal.zab.link import Link
 
 if TYPE_CHECKING:
     from kraal.replica.peer import Peer
+
+logger = logging.getLogger("kraal.replica.learning")
 
 
 class LearningTerm:
@@ -130,6 +133,14 @@ class LearningTerm:
     def adopt(self, reader: SnapshotReader, zxid: int) -> None:
         """The leader's tree is ours once its history is complete: until then a term may end."""
         assert isinstance(reader, StreamDecoder)
+        own = self._peer.tree
+        level = logging.WARNING if own.last_zxid > 0 else logging.INFO
+        logger.log(
+            level,
+            "The leader's tree as of %s, %d znodes, takes the place of this server's as of %s,"
+            " %d znodes. Files that it does not need any more are kept as replaced-*",
+            show(zxid), len(reader.tree.nodes) - 1, show(own.last_zxid), len(own.nodes) - 1,
+        )  # fmt: skip
         self._adopted = reader.tree
         self._adopted.last_zxid = zxid
         self._adopted.is_mixture = True
@@ -140,6 +151,12 @@ class LearningTerm:
 
     def truncate(self, zxid: int) -> None:
         """Cut the log."""
+        last = self._peer.tree.last_zxid
+        logger.warning(
+            "The leader does not know what this server has behind %s, up to %s: it is dropped."
+            " What leaves the log is kept as replaced-* in the data directory",
+            show(zxid), show(last),
+        )  # fmt: skip
         self._peer.truncate(zxid)
 
     def append(self, zxid: int, payload: bytes) -> None:

@@ -115,6 +115,7 @@ class Peer:
     def start(self, now_ms: int, wall_ms: int) -> None:
         """Take part in the ensemble."""
         self.now_ms, self.wall_ms = now_ms, wall_ms
+        logger.info("This is server %d of %s", self.me, _members(self.config))
         self._tail = []
         self._look()
 
@@ -316,6 +317,10 @@ class Peer:
         if self.state == State.LEADING:
             counters.leader_unavailable_time.add(without_ms)
         self._serve(replica)
+        logger.info(
+            "Serving as %s in epoch %d, at %s, after %d ms without a leader",
+            replica.mode, epoch, show(self.tree.last_zxid), without_ms,
+        )  # fmt: skip
 
     def change_role(self, leader: int, tail: Iterable[Entry]) -> None:
         """Follow a reconfiguration into a new role, without an election (section 6.5)."""
@@ -338,6 +343,7 @@ class Peer:
 
     def adopt_config(self, config: EnsembleConfig) -> None:
         """A configuration is committed."""
+        logger.info("Membership of version %x: %s", config.version, _members(config))
         self.config = self.last_seen = config
         self._use_configs()
 
@@ -474,3 +480,11 @@ class Peer:
                 counters=self.counters,
             )
         )
+
+
+def _members(config: EnsembleConfig) -> str:
+    """Who votes and who observes, for the log."""
+    text = f"voters {', '.join(map(str, sorted(config.voters)))}"
+    if config.observers:
+        text += f"; observers {', '.join(map(str, sorted(config.observers)))}"
+    return text

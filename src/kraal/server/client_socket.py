@@ -180,7 +180,7 @@ class ClientSocket(asyncio.Protocol):
         elif (word := KNOWN.get(code)) is not None:
             if word == "stmk" and len(argument) < TRACE_MASK_BYTES:
                 return True
-            logger.info("Processing %s command from /%s:%d", word, conn.host, conn.port)
+            logger.debug("Processing %s command from /%s:%d", word, conn.host, conn.port)
             conn.received += 1
             self._listener.counters.received += 1
             self._is_answering = True

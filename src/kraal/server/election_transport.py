@@ -66,6 +66,8 @@ class ElectionTransport:
         self._settings = settings
         self._received = received
         self._failed = failed
+        self._unreachable: set[int] = set()
+        """Servers that did not answer when they were dialled last."""
         self._config = settings.config
         self._last_seen = settings.last_seen
         limit_ms = settings.quorum_cnxn_timeout_ms
@@ -264,7 +266,12 @@ class ElectionTransport:
             except (OSError, TimeoutError, UnicodeError) as error:
                 connection.give_up()
                 reason = str(error) or "no answer"
-                logger.warning("Cannot dial server %d at %s:%d: %s", server_id, host, port, reason)
+                # Once for each server that is down, not with every notification.
+                level = logging.DEBUG if server_id in self._unreachable else logging.WARNING
+                self._unreachable.add(server_id)
+                logger.log(
+                    level, "Cannot dial server %d at %s:%d: %s", server_id, host, port, reason
+                )
             else:
                 return
 
@@ -362,6 +369,7 @@ class ElectionTransport:
         """From now on this is the connection with that server."""
         before = self._links.get(server_id)
         self._links[server_id] = link
+        self._unreachable.discard(server_id)
         link.server_id = server_id
         if before is not None:
             before.abort()

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
 from kraal.server.server import Server
 from kraal.version import REFERENCE_VERSION, __version__
@@ -73,6 +74,10 @@ async def _serve(config: ServerConfig) -> int:
     def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         # An impossible state: going on could acknowledge what is not so.
         error = context.get("exception")
+        if isinstance(error, StorageError):
+            logger.critical("%s; ending", error)
+            server.crash()
+            return
         logger.critical("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
         if isinstance(error, BaseException) and not isinstance(error, OSError):
             crashed.append(error)
@@ -92,7 +97,8 @@ async def _serve(config: ServerConfig) -> int:
 def _announce(config: ServerConfig, server: Server) -> None:
     host = config.client_host or "0.0.0.0"
     port = server.listener.bound_port
-    where = f"serving clients on {host}:{port}" if port >= 0 else "no client port is configured"
+    doing = "serving" if config.ensemble is None else "looking for a leader, then serving"
+    where = f"{doing} clients on {host}:{port}" if port >= 0 else "no client port is configured"
     print(
         f"kraal {__version__} (ZooKeeper {REFERENCE_VERSION}) {where}, "
         f"data in {config.storage.data_dir}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from time import monotonic_ns, time_ns
 
+from kraal.errors import KraalError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, EnsembleConfig
 from kraal.pipeline.counters import Counters
@@ -38,6 +39,10 @@ def monotonic_ms() -> int:
 
 def wall_ms() -> int:
     return time_ns() // NS_PER_MS
+
+
+class ElectionPortError(KraalError):
+    """Nobody could reach this server: exit code 14."""
 
 
 class Member:
@@ -95,8 +100,15 @@ class Member:
         )
 
     async def start(self) -> None:
-        """Bind the election port and look for a leader. Raises OSError."""
-        await self._elections.start()
+        """Bind the election port and look for a leader. Raises ElectionPortError."""
+        try:
+            await self._elections.start()
+        except OSError as error:
+            own = self._settings.config.members[self._config.server_id]
+            addresses = ", ".join(map(str, own.election))
+            raise ElectionPortError(
+                f"server.{own.id}: the election port {addresses} cannot be bound: {error}"
+            ) from error
         self.peer.start(monotonic_ms(), wall_ms())
         self._arm()
 
@@ -204,6 +216,10 @@ class Member:
         self._arm()
 
     def _dial_failed(self) -> None:
+        leader = self.peer.election.vote.leader
+        member = self.peer.config.members.get(leader)
+        where = ", ".join(map(str, member.quorum)) if member is not None else "unknown"
+        logger.warning("Server %d leads, but its quorum port (%s) does not answer", leader, where)
         self.peer.dial_failed(monotonic_ms(), wall_ms())
         self._arm()
 

@@ -273,7 +273,7 @@ class QuorumDialer:
                     await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
             except (OSError, TimeoutError) as error:
                 link.close()
-                logger.info("Dialling the leader at %s: %s", address, error or "no answer")
+                logger.debug("Dialling the leader at %s: %s", address, error or "no answer")
             except asyncio.CancelledError:
                 link.close()  # uvloop may have made the connection already
                 raise

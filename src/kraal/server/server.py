@@ -16,7 +16,7 @@ from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
 from kraal.server.listener import ClientListener
-from kraal.server.member import Member
+from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
 from kraal.server.status_source import ServerStatusSource
 from kraal.server.storage_driver import StorageDriver
 from kraal.storage import data_dir, epochs
@@ -70,6 +70,8 @@ class Server:
             logger.error("%s", error)
             if lock is not None:
                 lock.release()
+            if isinstance(error, ElectionPortError):
+                return EXIT_ELECTION_PORT
             return EXIT_DATA_DIR if isinstance(error, DataDirError) else EXIT_UNEXPECTED
         if ready is not None:
             ready.set()

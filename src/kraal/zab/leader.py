@@ -502,7 +502,6 @@ class Leader(LearnerMaster):
 
     def _end(self, reason: str) -> None:
         if not self.is_over:
-            logger.warning("Leading no longer: %s", reason)
             self.close()
             self._host.give_up(reason)
 

@@ -254,11 +254,9 @@ class Learner(Generic[T]):
         elif kind == PacketType.SNAP:
             if not 0 <= epoch(zxid) <= self.epoch:
                 raise DecodeError(f"a tree as of {show(zxid)} in epoch {self.epoch}")
-            logger.info("The leader sends its whole tree, as of %s", show(zxid))
             self._snapshot = (self._host.snapshot_reader(), zxid)
             self.phase = Phase.SNAPSHOT
         elif kind == PacketType.TRUNC:
-            logger.info("What follows %s is not the leader's history and is dropped", show(zxid))
             if not 0 <= zxid <= self._last_zxid:
                 raise DecodeError(f"a cut at {show(zxid)} where {show(self._last_zxid)} is last")
             self._last_zxid = zxid
@@ -480,7 +478,6 @@ class Learner(Generic[T]):
 
     def _end(self, reason: str) -> None:
         if self.phase != Phase.OVER:
-            logger.warning("Following the leader no longer: %s", reason)
             self.close()
             self._host.give_up(reason)
 
