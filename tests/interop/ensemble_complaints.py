@@ -64,7 +64,8 @@ HARMLESS: tuple[Harmless, ...] = (
     Harmless(
         "apache",
         rf"QuorumCnxManager - (Connection broken for id|Exception when using channel|Cannot open "
-        rf"channel to|Failed to send last message).* \| ({_LOST})",
+        rf"channel to|Ignoring exception reading or writing challenge|Failed to send last "
+        rf"message).* \| ({_LOST})",
         "a member has died or is cut off",
     ),
     Harmless(
