@@ -238,7 +238,10 @@ class LearningTerm:
         leader = peer.election.vote.leader
         peer.adopt_config(config)
         is_observer = peer.me in config.observers
-        if designated != leader or is_observer != self._is_observer:
+        if designated == peer.me and peer.me not in config.voters:
+            self.close()
+            self.give_up("a reconfiguration has this server lead, which does not vote in it")
+        elif designated != leader or is_observer != self._is_observer:
             self.close()
             peer.change_role(designated, self._tail())
 

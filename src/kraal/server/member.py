@@ -281,7 +281,10 @@ class Member:
 
     def listen(self) -> None:
         """Accept learners."""
-        member = self.peer.config.members[self._config.server_id]
+        member = self.peer.config.members.get(self._config.server_id)
+        if member is None:
+            logger.error("The configuration has no address for this server to lead at")
+            return
         try:
             self._listener.start(self._bound(member.quorum))
         except OSError as error:

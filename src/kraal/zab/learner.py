@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from kraal.errors import DecodeError
 from kraal.model.acl import Id
 from kraal.model.limits import EPOCH_LEAP_MAX, LAST_EPOCH
-from kraal.model.zxid import epoch, make, show
+from kraal.model.zxid import counter, epoch, make, show
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketReader, PacketType
 from kraal.zab.link import Link
@@ -310,7 +310,9 @@ class Learner(Generic[T]):
     def _next(self, zxid: int, payload: bytes | None) -> T:
         """The transaction that follows. DecodeError: a gap would be a lost write."""
         last = self._last_zxid
-        if zxid != last + 1 and not (epoch(last) < epoch(zxid) <= self.epoch):
+        if zxid != last + 1 and not (
+            epoch(last) < epoch(zxid) <= self.epoch and counter(zxid) == 1
+        ):
             raise DecodeError(f"{show(zxid)} is proposed after {show(last)}")
         if payload is None:
             raise DecodeError(f"{show(zxid)} is proposed without a transaction")
