@@ -350,13 +350,15 @@ def held_up(world: World, leader: SimServer) -> list[object]:
 
 
 def test_connections_with_the_same_id_count_once() -> None:
+    """Only the last one is kept: what the others acknowledged may be cut since."""
     world = World(1, plan(5))
     stranger = Stranger(world, 1)
     leader = started(world, 3, 4, 5)
     lines = [stranger.learn(leader) for _ in range(3)]
+    assert [line.is_closed for line in lines] == [True, True, False]
     replies = held_up(world, leader)
     for line in lines:
-        line.send(ack(line.packets[-1][1]))
+        line.send(ack(lines[-1].packets[-1][1]))
     world.run(100)
     assert replies == []
     world.network.heal()

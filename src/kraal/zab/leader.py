@@ -207,6 +207,10 @@ class Leader(LearnerMaster):
         self._synced.add(self.me)
         self._check_synced(now_ms)
 
+    @staticmethod
+    def _is_same(one: LearnerHandler, other: LearnerHandler) -> bool:
+        return one is not other and one.server_id == other.server_id
+
     # Synchronisation (sections 4.4, 4.7 and 4.8)
 
     def _synchronise(self, handler: LearnerHandler) -> None:
@@ -216,7 +220,10 @@ class Leader(LearnerMaster):
         if not self._send_history(handler, self.last_zxid, self._host.snapshot):
             return
         if not handler.is_observer:
-            # A TRUNC takes what it had acknowledged and nobody committed: it is asked again.
+            # A TRUNC takes what it had acknowledged and nobody committed: it is asked again, and
+            # an ACK that is still on its way in an earlier connection must not answer.
+            for other in [other for other in self._followers if self._is_same(other, handler)]:
+                self.drop(other, "it has connected again")
             self._acked.pop(handler.server_id, None)
             for zxid, payload in self._outstanding:
                 handler.link.send(wire.proposal(zxid, payload))
