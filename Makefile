@@ -2,12 +2,15 @@
 
 PYTHON ?= python3
 BENCH_ARGS ?=
+SEEDS ?= 1000
+PROFILE ?= faults
+JOBS ?= 1
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check interop soak fuzz bench clean
+.PHONY: help venv run test check interop soak sim fuzz bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +39,9 @@ interop: $(STAMP) ## compare with Apache ZooKeeper and real clients, long runs i
 
 soak: $(STAMP) ## run the long runs only
 	$(BIN)/python -m pytest -m soak
+
+sim: $(STAMP) ## ensembles in virtual time; SEEDS=1000 PROFILE=faults JOBS=1
+	$(BIN)/python -m kraal.sim --seeds $(SEEDS) --profile $(PROFILE) --jobs $(JOBS)
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of every decoder and of a whole replica
 	$(BIN)/python -m tests.fuzz

@@ -16,8 +16,6 @@ from kraal.storage import epochs
 from kraal.storage.recovery import Recovered, recover
 from kraal.tree.apply import Change
 from kraal.tree.data_tree import EventType
-from kraal.zab import synchronisation
-from kraal.zab.history import CommittedLog, Entry
 from kraal.zab.leader import Leader
 from kraal.zab.learner import Learner
 
@@ -178,18 +176,6 @@ def _answer_syncs_late() -> AbstractContextManager[None]:
     return _patched(Leader, "_commit_up_to", commit)
 
 
-def _send_all_but_the_last() -> AbstractContextManager[None]:
-    """A leader with nothing in memory does not send its last transaction from the disk."""
-
-    def from_disk(
-        sound: Callable[..., list[Entry]], found: list[Entry], log: CommittedLog, oldest: int
-    ) -> list[Entry]:
-        entries = sound(found, log, oldest)
-        return entries if len(log) else entries[:-1]
-
-    return _patched(synchronisation, "_from_disk", from_disk)
-
-
 BUGS: dict[str, Bug] = {
     "ack before flush": _ack_before_flush,
     "forget accepted epoch": _forget_accepted_epoch,
@@ -201,5 +187,4 @@ BUGS: dict[str, Bug] = {
     "expire early": _expire_early,
     "forget a deletion": _forget_deletion,
     "answer syncs late": _answer_syncs_late,
-    "send all but the last": _send_all_but_the_last,
 }

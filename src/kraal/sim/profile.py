@@ -67,6 +67,15 @@ NETWORK: Mapping[str, int] = {
 PROFILES: Mapping[str, Profile] = {
     "faults": Profile(),
     "quiet": Profile(faults=CALM, duration_ms=5000),
+    "busy": Profile(
+        faults=CALM,
+        voters=(1, 3),
+        duration_ms=3000,
+        request_pause_ms=(1, 30),
+        pipelined=(6, 12),
+        delay_us=((200, 5000),),
+        flush_us=((3000, 20_000),),
+    ),
     "disk": Profile(faults=DISK),
     "network": Profile(faults=NETWORK),
 }

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 PARENTS = (b"/a", b"/b", b"/c")
 NAMES = tuple(b"/n%d" % number for number in range(6))
+HOT_BURSTS = 0.25
+"""Share of bursts that are about one znode."""
+SILENCES = 0.02
+"""Share of bursts in whose place all clients fall silent for a while."""
 EPHEMERAL = 1
 SEQUENTIAL = 2
 
@@ -28,6 +32,9 @@ class Workload:
         self._pause_ms = pause_ms
         self._pipelined = pipelined
         self._serial = 0
+        self._silent_until_us = 0
+        self._hot: bytes | None = None
+        """What everything in the present burst is about."""
         self.is_over = False
         kinds: list[tuple[int, Callable[[], Request]]] = [
             (14, self._create),
@@ -51,10 +58,16 @@ class Workload:
         def act() -> None:
             if self.is_over:
                 return
-            connection = client.connection
-            if connection is not None and len(connection.outstanding) < 20:
+            connection, now = client.connection, self._world.scheduler.now_us
+            if self._random.random() < SILENCES:
+                self._silent_until_us = now + self._random.randint(200, 1500) * MS
+            if now < self._silent_until_us:
+                pass  # nobody asks for anything
+            elif connection is not None and len(connection.outstanding) < 20:
+                self._hot = self._path() if self._random.random() < HOT_BURSTS else None
                 for _ in range(self._random.randint(1, self._pipelined)):
                     client.request(self.request())
+                self._hot = None
             client.after(self._random.randint(*self._pause_ms) * MS, act)
 
         client.after(self._random.randint(*self._pause_ms) * MS, act)
@@ -66,6 +79,8 @@ class Workload:
     # Parts
 
     def _path(self) -> bytes:
+        if self._hot is not None:
+            return self._hot
         random = self._random
         path = random.choice(PARENTS)
         return path if random.random() < 0.3 else path + random.choice(NAMES)
@@ -102,7 +117,7 @@ class Workload:
 
     def _delete(self) -> Request:
         path = self._path()
-        if self._random.random() < 0.5:
+        if self._hot is None and self._random.random() < 0.5:
             # Keep the tree small: sequential znodes go, too.
             parent = self._random.choice(PARENTS)
             node = self._world.checks.history.tree.nodes.get(parent)

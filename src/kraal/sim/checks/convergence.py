@@ -87,6 +87,8 @@ class Convergence:
         if not world.scheduler.run(expiry_ms * MS, lambda: not self._unused_sessions()):
             found = ", ".join(map(show_session, self._unused_sessions()))
             violated("sessions end", "nobody uses %s, but they live", found)
+        # A disk that was slow may just have cost a follower its leader.
+        self.wait_until_all_serve(expiry_ms)
         world.run(500)  # what was committed last reaches everybody
 
     def _all_answered(self) -> bool:
