@@ -177,6 +177,15 @@ def test_identities_of_a_connection_are_bounded() -> None:
     assert len(client.conn.auth) == IDENTITIES_MAX
 
 
+def test_the_length_of_all_identities_is_bounded() -> None:
+    """A learner sends them all to its leader with every write."""
+    world = World(small_config())
+    client = established(world)
+    world.send(client, [auth(b"%d" % n * 50_000 + b":p") for n in range(10)])
+    assert client.has_ended
+    assert sum(len(identity.id) for identity in client.conn.auth) < 1 << 18
+
+
 def test_auth_entries_do_not_multiply_an_acl_beyond_a_record() -> None:
     """65 000 entries for each of 30 identities would be a transaction that cannot be read back."""
     world = World(small_config())

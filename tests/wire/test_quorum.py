@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+
 import pytest
 
 from kraal.errors import DecodeError
@@ -138,3 +141,32 @@ def test_old_learners_leave_fields_out() -> None:
 def test_touched_sessions_are_whole(size: int) -> None:
     with pytest.raises(DecodeError):
         wire.read_touches(b"\0" * size)
+
+
+def test_long_identities_come_through_and_are_not_kept() -> None:
+    """Short ones are remembered; nobody can fill the memory with long ones."""
+    before, _ = _traced()
+    for number in range(300):
+        identities = (Id("ip", "127.0.0.1"), Id("digest", f"{number:0100000}"))
+        packet = wire.request(SESSION, bytes(8), identities)
+        ((_, _, _, read),) = PacketReader(LIMIT).feed(packet)
+        assert read == identities
+    after, peak = _traced()
+    tracemalloc.stop()
+    assert after - before < 1 << 20
+    assert peak - before < 4 << 20
+
+
+def _traced() -> tuple[int, int]:
+    if not tracemalloc.is_tracing():
+        tracemalloc.start()
+    return tracemalloc.get_traced_memory()
+
+
+def test_identities_without_end_are_refused() -> None:
+    reader = PacketReader(LIMIT)
+    head = struct.pack(">iqii", PacketType.REQUEST, -1, 0, 100)
+    reader.feed(head)
+    with pytest.raises(DecodeError):
+        for _ in range(200):
+            reader.feed(struct.pack(">i", 100_000) + bytes(100_000))

@@ -47,5 +47,8 @@ they are answered before that one is applied, whether or not the peer takes its 
 IDENTITIES_MAX = 1000
 """Identities of one connection; further auth packets are refused with AUTH_FAILED."""
 
+IDENTITIES_MAX_CHARACTERS = 1 << 18
+"""The same for the length of all of them: every write takes them along to the leader."""
+
 assert OUTPUT_HIGH_WATER_BYTES < OUTPUT_MAX_BYTES
 assert MAX_BUFFER_BYTES < OUTPUT_MAX_BYTES

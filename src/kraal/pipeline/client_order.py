@@ -16,6 +16,7 @@ from kraal.errors import DecodeError, ErrorCode, RequestError
 from kraal.model.config import ThrottleConfig
 from kraal.model.limits import (
     IDENTITIES_MAX,
+    IDENTITIES_MAX_CHARACTERS,
     OUTPUT_HIGH_WATER_BYTES,
     PENDING_FRAMES_MAX,
     READS_BEFORE_WRITE_MAX,
@@ -245,7 +246,9 @@ class ClientOrder:
         try:
             packet = proto.AuthPacket.decode(frame, HEADER_BYTES)[0]
             earned = self._authority.authenticate(packet.scheme, packet.auth, conn.auth[0].id)
-            if len(conn.auth) >= IDENTITIES_MAX:
+            identities = (*conn.auth, *earned)
+            size = sum(len(identity.id) for identity in identities)
+            if len(conn.auth) >= IDENTITIES_MAX or size > IDENTITIES_MAX_CHARACTERS:
                 raise RequestError(ErrorCode.AUTH_FAILED)
         except DecodeError:
             self.close(conn)

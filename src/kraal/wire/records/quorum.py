@@ -46,9 +46,12 @@ Packet = tuple[int, int, bytes | None, tuple[Id, ...]]
 PROTOCOL_VERSION = 0x10000
 NO_ZXID = -1
 IDENTITIES_KEPT = 1024
+"""Clients send the same ones with every write."""
+IDENTITIES_KEPT_BYTES = 1024
 IDENTITIES_MAX = 1000
 """Of one packet; the vector's count comes from the peer."""
-_IDENTITY_MAX_BYTES = 1 << 20
+_IDENTITY_MAX_BYTES = 2 << 20
+_IDENTITIES_MAX_BYTES = 8 << 20
 _HEAD = struct.Struct(">iqi")
 _BARE = struct.Struct(">iqii")
 _HEAD_BYTES = _HEAD.size
@@ -98,13 +101,24 @@ def request(session_id: int, frame: bytes, identities: tuple[Id, ...] | None) ->
     return head + frame + encode_identities(identities)
 
 
-@lru_cache(maxsize=IDENTITIES_KEPT)
 def encode_identities(identities: tuple[Id, ...]) -> bytes:
     """The vector as it stands in a packet."""
+    if len(identities) > 8:
+        return _encoded(identities)
+    for scheme, text in identities:
+        if len(scheme) + len(text) > 128:
+            return _encoded(identities)
+    return _kept(identities)
+
+
+def _encoded(identities: tuple[Id, ...]) -> bytes:
     parts = [pack_int(len(identities))]
     for identity in identities:
         parts += (write_text(identity.scheme), write_text(identity.id))
     return b"".join(parts)
+
+
+_kept = lru_cache(maxsize=IDENTITIES_KEPT)(_encoded)
 
 
 def split_request(data: bytes | None) -> tuple[int, int, int, bytes]:
@@ -259,17 +273,19 @@ def _read_identities(buf: bytes, at: int, count: int) -> tuple[tuple[Id, ...], i
             raise DecodeError(f"an identity with {length} bytes")
         at += 4 + max(length, 0)
         if at > size:
-            if size - begin > _IDENTITY_MAX_BYTES:
+            if size - begin > _IDENTITIES_MAX_BYTES:
                 raise DecodeError("a packet with endless identities")
             return None
-    return _identities(buf[begin:at]), at
+    encoded = buf[begin:at]
+    return (_known if len(encoded) <= IDENTITIES_KEPT_BYTES else _identities)(encoded), at
 
 
-@lru_cache(maxsize=IDENTITIES_KEPT)
 def _identities(encoded: bytes) -> tuple[Id, ...]:
-    """Clients send the same ones with every write."""
     fields, at = [], 0
     while at < len(encoded):
         field, at = read_text(encoded, at)
         fields.append(field or "")
     return tuple(map(Id, fields[::2], fields[1::2]))
+
+
+_known = lru_cache(maxsize=IDENTITIES_KEPT)(_identities)
