@@ -13,6 +13,7 @@ from kraal.sim.world import World
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import PacketType
+from kraal.zab.state import State
 from tests.sim.strangers import (
     Line,
     Stranger,
@@ -190,6 +191,25 @@ def test_observers_wait_a_random_time_before_they_look_and_dial() -> None:
     assert len(looked) == 6
     assert max(looked.values()) <= 2000 + 1000 + 200  # and what a dead leader is noticed after
     assert max(looked.values()) - min(looked.values()) > 300
+
+
+def test_observers_wait_before_a_further_pass() -> None:
+    """Nobody serves them here: without the delay they would ask all the time."""
+    passes = {}
+    for delay_ms in (0, 20_000):
+        world = World(
+            1, plan(1, 3, observer_reconnect_delay_ms=delay_ms, observer_master_port=PORT)
+        )
+        lone = Stranger(world, 1)
+        lone.backs, lone.claims, lone.is_listening = State.LEADING, (5, 5), False
+        for server_id in (2, 3, 4):
+            world.servers[server_id].start()
+        world.run(20_000)
+        passes[delay_ms] = max(
+            world.servers[server_id].peer.counters.elections for server_id in (2, 3, 4)
+        )
+    assert passes[20_000] < 10
+    assert passes[0] > 2 * passes[20_000]
 
 
 # What observers say that they should not
