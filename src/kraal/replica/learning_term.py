@@ -134,7 +134,9 @@ class LearningTerm:
         """The leader's tree is ours once its history is complete: until then a term may end."""
         assert isinstance(reader, StreamDecoder)
         own = self._peer.tree
-        level = logging.WARNING if own.last_zxid > 0 else logging.INFO
+        # A member that lags gets a larger tree; one that loses something is to be looked at.
+        is_loss = zxid < own.last_zxid or 2 * len(reader.tree.nodes) < len(own.nodes)
+        level = logging.WARNING if is_loss else logging.INFO
         logger.log(
             level,
             "The leader's tree as of %s, %d znodes, takes the place of this server's as of %s,"

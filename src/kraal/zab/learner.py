@@ -163,6 +163,8 @@ class Learner(Generic[T]):
         self._last_received_ms = now_ms
         self._is_past_newleader = False
         self._has_snapshot = False
+        self._may_repeat = False
+        """Whether the first transaction behind a snapshot is still to come."""
         self._snapshot: tuple[SnapshotReader, int] | None = None
         self._backlog: list[Packet] = []
         """Packets that came with the one that made the disk busy."""
@@ -272,7 +274,7 @@ class Learner(Generic[T]):
         rest = reader.feed(data)
         if rest is not None:
             self._snapshot = None
-            self._has_snapshot = True
+            self._has_snapshot = self._may_repeat = True
             self._last_zxid = zxid
             self._host.adopt(reader, zxid)
             self.phase = Phase.SYNCING
@@ -310,8 +312,13 @@ class Learner(Generic[T]):
     def _next(self, zxid: int, payload: bytes | None) -> T:
         """The transaction that follows. DecodeError: a gap would be a lost write."""
         last = self._last_zxid
-        if zxid != last + 1 and not (
-            epoch(last) < epoch(zxid) <= self.epoch and counter(zxid) == 1
+        # A snapshot is of a changing tree: a leader may repeat what it shows already, and
+        # applying that again changes nothing (pitfall P29).
+        is_repeated, self._may_repeat = self._may_repeat and 0 < zxid <= last, False
+        if (
+            zxid != last + 1
+            and not is_repeated
+            and not (epoch(last) < epoch(zxid) <= self.epoch and counter(zxid) == 1)
         ):
             raise DecodeError(f"{show(zxid)} is proposed after {show(last)}")
         if payload is None:
@@ -335,7 +342,7 @@ class Learner(Generic[T]):
     def _adopt_history(self, packet: Packet) -> None:
         """NEWLEADER: the committed history becomes durable, then it is acknowledged."""
         _, _, data, _ = packet
-        self._is_past_newleader = True
+        self._is_past_newleader, self._may_repeat = True, False
         host = self._host
         if data is not None and len(data) > 1:
             host.configuration(data.decode("utf-8", "replace"))
