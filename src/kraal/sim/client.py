@@ -43,6 +43,8 @@ class Request:
     """Of a multi."""
     lists: list[list[bytes]] = field(default_factory=list)
     """Of setWatches."""
+    change: tuple[str | None, str | None, str | None] = (None, None, None)
+    """Of the membership: who joins, who leaves, or all members."""
     xid: int = 0
     sent_us: int = 0
     tip: int = 0
@@ -69,6 +71,8 @@ class Request:
             return protocol.buffer(self.path)
         if op == OpCode.ADD_WATCH:
             return protocol.add_watch(self.path, recursive=bool(self.flags))
+        if op == OpCode.RECONFIG:
+            return protocol.reconfig(*self.change)
         if op == OpCode.SET_WATCHES2:
             return protocol.set_watches(self.tip, self.lists)
         if op in (OpCode.PING, OpCode.CLOSE_SESSION):
@@ -79,11 +83,15 @@ class Request:
         text = f"{OpCode(self.op).name} {self.path.decode()}"
         if self.parts:
             text += f" [{', '.join(map(str, self.parts))}]"
+        if any(self.change):
+            text += f"{self.change}"
         if self.version != -1:
             text += f" version {self.version}"
         return f"#{self.xid} {text}"
 
 
+UNJUDGED = frozenset((OpCode.CLOSE_SESSION, OpCode.RECONFIG))
+"""Writes whose outcome is no matter of znodes."""
 WRITES = frozenset((OpCode.CREATE, OpCode.CREATE2, OpCode.DELETE, OpCode.SET_DATA, OpCode.MULTI))
 
 

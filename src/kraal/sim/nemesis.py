@@ -75,7 +75,8 @@ class Nemesis:
         world.network.heal()
         world.network.conditions.late = world.network.conditions.lost = 0.0
         world.network.conditions.repeated = 0.0
-        for server in world.servers.values():
+        for server_id in world.server_ids:
+            server = world.servers[server_id]
             server.fails_after = None
             server.speed.slowed = 1
             if server.is_up and server.has_bad_disk:
@@ -88,8 +89,8 @@ class Nemesis:
 
     # Whom it strikes
 
-    def _server(self, *, up: bool = True) -> SimServer | None:
-        found = [server for server in self._world.servers.values() if server.is_up == up]
+    def _server(self) -> SimServer | None:
+        found = [server for server in self._world.servers.values() if server.is_up]
         return self._random.choice(found) if found else None
 
     def _later(self, longest_ms: int, action: Callable[[], None]) -> None:

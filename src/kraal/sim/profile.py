@@ -34,12 +34,15 @@ class Profile:
 
     voters: tuple[int, ...] = (1, 2, 3, 3, 3, 4, 5, 5, 7)
     observers: tuple[int, ...] = (0, 0, 1, 2)
+    spares: tuple[int, ...] = (0,)
+    """Servers that may join; with them the membership changes."""
     clients: tuple[int, ...] = (2, 3, 4)
     duration_ms: int = 12_000
     faults: Mapping[str, int] = field(default_factory=lambda: FAULTS)
     fault_pause_ms: tuple[int, int] = (100, 2000)
     delay_us: tuple[tuple[int, int], ...] = ((50, 500), (50, 500), (200, 5000), (2000, 15_000))
     flush_us: tuple[tuple[int, int], ...] = ((50, 300), (200, 3000), (200, 3000), (3000, 20_000))
+    reconfig_pause_ms: tuple[int, int] = (100, 2000)
     request_pause_ms: tuple[int, int] = (10, 150)
     pipelined: tuple[int, ...] = (2, 4, 8)
 
@@ -78,4 +81,8 @@ PROFILES: Mapping[str, Profile] = {
     ),
     "disk": Profile(faults=DISK),
     "network": Profile(faults=NETWORK),
+    "reconfig": Profile(voters=(2, 3, 3, 4, 5), observers=(0, 1), spares=(2,)),
+    "quiet reconfig": Profile(
+        voters=(2, 3, 3, 5), observers=(0, 1), spares=(2,), faults=CALM, duration_ms=8000
+    ),
 }

@@ -54,6 +54,11 @@ def set_data(path: bytes, data: bytes, version: int) -> bytes:
     return buffer(path) + buffer(data) + _INT.pack(version)
 
 
+def reconfig(joining: str | None, leaving: str | None, members: str | None) -> bytes:
+    texts = [None if text is None else text.encode() for text in (joining, leaving, members)]
+    return b"".join(map(buffer, texts)) + struct.pack(">q", -1)
+
+
 def path_watch(path: bytes, watch: bool) -> bytes:
     return buffer(path) + bytes([watch])
 

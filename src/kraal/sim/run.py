@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from kraal.model.config import ThrottleConfig
+from kraal.sim.administrator import Administrator
 from kraal.sim.checks.convergence import Convergence
 from kraal.sim.client import Request
 from kraal.sim.nemesis import Nemesis
@@ -90,24 +91,33 @@ class _Story:
         self.workload = Workload(
             world, pause_ms=profile.request_pause_ms, pipelined=random.choice(profile.pipelined)
         )
+        self.administrator: Administrator | None = None
         self.nemesis = Nemesis(world, profile.faults, pause_ms=profile.fault_pause_ms)
 
     def tell(self) -> None:
         """From the first start to the last look."""
         world, random, profile = self.world, self.world.random, self.profile
         at_once = random.random() < 0.5
-        for server in world.servers.values():
+        for server_id in world.server_ids:
+            server = world.servers[server_id]
             world.scheduler.after(0 if at_once else random.randint(0, 2000) * MS, server.start)
         for _ in range(random.choice(profile.clients)):
             self._client()
         world.on_client_lost = self._client
         world.run(2100)
         self._plant()
+        if world.plan.spares:
+            self.administrator = Administrator(world, pause_ms=profile.reconfig_pause_ms)
+            self.administrator.start()
         if profile.faults:
             self.nemesis.start()
         world.run(profile.duration_ms)
-        self.nemesis.stop()
         convergence = Convergence(world)
+        if self.administrator is not None:
+            self.administrator.is_over = True
+        self.nemesis.stop()
+        if self.administrator is not None:
+            convergence.settle_membership(RECOVERY_MS)
         self.recovery_ms = convergence.wait_until_all_serve(RECOVERY_MS)
         world.run(1000)
         self.workload.is_over = True
@@ -115,14 +125,15 @@ class _Story:
         convergence.settle()
         convergence.compare()
         if random.random() < 0.5:
-            for server in world.servers.values():
-                server.crash(power=True)
-                server.start()
+            for server_id in world.server_ids:
+                world.servers[server_id].crash(power=True)
+                world.servers[server_id].start()
             convergence.wait_until_all_serve(RECOVERY_MS)
             convergence.probe(RECOVERY_MS)
             convergence.settle()
             convergence.compare()
         world.checks.requests.finish()
+        world.checks.membership.finish()
 
     def _client(self) -> None:
         world, random = self.world, self.world.random
@@ -144,6 +155,7 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
     return EnsemblePlan(
         voters=voters,
         observers=observers,
+        spares=random.choice(profile.spares),
         commit_log_count=random.choice((5, 20, 500)),
         snap_count=random.choice((10, 50, 100_000)),
         pre_alloc_bytes=random.choice((0, 512, 8192)),

@@ -6,7 +6,7 @@ Implements the peer's `Shell` as the server room does, with virtual time in plac
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -391,7 +391,11 @@ class SimServer(Host):
         self.port.replica = replica
 
     def activate(self, config: EnsembleConfig, last_seen: EnsembleConfig | None) -> None:
-        """Use a committed configuration."""
+        """Use a committed configuration, and find it at the next start."""
+        if self.config.reconfig_enabled:
+            assert self.config.ensemble is not None
+            ensemble = replace(self.config.ensemble, config=config, last_seen=last_seen)
+            self.config = replace(self.config, ensemble=ensemble)
         self.world.checks.activated(self, config, last_seen)
 
     def wake(self) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from random import Random
 from typing import Any, NoReturn
 from zlib import crc32
 
-from kraal.model.config import EnsembleSettings, ServerConfig, StorageConfig
-from kraal.model.ensemble import EnsembleConfig
+from kraal.model.config import EnsembleSettings, SecurityConfig, ServerConfig, StorageConfig
+from kraal.model.ensemble import EnsembleConfig, Role
 from kraal.replica.status import Mode
 from kraal.sim.checks.panel import Checks
 from kraal.sim.client import SimClient
@@ -29,6 +29,8 @@ class EnsemblePlan:
 
     voters: int = 3
     observers: int = 0
+    spares: int = 0
+    """Servers that run, if at all, to join one day; the membership can change then."""
     tick_ms: int = 200
     init_limit_ticks: int = 10
     sync_limit_ticks: int = 5
@@ -43,21 +45,33 @@ class EnsemblePlan:
     """Further ones of `EnsembleSettings`."""
 
 
-def server_lines(plan: EnsemblePlan) -> list[str]:
-    """Servers 1 to n, observers last."""
-    lines = []
-    for server_id in range(1, plan.voters + plan.observers + 1):
-        role = "participant" if server_id <= plan.voters else "observer"
-        line = f"server.{server_id}=s{server_id}:2888:3888:{role}"
-        lines.append(line)
-    return lines
+def server_line(server_id: int, role: Role) -> str:
+    """As a configuration file and a reconfiguration name a server."""
+    return f"server.{server_id}=s{server_id}:2888:3888:{role};2181"
 
 
 def configuration(plan: EnsemblePlan) -> dict[int, ServerConfig]:
-    """What each server is told at its start."""
-    config = EnsembleConfig.parse("\n".join(server_lines(plan)))
+    """What each server is told at its start: voters first, then observers, then spares."""
+    ids = range(1, plan.voters + plan.observers + plan.spares + 1)
+    lines = {
+        server_id: server_line(
+            server_id, Role.PARTICIPANT if server_id <= plan.voters else Role.OBSERVER
+        )
+        for server_id in ids
+    }
+    members = [lines[server_id] for server_id in ids[: plan.voters + plan.observers]]
+    return {
+        # A joiner knows the others and itself; it observes until it is taken in.
+        server_id: _server_config(plan, server_id, dict.fromkeys([*members, lines[server_id]]))
+        for server_id in ids
+    }
+
+
+def _server_config(plan: EnsemblePlan, server_id: int, lines: Iterable[str]) -> ServerConfig:
+    config = EnsembleConfig.parse("\n".join(lines))
     ensemble = EnsembleSettings(
         config=config,
+        peer_type=config.members[server_id].role,
         init_limit_ticks=plan.init_limit_ticks,
         sync_limit_ticks=plan.sync_limit_ticks,
         max_notification_interval_ms=plan.max_notification_interval_ms,
@@ -71,22 +85,17 @@ def configuration(plan: EnsemblePlan) -> dict[int, ServerConfig]:
         pre_alloc_bytes=plan.pre_alloc_bytes,
         snap_count=plan.snap_count,
     )
-    first = ServerConfig(
+    return ServerConfig(
+        server_id=server_id,
         storage=storage,
         ensemble=ensemble,
+        security=SecurityConfig(skip_acl=plan.spares > 0),
         tick_time_ms=plan.tick_ms,
         min_session_timeout_ms=2 * plan.tick_ms,
         max_session_timeout_ms=20 * plan.tick_ms,
+        reconfig_enabled=plan.spares > 0,
         **plan.settings,
     )
-    return {
-        server_id: replace(
-            first,
-            server_id=server_id,
-            ensemble=replace(ensemble, peer_type=member.role),
-        )
-        for server_id, member in config.members.items()
-    }
 
 
 class World:
@@ -105,7 +114,9 @@ class World:
         self.servers = {
             server_id: SimServer(self, config) for server_id, config in configuration(plan).items()
         }
-        self.server_ids: Sequence[int] = list(self.servers)
+        spares = list(self.servers.values())[plan.voters + plan.observers :]
+        for server in spares:
+            server.is_idle = True
         self.clients: list[SimClient] = []
         self.on_client_lost: Callable[[], None] | None = None
 
@@ -119,6 +130,11 @@ class World:
         return self.scheduler.now_us // MS
 
     # Clients
+
+    @property
+    def server_ids(self) -> Sequence[int]:
+        """Whom clients try."""
+        return [server_id for server_id, server in self.servers.items() if not server.is_idle]
 
     def client(self, timeout_ms: int = 2000, *, read_only: bool = False) -> SimClient:
         """A client that connects."""

@@ -37,6 +37,33 @@ class Convergence:
             violated(PROMISE, "after %d ms: %s", limit_ms, ", ".join(states))
         return (world.scheduler.now_us - begin) // MS
 
+    def settle_membership(self, limit_ms: int) -> None:
+        """The members of the last configuration run, and nobody else."""
+        world = self._world
+        self._start_members()
+        if not world.scheduler.run(limit_ms * MS, self._has_settled_leader):
+            states = [_describe(server) for server in world.servers.values()]
+            violated(PROMISE, "after %d ms: %s", limit_ms, ", ".join(states))
+        self._start_members()
+        config = world.checks.membership.newest()
+        for server in world.servers.values():
+            if config is not None and server.id not in config.members:
+                server.is_idle = True
+                if server.is_up:
+                    server.crash(power=False)
+
+    def _has_settled_leader(self) -> bool:
+        """Nothing is pending: a configuration that was proposed may still be committed."""
+        leader = self._world.leader()
+        return leader is not None and leader.peer.last_seen is leader.peer.config
+
+    def _start_members(self) -> None:
+        config = self._world.checks.membership.newest()
+        for server in self._world.servers.values():
+            if config is not None and server.id in config.members and server.is_idle:
+                server.is_idle = False
+                server.start()
+
     def _all_serve(self) -> bool:
         servers = [server for server in self._world.servers.values() if not server.is_idle]
         if not all(server.is_up and server.peer.replica is not None for server in servers):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kraal.errors import RequestError
 from kraal.model.path import ROOT
 from kraal.model.zxid import counter, epoch, make, show
+from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
 from kraal.sim.checks.watcher import Watcher
 from kraal.sim.violation import violated
@@ -235,9 +236,21 @@ class HistoryCheck(Watcher):
         is_new = before is None or before[2] is not replica
         if is_new and replica.mode == Mode.LEADER:
             history.establish(server.name, peer.current_epoch, self._end[server.id])
-        floor = history.reach(server.name, zxid)
+        self._compare(server)
+
+    def serving(self, server: SimServer, replica: Replica | None) -> None:
+        """A term may end with a commit, in the same turn."""
+        before = self._seen.get(server.id)
+        if before is not None and before[0] is server.peer.tree:
+            last = before[2]
+            if isinstance(last, Replica) and last.mode != Mode.READ_ONLY:
+                self._compare(server)
+
+    def _compare(self, server: SimServer) -> None:
+        history, tree = self.history, server.peer.tree
+        floor = history.reach(server.name, tree.last_zxid)
         if history.digests[floor] != tree.digest:
             violated(
                 PROMISE, "the tree of %s at %s is not what the history makes of it",
-                server.name, show(zxid),
+                server.name, show(tree.last_zxid),
             )  # fmt: skip

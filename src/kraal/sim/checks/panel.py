@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kraal.sim.checks.durability import DurabilityCheck
 from kraal.sim.checks.epochs import EpochCheck
 from kraal.sim.checks.history import History, HistoryCheck
+from kraal.sim.checks.membership import MembershipCheck
 from kraal.sim.checks.reads import ReadCheck
 from kraal.sim.checks.requests import RequestCheck
 from kraal.sim.checks.sessions import SessionCheck
@@ -23,12 +24,14 @@ class Checks(Watcher):
     def __init__(self, world: World) -> None:
         self.history = History()
         self.requests = RequestCheck(self.history)
+        self.membership = MembershipCheck(self.history)
         self.panel: list[Watcher] = [
             HistoryCheck(self.history),
             self.requests,
             WatchCheck(self.history),
             ReadCheck(self.history),
             SessionCheck(world, self.history),
+            self.membership,
             EpochCheck(),
             DurabilityCheck(),
         ]

@@ -9,7 +9,7 @@ from kraal.model.zxid import show
 from kraal.sim.checks.history import History
 from kraal.sim.checks.outcome import difference, refuses_session
 from kraal.sim.checks.watcher import Watcher
-from kraal.sim.client import WRITES
+from kraal.sim.client import UNJUDGED, WRITES
 from kraal.sim.protocol import STAT_BYTES, read_buffer, read_results
 from kraal.sim.violation import violated
 from kraal.wire.opcodes import OpCode
@@ -55,7 +55,7 @@ class RequestCheck(Watcher):
                 "writes are in the order of time", "%s is %s, but %s was committed when it left",
                 request, show(txn.zxid), show(request.tip),
             )  # fmt: skip
-        if request.op != OpCode.CLOSE_SESSION:
+        if request.op not in UNJUDGED:
             found = difference(self._history.tree, request, txn)
             if found is not None:
                 violated("valid transactions", "%s at %s: %s", request, show(txn.zxid), found)
@@ -69,7 +69,7 @@ class RequestCheck(Watcher):
         history = self._history
         if request.op != OpCode.SET_WATCHES2:
             request.tip = history.tip
-        if request.op in WRITES or request.op == OpCode.CLOSE_SESSION:
+        if request.op in WRITES or request.op in UNJUDGED:
             self._asked[client.session.id, request.xid] = request
             connection.writes.append(request.xid)
 
