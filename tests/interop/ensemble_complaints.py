@@ -38,6 +38,17 @@ class Harmless(NamedTuple):
 
 
 HARMLESS: tuple[Harmless, ...] = (
+    # What a loss of history, or a leader that is gone again, is called.
+    Harmless(
+        "kraal",
+        r"kraal\.replica\.learning (The leader does not know what this server has behind"
+        r"|The leader's tree as of)",
+        "a minority's writes that nobody agreed on go when it comes back",
+    ),
+    Harmless(
+        "kraal", r"kraal\.server\.member Server \d+ leads, but its quorum port",
+        "it was killed or cut off after it had won",
+    ),
     # Clients and start.
     Harmless("apache", r"maxCnxns is not configured", "the configuration leaves it out"),
     Harmless(
