@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from tests.interop import data_directory_dump as state
 from tests.interop import ensemble_complaints as complaints
-from tests.interop.data_directory_files import Record, log_records
+from tests.interop.data_directory_files import Record, file_records, log_records
 from tests.interop.ensemble_check import Judge
 from tests.interop.ensemble_history import CLOSE, History, Op, connections, xids
 from tests.interop.ensemble_load import SESSION_TIMEOUT_MS, Load, Pace, exchange
@@ -120,6 +120,8 @@ class Trial:
         self._marks: list[tuple[float, str]] = []
         self._later = History()
         self._logs_read: dict[Path, int] = {}
+        # The last zxid of each log that a member has put aside.
+        self._put_aside: dict[Path, int] = {}
         # What each member had counted at the end of the last settlement.
         self._mismatches: dict[int, int] = {}
 
@@ -169,6 +171,19 @@ class Trial:
         self.recover()
         self.load.pause()
         probes = [Probe(member) for member in self.ensemble.members.values()]
+        try:
+            self._settle(probes)
+        finally:
+            for probe in probes:
+                probe.client.close()
+        self.figures.settlements += 1
+        self.figures.zxid = self.judge.model.zxid
+        self.figures.znodes = len(self.judge.model.nodes)
+        self.figures.seconds = time.monotonic() - self._began
+        self._marks = [(time.monotonic(), "no fault")]
+        self.load.resume()
+
+    def _settle(self, probes: Sequence[Probe]) -> None:
         leader = self.see_leader() or self.ensemble.wait_leader()
         history = self.load.take()
         self._note_pauses(history)
@@ -184,12 +199,6 @@ class Trial:
         self._check_digests(leader)
         for complaint in complaints.new_complaints(self.ensemble, self._logs_read):
             self._find(f"complaint: {complaint}")
-        self.figures.settlements += 1
-        self.figures.zxid = self.judge.model.zxid
-        self.figures.znodes = len(self.judge.model.nodes)
-        self.figures.seconds = time.monotonic() - self._began
-        self._marks = [(time.monotonic(), "no fault")]
-        self.load.resume()
 
     def _judge(self) -> int:
         """Judge all that was noted, up to a zxid that all members have applied."""
@@ -208,12 +217,22 @@ class Trial:
         first = self.judge.model.zxid + 1
         return {
             f"member {member.id}": [
-                record for record in log_records(member.data, first) if record.zxid <= zxid
+                record for record in self._logged(member, first) if record.zxid <= zxid
             ]
             for member in self.ensemble.members.values()
         }
 
-    def _compare(self, probes: list[Probe]) -> None:
+    def _logged(self, member: Member, first_zxid: int) -> Iterator[Record]:
+        """Also what kraal has put aside for a leader's tree: others may need it."""
+        yield from log_records(member.data, first_zxid)
+        for path in sorted(member.data.glob("replaced-log.*")):
+            if path not in self._put_aside:
+                records = list(file_records(path))
+                self._put_aside[path] = max((record.zxid for record in records), default=0)
+            if self._put_aside[path] >= first_zxid:
+                yield from (r for r in file_records(path) if r.zxid >= first_zxid)
+
+    def _compare(self, probes: Sequence[Probe]) -> None:
         """Every member shows the model's tree."""
         for _ in range(_ATTEMPTS):
             zxid = self._judge()
