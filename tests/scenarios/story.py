@@ -38,7 +38,7 @@ class Story:
         return self.world.servers[server_id]
 
     def start(self, *server_ids: int) -> None:
-        for server_id in server_ids or self.world.server_ids:
+        for server_id in server_ids or self.world.servers:
             self.server(server_id).is_idle = False
             self.server(server_id).start()
 

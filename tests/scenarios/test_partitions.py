@@ -71,3 +71,18 @@ def test_without_a_leader_a_server_reads_if_it_is_allowed_to() -> None:
     reader.go_to(1)
     assert reader.write("/a", "new").err == 0
     story.until_all_serve()
+
+
+def test_a_server_without_a_leader_ends_no_session_that_it_has_not_heard_of() -> None:
+    story = Story(voters=3, settings={"read_only_mode": True})
+    story.start()
+    story.until_led_by(3, 1, 2)
+    story.separate([1], [2, 3])
+    client = story.client(2, read_only=True)  # server 1 does not learn of its session
+    session_id = client.session_id
+    story.until(lambda: story.serves(1) == Mode.READ_ONLY)
+    client.go_to(1)
+    assert client.session_id == session_id
+    client.go_to(2)
+    assert client.session_id == session_id
+    assert client.create("/mine", ephemeral=True).err == 0

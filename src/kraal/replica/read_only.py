@@ -99,7 +99,7 @@ class ReadOnly(Replica):
             return
         if decision.is_new:
             session_id = self._handshake.next_session_id()
-        elif not decision.is_proven or session_id not in self.tracker.sessions:
+        elif not decision.is_proven or self._is_over(session_id):
             self._send_greeting(conn, 0, 0)
             self._clients.close(conn)
             return
@@ -108,6 +108,17 @@ class ReadOnly(Replica):
             self._abort(known.connection)
         self._bind(conn, self.tracker.add(session_id, decision.timeout_ms, now_ms))
         self._send_greeting(conn, session_id, decision.timeout_ms)
+
+    def _is_over(self, session_id: int) -> bool:
+        """Whether a session that the tree does not know is told so.
+
+        Without local sessions it may be one of the ensemble that is newer than the tree here: to
+        end it is not for this server, so its client is taken in, as by the reference
+        (reference/client-protocol.md section 9.5).
+        """
+        ensemble = self.config.ensemble
+        may_be_local = ensemble is not None and ensemble.local_sessions
+        return may_be_local and session_id not in self.tracker.sessions
 
     def _send_greeting(self, conn: ClientConnection, session_id: int, timeout_ms: int) -> None:
         answer = connect_response(
