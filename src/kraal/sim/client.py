@@ -334,7 +334,8 @@ class SimClient(Host):
         request = connection.outstanding.popleft()
         assert request.xid == reply.xid, f"a reply to {reply.xid} where {request} is due"
         self.world.checks.replied(self, connection, request, reply)
-        self.session.last_zxid = max(self.session.last_zxid, reply.zxid)
+        if request.op != OpCode.PING:  # as the reference's clients
+            self.session.last_zxid = max(self.session.last_zxid, reply.zxid)
         if request.op == OpCode.CLOSE_SESSION:
             self.session.is_over = True
             self.session = Session()
