@@ -176,6 +176,13 @@ class Client:
     def write(self, path: str, data: str) -> Reply:
         return self.say(OpCode.SET_DATA, path, data)
 
+    def reconfigure(self, joining: str | None = None, leaving: str | None = None) -> Reply:
+        """Change the membership; stories that do need `spares`."""
+        answers = self.ask(Request(OpCode.RECONFIG, change=(joining, leaving, None)))
+        self.story.until(lambda: bool(answers))
+        assert answers[0] is not None, "the connection was lost"
+        return answers[0]
+
     def read(self, path: str) -> str | None:
         """The data, behind a sync; None: there is no such znode."""
         self.say(OpCode.SYNC, path)

@@ -168,6 +168,7 @@ class LearningTerm:
         if self._logs:
             self._peer.append(zxid, payload)
         else:
+            self._peer.is_unlogged = True
             self._unlogged_zxid = zxid
             self._peer.shell.wake()
 

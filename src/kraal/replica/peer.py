@@ -93,6 +93,8 @@ class Peer:
         """Ends of what was handed to the log and of what is durable in it."""
         self._designated: int | None = None
         """Whom a reconfiguration has made the leader, while the last term winds up."""
+        self.is_unlogged = False
+        """Whether the disk lacks the end of the history for good: observers may keep no log."""
         self._disk_jobs = 0
         """Cuts of the log and snapshots that are under way."""
         self._tail: list[Entry] | None = None
@@ -220,6 +222,7 @@ class Peer:
         """The log is cut, and this is what it holds."""
         self.now_ms, self.wall_ms = now_ms, wall_ms
         self._disk_jobs -= 1
+        self.is_unlogged = False
         self.replace_tree(tree, history)
         if isinstance(self.term, LearningTerm) and self.term.learner is not None:
             self.term.learner.truncated(now_ms)
@@ -291,6 +294,7 @@ class Peer:
     def save_snapshot(self) -> None:
         """Write the tree; `snapshot_saved` is the answer."""
         self._disk_jobs += 1
+        self.is_unlogged = False
         self.shell.save_snapshot(self.tree)
 
     def replace_tree(self, tree: DataTree, history: Iterable[Entry] = ()) -> None:
@@ -368,6 +372,8 @@ class Peer:
         self.shell.abandon_snapshot()
         tail, self._tail = self._tail, None
         self.apply(Txn.decode(payload) for _, payload in tail)
+        if self._must_save():
+            return
         if self._designated is not None:
             self._settle(self._designated)
             return
@@ -375,6 +381,14 @@ class Peer:
         self.counters.elections += 1
         self._election_since_ms = self.now_ms
         self.election.start(self.now_ms, zxid=self.tree.last_zxid, peer_epoch=self.current_epoch)
+
+    def _must_save(self) -> bool:
+        """Who begins to log brings its tree to the disk first, or its log would have a hole."""
+        if not self.is_unlogged or self.me in self.config.observers:
+            return False
+        self._tail = []
+        self.save_snapshot()
+        return True
 
     def _settle(self, leader: int) -> None:
         """Take the role that a reconfiguration gave; round and epoch say that nobody voted."""
@@ -395,6 +409,8 @@ class Peer:
         self._decided(state, vote)
 
     def _decided(self, state: State, vote: Vote) -> None:
+        if self._must_save():
+            return  # a configuration that was heard of meanwhile has it vote; it looks again
         logger.info("%s, leader is %d", state.name, vote.leader)
         self._serve(None)
         if state == State.LEADING:
