@@ -197,6 +197,10 @@ class LearningTerm:
         assert self.learner is not None
         if peer.last_seen is not peer.config:
             peer.adopt_config(peer.last_seen)
+            if (peer.me in peer.config.observers) != self._is_observer:
+                self.close()
+                self.give_up("the configuration gives this server another role")
+                return
         peer.show_config()
         self.replica = Following(
             peer.server_config,

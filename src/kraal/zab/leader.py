@@ -243,8 +243,8 @@ class Leader(LearnerMaster):
             return
         if zxid != make(self.epoch, 0):
             raise DecodeError(f"it acknowledges {show(zxid)} instead of this epoch")
-        if not handler.is_observer:
-            self._synced.add(handler.server_id)
+        # An observer may vote in the configuration that is pending: quorums go by id.
+        self._synced.add(handler.server_id)
         self._check_synced(now_ms)
 
     def _check_synced(self, now_ms: int) -> None:

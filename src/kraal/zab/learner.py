@@ -81,7 +81,7 @@ class LearnerHost(Protocol[T]):
         """The leader's configuration, as NEWLEADER says it."""
 
     def established(self, now_ms: int, epoch: int) -> None:
-        """In step with the leader: begin to serve."""
+        """In step with the leader: begin to serve, or `Learner.close` in another role."""
 
     def committed(self, now_ms: int, txns: Sequence[T]) -> None:
         """Apply these and answer those who wait for them."""
@@ -373,8 +373,10 @@ class Learner(Generic[T]):
 
     def _begin_serving(self, now_ms: int) -> None:
         """UPTODATE: clients are served; what is in flight is logged and acknowledged."""
-        self.phase = Phase.SERVING
         self._host.established(now_ms, self.epoch)
+        if self.phase == Phase.OVER:
+            return
+        self.phase = Phase.SERVING
         self.link.send(wire.bare(PacketType.ACK, make(self.epoch, 0)))
         txns, self._committed = self._committed, []
         for txn in (*txns, *self._pending):
