@@ -265,3 +265,27 @@ def test_commits_reach_followers_in_order_and_once() -> None:
     bench.leader.flush()
     commits = [zxid for kind, zxid, _, _ in link.packets if kind == PacketType.COMMIT]
     assert commits == zxids
+
+
+def test_syncs_are_answered_in_their_turn_between_writes() -> None:
+    bench = Bench()
+    bench.join(2)
+    bench.leader.propose(make(1, 1), b"one")
+    answers: list[tuple[str, int]] = []
+    leader = bench.leader
+    assert not leader.sync(None, lambda: answers.append(("first", bench.host.committed_zxid)))
+    leader.propose(make(1, 2), b"two")
+    handler = next(iter(leader.handlers))
+
+    def committed(_now_ms: int, zxid: int) -> None:
+        """A client that had to wait for room asks now, before the first is answered."""
+        bench.host.committed_zxid = zxid
+        if not answers and zxid == make(1, 1):
+            assert not leader.sync(None, lambda: answers.append(("second", zxid)))
+
+    bench.host.committed = committed  # type: ignore[method-assign]
+    leader.logged(0, make(1, 2))
+    bench.hear(handler, wire.acks([make(1, 1), make(1, 2)]))
+    # Both writes are committed at once; the first sync was asked for before the second one.
+    assert [name for name, _ in answers] == ["first", "second"]
+    assert answers[0][1] == make(1, 1)

@@ -414,7 +414,7 @@ class Leader(LearnerMaster):
 
         The answer is a SYNC packet, or for this server's own clients `released`.
         """
-        if not self._outstanding:
+        if not self._outstanding and not self._syncs:
             if handler is not None:
                 self._send(handler, wire.bare(PacketType.SYNC, 0))
             return True
