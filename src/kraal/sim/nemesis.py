@@ -171,6 +171,8 @@ class Nemesis:
                 self._restart(leader)
             for other in deaf:
                 network.unblock(leader, other)
+            if self._random.random() < 0.5:
+                self._world.silence(2000)  # what it had alone is found before anything new
 
         self._later(300, end)
 

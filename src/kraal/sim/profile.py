@@ -45,6 +45,8 @@ class Profile:
     reconfig_pause_ms: tuple[int, int] = (100, 2000)
     request_pause_ms: tuple[int, int] = (10, 150)
     pipelined: tuple[int, ...] = (2, 4, 8)
+    hot_bursts: float = 0.25
+    """Share of a client's bursts that are about one znode."""
 
 
 DISK: Mapping[str, int] = {
@@ -76,6 +78,7 @@ PROFILES: Mapping[str, Profile] = {
         duration_ms=3000,
         request_pause_ms=(1, 30),
         pipelined=(6, 12),
+        hot_bursts=0.7,
         delay_us=((200, 5000),),
         flush_us=((3000, 20_000),),
     ),

@@ -89,7 +89,10 @@ class _Story:
             server.speed.flush_us = random.choice(profile.flush_us)
         world.network.conditions.delay_us = random.choice(profile.delay_us)
         self.workload = Workload(
-            world, pause_ms=profile.request_pause_ms, pipelined=random.choice(profile.pipelined)
+            world,
+            pause_ms=profile.request_pause_ms,
+            pipelined=random.choice(profile.pipelined),
+            hot_bursts=profile.hot_bursts,
         )
         self.administrator: Administrator | None = None
         self.nemesis = Nemesis(world, profile.faults, pause_ms=profile.fault_pause_ms)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 PARENTS = (b"/a", b"/b", b"/c")
 NAMES = tuple(b"/n%d" % number for number in range(6))
-HOT_BURSTS = 0.25
-"""Share of bursts that are about one znode."""
 SILENCES = 0.02
 """Share of bursts in whose place all clients fall silent for a while."""
 EPHEMERAL = 1
@@ -26,13 +24,15 @@ SEQUENTIAL = 2
 class Workload:
     """Drives the clients of a world until it is stopped."""
 
-    def __init__(self, world: World, *, pause_ms: tuple[int, int], pipelined: int) -> None:
+    def __init__(
+        self, world: World, *, pause_ms: tuple[int, int], pipelined: int, hot_bursts: float
+    ) -> None:
         self._world = world
         self._random: Random = world.random
         self._pause_ms = pause_ms
         self._pipelined = pipelined
+        self._hot_bursts = hot_bursts
         self._serial = 0
-        self._silent_until_us = 0
         self._hot: bytes | None = None
         """What everything in the present burst is about."""
         self.is_over = False
@@ -60,11 +60,11 @@ class Workload:
                 return
             connection, now = client.connection, self._world.scheduler.now_us
             if self._random.random() < SILENCES:
-                self._silent_until_us = now + self._random.randint(200, 1500) * MS
-            if now < self._silent_until_us:
+                self._world.silence(self._random.randint(200, 1500))
+            if now < self._world.silent_until_us:
                 pass  # nobody asks for anything
             elif connection is not None and len(connection.outstanding) < 20:
-                self._hot = self._path() if self._random.random() < HOT_BURSTS else None
+                self._hot = self._path() if self._random.random() < self._hot_bursts else None
                 for _ in range(self._random.randint(1, self._pipelined)):
                     client.request(self.request())
                 self._hot = None

@@ -110,6 +110,8 @@ class World:
         self.trace_hash = 0
         self.disturbed_us = 0
         """When a fault was last at work."""
+        self.silent_until_us = 0
+        """Until when the clients of a workload ask for nothing."""
         self.checks = Checks(self)
         self.servers = {
             server_id: SimServer(self, config) for server_id, config in configuration(plan).items()
@@ -147,6 +149,10 @@ class World:
         """One died: another one takes its place, if somebody wants that."""
         if self.on_client_lost is not None:
             self.on_client_lost()
+
+    def silence(self, ms: int) -> None:
+        """Let clients ask for nothing for a while: servers come to rest as they are."""
+        self.silent_until_us = max(self.silent_until_us, self.scheduler.now_us + ms * MS)
 
     # What is seen
 
