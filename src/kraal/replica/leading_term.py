@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kraal.model.acl import Id
@@ -10,18 +10,11 @@ from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import make
 from kraal.replica.leading import Leading
 from kraal.tree.snapshot import encode_stream
-from kraal.zab.history import Entry
 from kraal.zab.leader import Leader
 from kraal.zab.learner_handler import LearnerHandler
 
 if TYPE_CHECKING:
     from kraal.replica.peer import Peer
-
-
-LOGGED_BYTES = 150
-"""What a transaction takes in the log at least, about."""
-SNAPSHOT_SHARE = 0.33
-"""As `snapshotSizeFactor`, judged before the disk is asked: reading it holds up the clients."""
 
 
 class _Proposals:
@@ -51,7 +44,7 @@ class LeadingTerm:
             history=peer.history,
             host=self,
             now_ms=peer.now_ms,
-            older=self._older_history,
+            older=peer.older_history,
         )
 
     def start(self) -> None:
@@ -97,14 +90,6 @@ class LeadingTerm:
     def snapshot(self) -> Iterator[bytes]:
         """The tree as it is now."""
         return encode_stream(self._peer.tree)
-
-    def _older_history(self, zxid: int) -> Iterable[Entry] | None:
-        """The log on disk, unless the whole tree is sooner read and sent."""
-        tree = self._peer.tree
-        missing_bytes = (tree.last_zxid - zxid) * LOGGED_BYTES
-        if missing_bytes > SNAPSHOT_SHARE * tree.data_bytes:
-            return None
-        return self._peer.shell.older_history(zxid)
 
     def established(self, now_ms: int, epoch: int) -> None:
         """A quorum is in step: order writes."""

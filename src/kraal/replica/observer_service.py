@@ -35,7 +35,7 @@ class ObserverService:
             history=peer.history,
             host=self,
             now_ms=now_ms,
-            older=peer.shell.older_history,
+            older=peer.older_history,
         )
 
     # What the observer master asks

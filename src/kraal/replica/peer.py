@@ -38,6 +38,10 @@ from kraal.zab.state import State
 
 logger = logging.getLogger("kraal.replica.peer")
 READ_ONLY_DELAY_MS = 2000
+LOGGED_BYTES = 150
+"""What a transaction takes in the log at least, about."""
+SNAPSHOT_SHARE = 0.33
+"""As `snapshotSizeFactor`, judged before the disk is asked: reading it holds up the clients."""
 UNVOTED = -1
 
 
@@ -296,6 +300,14 @@ class Peer:
         self._disk_jobs += 1
         self.is_unlogged = False
         self.shell.save_snapshot(self.tree)
+
+    def older_history(self, zxid: int) -> Iterable[Entry] | None:
+        """The log on disk, unless the whole tree is sooner read and sent."""
+        tree = self.tree
+        missing_bytes = (tree.last_zxid - zxid) * LOGGED_BYTES
+        if missing_bytes > SNAPSHOT_SHARE * tree.data_bytes:
+            return None
+        return self.shell.older_history(zxid)
 
     def replace_tree(self, tree: DataTree, history: Iterable[Entry] = ()) -> None:
         """The history is another one from here on."""
