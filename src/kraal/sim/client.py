@@ -57,7 +57,7 @@ class Request:
     def body(self) -> bytes:
         """What follows xid and type."""
         op = self.op
-        if op in (OpCode.CREATE, OpCode.CREATE2):
+        if op in (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER):
             return protocol.create(self.path, self.data, self.flags)
         if op == OpCode.DELETE:
             return protocol.delete(self.path, self.version)
@@ -92,7 +92,16 @@ class Request:
 
 UNJUDGED = frozenset((OpCode.CLOSE_SESSION, OpCode.RECONFIG))
 """Writes whose outcome is no matter of znodes."""
-WRITES = frozenset((OpCode.CREATE, OpCode.CREATE2, OpCode.DELETE, OpCode.SET_DATA, OpCode.MULTI))
+WRITES = frozenset(
+    (
+        OpCode.CREATE,
+        OpCode.CREATE2,
+        OpCode.CREATE_CONTAINER,
+        OpCode.DELETE,
+        OpCode.SET_DATA,
+        OpCode.MULTI,
+    )
+)
 
 
 class Session:

@@ -47,6 +47,7 @@ class Nemesis:
             "slow disk": self._slow_disk,
             "slow network": self._slow_network,
             "hang up": self._hang_up,
+            "deaf client": self._deaf_client,
             "client dies": self._client_dies,
             "client leaves": self._client_leaves,
         }
@@ -284,6 +285,14 @@ class Nemesis:
     def _hang_up(self) -> None:
         if self._world.clients:
             self._random.choice(self._world.clients).hang_up()
+
+    def _deaf_client(self) -> None:
+        """It does not take its output for a while."""
+        client = self._random.choice(self._world.clients)
+        if client.connection is not None:
+            link = client.connection.link
+            link.pause_reading()
+            self._world.scheduler.after(self._random.randint(1, 1500) * MS, link.resume_reading)
 
     def _client_dies(self) -> None:
         clients = [client for client in self._world.clients if client.is_up]

@@ -23,6 +23,7 @@ FAULTS: Mapping[str, int] = {
     "slow disk": 6,
     "slow network": 6,
     "hang up": 4,
+    "deaf client": 4,
     "client dies": 3,
     "client leaves": 3,
 }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from kraal.model.config import ThrottleConfig
+from kraal.model.config import ReaperConfig, ThrottleConfig
 from kraal.sim.administrator import Administrator
 from kraal.sim.checks.convergence import Convergence
 from kraal.sim.client import Request
@@ -161,10 +161,12 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
         spares=random.choice(profile.spares),
         commit_log_count=random.choice((5, 20, 500)),
         snap_count=random.choice((10, 50, 100_000)),
+        groups=_groups(random, voters) if voters > 3 and random.random() < 0.3 else "",
         pre_alloc_bytes=random.choice((0, 512, 8192)),
         snapshot_size_factor=random.choice((0.33, 1000.0)),
         settings={
             "read_only_mode": random.random() < 0.3,
+            "reaper": ReaperConfig(check_interval_ms=500),
             "throttle": ThrottleConfig(global_outstanding_limit=random.choice((3, 1000, 1000))),
         },
         ensemble={
@@ -174,3 +176,16 @@ def _plan(seed: int, profile: Profile) -> EnsemblePlan:
             "force_snapshot_sync": random.random() < 0.1,
         },
     )
+
+
+def _groups(random: Random, voters: int) -> str:
+    """Lines of a hierarchy of two or three groups; a server may weigh nothing."""
+    count = random.choice((2, 3))
+    ids = list(range(1, voters + 1))
+    random.shuffle(ids)
+    groups = [ids[at::count] for at in range(count)]
+    lines = [f"group.{at + 1}={':'.join(map(str, group))}" for at, group in enumerate(groups)]
+    if random.random() < 0.5:
+        # In a group of more than one, so that somebody there can lead.
+        lines.append(f"weight.{groups[0][0]}=0")
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ SILENCES = 0.02
 """Share of bursts in whose place all clients fall silent for a while."""
 EPHEMERAL = 1
 SEQUENTIAL = 2
+CONTAINER = 4
 
 
 class Workload:
@@ -40,6 +41,7 @@ class Workload:
             (14, self._create),
             (6, self._sequential),
             (6, self._ephemeral),
+            (4, self._container),
             (8, self._delete),
             (20, self._set_data),
             (6, self._multi),
@@ -83,7 +85,10 @@ class Workload:
             return self._hot
         random = self._random
         path = random.choice(PARENTS)
-        return path if random.random() < 0.3 else path + random.choice(NAMES)
+        if random.random() < 0.3:
+            return path
+        path += random.choice(NAMES)
+        return path if random.random() < 0.8 else path + b"/x"
 
     def _data(self) -> bytes:
         self._serial += 1
@@ -114,6 +119,9 @@ class Workload:
 
     def _ephemeral(self) -> Request:
         return Request(self._op(), self._path(), self._data(), flags=EPHEMERAL)
+
+    def _container(self) -> Request:
+        return Request(OpCode.CREATE_CONTAINER, self._path(), self._data(), flags=CONTAINER)
 
     def _delete(self) -> Request:
         path = self._path()

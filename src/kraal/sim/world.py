@@ -29,6 +29,8 @@ class EnsemblePlan:
 
     voters: int = 3
     observers: int = 0
+    groups: str = ""
+    """Lines of a configuration that make it a hierarchy; not together with spares."""
     spares: int = 0
     """Servers that run, if at all, to join one day; the membership can change then."""
     tick_ms: int = 200
@@ -68,7 +70,7 @@ def configuration(plan: EnsemblePlan) -> dict[int, ServerConfig]:
 
 
 def _server_config(plan: EnsemblePlan, server_id: int, lines: Iterable[str]) -> ServerConfig:
-    config = EnsembleConfig.parse("\n".join(lines))
+    config = EnsembleConfig.parse("\n".join([*lines, plan.groups]))
     ensemble = EnsembleSettings(
         config=config,
         peer_type=config.members[server_id].role,

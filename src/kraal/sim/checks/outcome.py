@@ -11,7 +11,15 @@ from kraal.sim.client import Request
 from kraal.tree.data_tree import DataTree
 from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
-from kraal.wire.records.txn import CreateTxn, DeleteTxn, ErrorTxn, MultiTxn, SetDataTxn, Txn
+from kraal.wire.records.txn import (
+    CreateContainerTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    MultiTxn,
+    SetDataTxn,
+    Txn,
+)
 
 EPHEMERAL = 1
 SEQUENTIAL = 2
@@ -112,7 +120,7 @@ def _parent(path: bytes) -> bytes:
 def _check(view: _View, request: Request, session_id: int) -> ErrorCode:
     """The error that the request meets; OK: none, and the view has its effect."""
     path, op = request.path, request.op
-    if op in (OpCode.CREATE, OpCode.CREATE2):
+    if op in (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER):
         return _check_create(view, request, session_id)
     version = view.version(path)
     if version is None:
@@ -154,6 +162,9 @@ def _compare(view: _View, request: Request, kind: int, body: object) -> str | No
             path += b"%010d" % (view.created(_parent(path)) - 1)
         expected = (path, request.data, bool(request.flags & EPHEMERAL))
         found = (body.path, body.data, body.ephemeral)
+    elif isinstance(body, CreateContainerTxn):
+        expected = (path, request.data)  # type: ignore[assignment]
+        found = (body.path, body.data)  # type: ignore[assignment]
     elif isinstance(body, SetDataTxn):
         expected = (path, request.data, view.version(path))  # type: ignore[assignment]
         found = (body.path, body.data, body.version)  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from kraal.sim.client import UNJUDGED, WRITES
 from kraal.sim.protocol import STAT_BYTES, read_buffer, read_results
 from kraal.sim.violation import violated
 from kraal.wire.opcodes import OpCode
-from kraal.wire.records.txn import CreateTxn, ErrorTxn, MultiTxn, Txn
+from kraal.wire.records.txn import CreateContainerTxn, CreateTxn, ErrorTxn, MultiTxn, Txn
 
 if TYPE_CHECKING:
     from kraal.sim.client import Connection, Request, SimClient
@@ -102,11 +102,11 @@ class RequestCheck(Watcher):
         if isinstance(body, MultiTxn):
             return _compare_multi(body, reply.body)
         path, at = None, 0
-        if isinstance(body, CreateTxn):
+        if isinstance(body, CreateTxn | CreateContainerTxn):
             path, at = read_buffer(reply.body)
             if path != body.path:
                 return f"the path {path!r} instead of {body.path!r}"
-        if request.op in (OpCode.CREATE2, OpCode.SET_DATA):
+        if request.op in (OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.SET_DATA):
             version = self._history.at(txn.zxid, path or request.path)
             stat = reply.body[at:]
             return None if version and version.stat == stat else "another stat"
