@@ -97,7 +97,8 @@ HARMLESS: tuple[Harmless, ...] = (
     ),
     Harmless(
         "apache",
-        rf"Severe unrecoverable error, from thread : (Follower|Observer)RequestProcessor:\d+ \| ({_LOST})",
+        rf"Severe unrecoverable error, from thread : (Follower|Observer)RequestProcessor:\d+ \| "
+        rf"({_LOST})",
         "a request could not be forwarded to a leader that was lost",
     ),
     Harmless(
