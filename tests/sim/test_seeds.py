@@ -17,6 +17,7 @@ SEEDS = {
     "busy": range(1, 3),
     "disk": range(1, 6),
     "network": range(1, 6),
+    "leaders": range(1, 4),
     "reconfig": range(1, 6),
 }
 

@@ -99,11 +99,14 @@ class Nemesis:
         self._world.scheduler.after(delay, lambda: None if self._is_over else action())
 
     def _restart(self, server: SimServer) -> None:
+        self._start(server, self._random.randint(1, self._random.choice((10, 300, 3000))))
+
+    def _start(self, server: SimServer, delay_ms: int) -> None:
         def start() -> None:
-            if not server.is_up:
+            if not server.is_up and not self._is_over:
                 server.start()
 
-        self._later(self._random.choice((10, 300, 3000)), start)
+        self._world.scheduler.after(delay_ms * MS, start)
 
     # Servers
 
@@ -167,13 +170,18 @@ class Nemesis:
             network.block(leader, other)
 
         def end() -> None:
+            is_silent = self._random.random() < 0.5
+            if is_silent:
+                # What it had alone is found before there is anything new.
+                self._world.silence(2000)
             if leader.life == life:
                 leader.crash(power=self._random.random() < 0.5)
-                self._restart(leader)
+                if is_silent:
+                    self._start(leader, self._random.randint(250, 800))
+                else:
+                    self._restart(leader)
             for other in deaf:
                 network.unblock(leader, other)
-            if self._random.random() < 0.5:
-                self._world.silence(2000)  # what it had alone is found before anything new
 
         self._later(300, end)
 

@@ -70,6 +70,7 @@ NETWORK: Mapping[str, int] = {
     "pause": 10,
     "hang up": 5,
 }
+LEADERS: Mapping[str, int] = {"lonely leader": 20, "kill leader": 4, "isolate": 4, "cut": 4}
 PROFILES: Mapping[str, Profile] = {
     "faults": Profile(),
     "quiet": Profile(faults=CALM, duration_ms=5000),
@@ -79,10 +80,11 @@ PROFILES: Mapping[str, Profile] = {
         duration_ms=3000,
         request_pause_ms=(1, 30),
         pipelined=(6, 12),
-        hot_bursts=0.7,
+        hot_bursts=0.9,
         delay_us=((200, 5000),),
         flush_us=((3000, 20_000),),
     ),
+    "leaders": Profile(faults=LEADERS, voters=(3, 3, 5), observers=(0,)),
     "disk": Profile(faults=DISK),
     "network": Profile(faults=NETWORK),
     "reconfig": Profile(voters=(2, 3, 3, 4, 5), observers=(0, 1), spares=(2,)),

@@ -76,6 +76,9 @@ class Workload:
 
     def request(self) -> Request:
         """Any request."""
+        if self._hot is not None:
+            makers = (self._create, self._delete, self._set_data, self._exists)
+            return self._random.choice(makers)()
         return self._random.choices(self._kinds, self._weights)[0]()
 
     # Parts
