@@ -41,6 +41,7 @@ class Convergence:
         """The members of the last configuration run, and nobody else."""
         world = self._world
         self._start_members()
+        world.run(500)  # what was asked for may still be on its way to the leader
         if not world.scheduler.run(limit_ms * MS, self._has_settled_leader):
             states = [_describe(server) for server in world.servers.values()]
             violated(PROMISE, "after %d ms: %s", limit_ms, ", ".join(states))
