@@ -81,6 +81,8 @@ class SessionCheck(Watcher):
             heard_us = self._heard_us[session_id]
             if heard_us <= self._world.disturbed_us:
                 return  # what its server knew may not have reached the leader
+            if leader.peer.current_epoch < max(self._history.bases):
+                return  # it leads nobody any more, and what it proposes comes to nothing
             # A learner reports with its answer to a ping.
             tick_ms = leader.config.tick_time_ms
             late_ms = 2 * self._world.network.conditions.late_us // MS + tick_ms
