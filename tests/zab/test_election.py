@@ -225,6 +225,17 @@ class TestLooking:
         bench.wait(200)
         assert bench.decided == [(LEADING, Vote(3, 100, 1, 1))]
 
+    def test_who_votes_only_in_the_last_seen_configuration_is_joined_in_its_round(self) -> None:
+        last_seen = configuration([2, 9], more="version=5")
+        bench = Bench(me=2, config=configuration([2, 4]), last_seen=last_seen).start()
+        bench.take()
+        bench.hear(9, NOBODY, round_=7)
+        assert bench.told() == dict.fromkeys((4, 9), Vote(2, 100, 7, 1))
+        bench.hear(9, 2, round_=7)
+        bench.hear(4, 2, round_=7)
+        bench.wait(200)
+        assert [state for state, _ in bench.decided] == [LEADING]
+
     def test_a_last_seen_configuration_that_is_not_newer_has_no_say(self) -> None:
         bench = Bench(config=THREE, last_seen=configuration(range(2, 8))).start()
         bench.hear(1, 3)

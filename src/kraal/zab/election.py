@@ -239,12 +239,27 @@ class Election:
         if is_looking and said.round < self._round:
             self._send(server_id)
         if said.leader not in self._voters:
+            if is_looking and said.leader == NOBODY:
+                self._join_round(now_ms, server_id, said.round)
             return
         vote = Vote(said.leader, said.zxid, said.round, said.peer_epoch)
         if is_looking:
             self._vote_of_looking(now_ms, server_id, vote)
         elif said.state in (State.FOLLOWING, State.LEADING):
             self._vote_of_settled(now_ms, server_id, _Heard(vote, said.state, said.version))
+
+    def _join_round(self, now_ms: int, server_id: int, round_: int) -> None:
+        """Beyond the original: a server that votes only in the pending configuration proposes
+        nobody, and hears no vote of an earlier round than its own. Others come to its round."""
+        if round_ <= self._round:
+            return
+        if self._finalize_at_ms is not None:
+            self._unanswered.add(server_id)
+            return
+        self._round = round_
+        self._votes.clear()
+        self._propose(self._own._replace(round=round_))
+        self._count(now_ms)
 
     def _vote_of_looking(self, now_ms: int, server_id: int, vote: Vote) -> None:
         """Section 3.4."""
