@@ -260,6 +260,10 @@ class Leader(LearnerMaster):
         for handler in list(self.handlers):
             if handler.stage == Stage.SYNCED:
                 self._up_to_date(now_ms, handler)
+        if self.me not in self.config.voters:
+            # Voters that look for a leader would not find one who is none of them (section 3.4).
+            self.hand_over()
+            self._host.give_up("the configuration that was pending has another server lead")
 
     def _up_to_date(self, now_ms: int, handler: LearnerHandler) -> None:
         assert self.epoch is not None
