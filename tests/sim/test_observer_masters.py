@@ -6,6 +6,8 @@ import struct
 
 import pytest
 
+from kraal.model.session_id import password
+from kraal.sim import protocol
 from kraal.sim.client import Request, SimClient
 from kraal.sim.protocol import Reply
 from kraal.sim.server import SimServer
@@ -26,6 +28,7 @@ from tests.sim.strangers import (
     observer_info,
     plan,
     started,
+    without_judges,
     write,
 )
 
@@ -280,6 +283,60 @@ def test_answers_go_to_who_asked(stage: tuple[World, SimServer, Stranger]) -> No
     world.run(200)
     assert other.kinds() == [PacketType.SYNC]
     assert call(client, Request(OpCode.SYNC, b"/")).err == 0
+
+
+def set_data(session_id: int, cxid: int, data: bytes) -> bytes:
+    head = struct.pack(">ii", cxid, OpCode.SET_DATA)
+    return wire.request(session_id, head + protocol.set_data(b"/a", data, -1), ())
+
+
+@pytest.mark.parametrize("goes_to", ["another observer", "the follower"])
+def test_what_comes_late_from_where_a_session_was_has_no_effect(
+    stage: tuple[World, SimServer, Stranger], goes_to: str
+) -> None:
+    """To the leader it is one and the same: all of it comes through the follower."""
+    world, follower, stranger = stage
+    without_judges(world)
+    client = client_of(world, follower.id)
+    write(client, b"/a")
+    former = stranger.learn(follower, is_observer=True)
+    session = follower.peer.next_session_id + 1000
+    former.send(wire.request(session, struct.pack(">iii", 0, -10, 4000), None))
+    former.send(set_data(session, 1, b"first"))
+    world.run(100)
+    assert follower.peer.tree.nodes[b"/a"].data == b"first"
+    if goes_to == "another observer":
+        present = stranger.learn(follower, is_observer=True)
+        revalidation = struct.pack(">qi", session, 4000)
+        present.send(wire.with_data(PacketType.REVALIDATE, -1, revalidation))
+        world.run(50)
+        present.send(set_data(session, 2, b"second"))
+    else:
+        client.session.id, client.session.password = session, password(session)
+        client.hang_up()
+        world.run(500)
+        assert client.is_connected
+        call(client, Request(OpCode.SET_DATA, b"/a", b"second"))
+    world.run(50)
+    former.take()
+    former.send(set_data(session, 2, b"late"), set_data(session, 3, b"later"))
+    world.run(100)
+    assert follower.peer.tree.nodes[b"/a"].data == b"second"
+    # Each has its answer all the same: what waits behind it there must go on.
+    answers = [data for kind, _, data, _ in former.take() if kind == PacketType.INFORM]
+    heads = [struct.unpack_from(">qiqqi", data or b"") for data in answers]
+    assert [(head[0], head[1], head[4]) for head in heads] == [(session, 2, -1), (session, 3, -1)]
+    # It may come back.
+    client.kill()
+    former.send(wire.with_data(PacketType.REVALIDATE, -1, struct.pack(">qi", session, 4000)))
+    world.run(50)
+    former.send(set_data(session, 4, b"back"))
+    world.run(50)
+    assert follower.peer.tree.nodes[b"/a"].data == b"back"
+    # And end, which is taken from anywhere.
+    former.send(wire.request(session, struct.pack(">ii", 5, -11), ()))
+    world.run(50)
+    assert session not in follower.peer.tree.sessions
 
 
 BAD_PACKETS = {

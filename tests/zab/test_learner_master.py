@@ -53,7 +53,7 @@ class Host:
             yield b"a slice"
 
     def relay_request(
-        self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None
+        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: tuple[Id, ...]
     ) -> None: ...
 
     def relay_sync(

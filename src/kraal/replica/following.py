@@ -87,6 +87,8 @@ class Following(Replica):
         """Who is told of the leader's answers, in the order of the questions."""
         self._revalidating: dict[int, deque[Callable[[int, bool], None]]] = {}
         """The same by session id."""
+        self.session_returns: Callable[[int], None] | None = None
+        """Called when a client goes on with a session here."""
 
     @property
     def in_flight(self) -> int:
@@ -261,8 +263,12 @@ class Following(Replica):
             conn.session = None
             self._refuse_session(conn)
 
-    def moved_away(self, session_id: int) -> None:
-        """A session goes on at an observer of this follower: who has it here is cut off."""
+    def cut_off(self, session_id: int) -> None:
+        """A session goes on in another connection: nothing more is taken from the present one.
+
+        The leader takes what comes through this server for one and the same, so what is still on
+        its way here would come behind what the client does elsewhere.
+        """
         session = self.tracker.sessions.get(session_id)
         if session is not None and session.connection is not None:
             self._abort(session.connection)
@@ -281,6 +287,9 @@ class Following(Replica):
         else:
             # Not the tracked one yet; requests that come already wait for the answer.
             session_id, timeout_ms = decision.session_id, decision.timeout_ms
+            self.cut_off(session_id)
+            if self.session_returns is not None:
+                self.session_returns(session_id)
             conn.session = Session(session_id, timeout_ms)
             answered = partial(self._revalidated, conn, session_id, timeout_ms)
             self.revalidate(session_id, timeout_ms, answered)

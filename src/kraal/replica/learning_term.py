@@ -223,7 +223,7 @@ class LearningTerm:
         """Apply these and answer who waits."""
         entries = self._apply_committed(now_ms, txns)
         if self.observers is not None:
-            self.observers.master.committed(now_ms, entries)
+            self.observers.committed(now_ms, txns, entries)
 
     def _apply_committed(self, now_ms: int, txns: Sequence[Txn]) -> list[Entry]:
         assert self.replica is not None, "commits are kept until this server serves"

@@ -23,7 +23,6 @@ from kraal.zab.learner_master import LearnerMaster
 from kraal.zab.synchronisation import OlderHistory
 
 OP_SYNC = 9
-OP_CREATE_SESSION = -10
 
 
 class ObserverMasterHost(Protocol):
@@ -41,7 +40,7 @@ class ObserverMasterHost(Protocol):
         """The stream of the tree as it is now (section 4.5)."""
 
     def relay_request(
-        self, session_id: int, frame: bytes, identities: tuple[Id, ...] | None
+        self, handler: LearnerHandler, session_id: int, frame: bytes, identities: tuple[Id, ...]
     ) -> None:
         """Forward a write to the leader."""
 
@@ -122,12 +121,8 @@ class ObserverMaster(LearnerMaster):
         host = self._host
         if kind == PacketType.REQUEST:
             session_id, _, op, frame = wire.split_request(data)
-            if op == OP_SYNC:
-                host.relay_sync(handler, session_id, frame, identities)
-            else:
-                # As the reference has it, a session is created without identities.
-                named = None if op == OP_CREATE_SESSION else identities
-                host.relay_request(session_id, frame, named)
+            relay = host.relay_sync if op == OP_SYNC else host.relay_request
+            relay(handler, session_id, frame, identities)
         elif kind == PacketType.PING:
             for session_id, timeout_ms in wire.read_touches(data):
                 host.touch(session_id, timeout_ms)
