@@ -35,6 +35,7 @@ def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
     ("profile", "seed"),
     [
         ("reconfig", 30_023),  # a quorum of two configurations whose members were in two rounds
+        ("reconfig", 31_315),  # a pending configuration that only one server ever heard of
         ("reconfig", 30_204),  # a leader that the configuration it established has not vote
     ],
 )

@@ -361,6 +361,13 @@ class TestVotesOfSettledServers:
             bench.hear(sender, 3, state=FOLLOWING, round_=1)
         assert [state for state, _ in bench.decided] == [LEADING]
 
+    def test_a_configuration_that_nobody_else_knows_does_not_keep_from_following(self) -> None:
+        lost = configuration([1, 3], more="version=5")
+        bench = Bench(me=1, config=THREE, last_seen=lost).start()
+        bench.hear(3, 2, state=FOLLOWING, round_=4)
+        bench.hear(2, 2, state=LEADING, round_=4)
+        assert [(state, vote.leader) for state, vote in bench.decided] == [(FOLLOWING, 2)]
+
     def test_a_leader_that_others_only_remember_is_not_followed(self) -> None:
         bench = Bench().start()
         for sender in (1, 4, 5):

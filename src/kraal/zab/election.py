@@ -327,14 +327,19 @@ class Election:
             self._finalize_at_ms = now_ms + FINALIZE_WAIT_MS
 
     def _followed(self, votes: Mapping[int, _Heard], heard: _Heard) -> frozenset[int]:
-        """The quorum that has this leader, if the leader itself says so too; else nobody."""
+        """The quorum that has this leader, if the leader itself says so too; else nobody.
+
+        The original asks for one of the pending configuration, too. That may be one that was
+        lost with its leader and that nobody else counts by; who leads sees to its own quorums.
+        """
         electors = _matching(votes, heard)
         leader = heard.vote.leader
         if leader == self.me:
-            is_confirmed = heard.vote.round == self._round
+            is_confirmed = heard.vote.round == self._round and self._is_quorum(electors)
         else:
-            is_confirmed = leader in votes and votes[leader].state == State.LEADING
-        return electors if is_confirmed and self._is_quorum(electors) else frozenset()
+            is_leading = leader in votes and votes[leader].state == State.LEADING
+            is_confirmed = is_leading and self._config.contains_quorum(electors)
+        return electors if is_confirmed else frozenset()
 
     def _is_quorum(self, ids: Collection[int]) -> bool:
         return all(config.contains_quorum(ids) for config in self._verifiers)
