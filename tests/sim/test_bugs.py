@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kraal.sim.__main__ import summarise
 from kraal.sim.bugs import BUGS
+from kraal.sim.summary import summarise
 
 SEEDS_MAX = 60
 FOUND = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kraal.sim.__main__ import summarise
 from kraal.sim.profile import PROFILES
+from kraal.sim.summary import summarise
 
 SEEDS = {
     "faults": range(1, 13),
@@ -55,7 +56,7 @@ def test_many_seeds_keep_every_promise(profile: str) -> None:
 def test_a_seed_is_the_same_story_in_every_process() -> None:
     """Also where sets of strings have another order."""
     program = (
-        "from kraal.sim.__main__ import summarise;"
+        "from kraal.sim.summary import summarise;"
         "print([summarise(seed, profile='faults', bug=None) for seed in (3, 4)])"
     )
     stories = {
@@ -70,3 +71,18 @@ def test_a_seed_is_the_same_story_in_every_process() -> None:
     }
     here = [summarise(seed, profile="faults", bug=None) for seed in (3, 4)]
     assert stories == {f"{here}\n"}
+
+
+def test_seeds_run_in_several_processes_from_any_directory(tmp_path: Path) -> None:
+    arguments = ["--seeds", "2", "--start", "3", "--profile", "quiet", "--jobs", "2"]
+    process = subprocess.run(
+        [sys.executable, "-m", "kraal.sim", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("2 seeds of quiet")

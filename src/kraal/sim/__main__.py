@@ -5,36 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from multiprocessing import get_context
 from time import monotonic
-from typing import NamedTuple
 
 import click
 
 from kraal.sim.bugs import BUGS
 from kraal.sim.profile import PROFILES
-from kraal.sim.run import Outcome, run
+from kraal.sim.summary import Summary, run_profile, summarise
 from kraal.sim.world import World
 
 TRACE_LINES = 400
 PROGRESS_SECONDS = 10
 FAILURES_MAX = 20
 """After so many it is clear."""
-
-
-class Summary(NamedTuple):
-    """What is told of a seed."""
-
-    seed: int
-    violation: str | None
-    virtual_ms: int
-    transactions: int
-    faults: int
-    epochs: int
-    recovery_ms: int
-    trace_hash: int
 
 
 @click.command()
@@ -112,41 +98,13 @@ def _summaries(seeds: Iterable[int], profile: str, bug: str | None, jobs: int) -
         yield from pool.imap_unordered(one, seeds, chunksize=4)
 
 
-def summarise(seed: int, *, profile: str, bug: str | None) -> Summary:
-    """Run a seed without a word from the servers."""
-    logging.disable(logging.CRITICAL)
-    try:
-        outcome = _run(seed, profile, bug)
-    finally:
-        logging.disable(logging.NOTSET)
-    return Summary(
-        seed,
-        None if outcome.violation is None else str(outcome.violation),
-        outcome.virtual_ms,
-        outcome.transactions,
-        outcome.faults,
-        max(outcome.world.checks.history.bases),
-        outcome.recovery_ms,
-        outcome.trace_hash,
-    )
-
-
-def _run(
-    seed: int, profile: str, bug: str | None, prepare: Callable[[World], None] | None = None
-) -> Outcome:
-    if bug is None:
-        return run(seed, PROFILES[profile], prepare)
-    with BUGS[bug]():
-        return run(seed, PROFILES[profile], prepare)
-
-
 def _print_trace(seed: int, profile: str, bug: str | None, lines: int) -> None:
     handler = _TraceHandler()
     logger = logging.getLogger("kraal")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    outcome = _run(seed, profile, bug, handler.watch)
+    outcome = run_profile(seed, profile, bug, handler.watch)
     for line in outcome.world.trace_lines(lines):
         click.echo(line)
     if outcome.violation is not None and outcome.violation.__cause__ is not None:
