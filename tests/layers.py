@@ -26,8 +26,18 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "server": ("admin", "storage", "replica", "pipeline", "zab", "tree", "wire"),
     "client": ("wire",),
     "recipes": ("client",),
-    "cli": ("client", "server", "storage.inspection"),
-    "testing": ("client", "server"),
+    "local": ("server",),
+    "cli": ("client", "local", "server", "storage.inspection"),
+    "testing": (
+        "client",
+        "local",
+        "replica.leading",
+        "server",
+        "storage.filesystem",
+        "storage.interface",
+        "storage.memory",
+        "storage.retention",
+    ),
     "sim": ("replica", "pipeline", "zab", "storage", "tree", "wire"),
 }
 

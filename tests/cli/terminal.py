@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from kraal.cli.ensemble_layout import Wanted, prepare, taken_ports
+from kraal.local.layout import Wanted, prepare, taken_ports
 from tests.support.servers import KRAAL_PATH
 
 T = TypeVar("T")

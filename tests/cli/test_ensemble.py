@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kraal.cli.ensemble_layout import HOST
 from kraal.cli.main import main
+from kraal.local.layout import HOST
 from tests.cli.terminal import TICK, Run, free_base_port, is_alive, until
 from tests.support import raw_client as raw
 from tests.support.servers import KRAAL_PATH

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from kraal.cli import ensemble_screen as screen
-from kraal.cli.ensemble_layout import Place
-from kraal.cli.ensemble_process import ServerProcess, State
 from kraal.cli.ensemble_screen import Row, View
-from kraal.cli.ensemble_status import Figures, Seen
+from kraal.local.layout import Place
+from kraal.local.process import ServerProcess, State
+from kraal.local.status import Figures, Seen
 
 LEADING = Seen(
     figures=Figures(

@@ -78,7 +78,7 @@ def _ensemble(
     plain: bool,
 ) -> int:
     # Imported here so that `kraal --help` does not pay for servers and tables.
-    from kraal.cli import ensemble_layout as layout  # noqa: PLC0415
+    from kraal.local import layout  # noqa: PLC0415
 
     wanted = layout.Wanted(
         voters=voters, observers=observers, base_port=base_port, settings=settings

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.live import Live
 
 from kraal.cli import ensemble_screen as screen
-from kraal.cli.ensemble_layout import Layout
-from kraal.cli.ensemble_process import ServerProcess, State
 from kraal.cli.ensemble_screen import Row, View
-from kraal.cli.ensemble_status import Poller, Seen
+from kraal.local.layout import Layout
+from kraal.local.process import ServerProcess, State
+from kraal.local.status import Poller, Seen
 
 EXIT_OK, EXIT_UNEXPECTED = 0, 1
 TICK_SECONDS = 0.1

@@ -15,8 +15,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from kraal.cli.ensemble_process import ServerProcess, State
-from kraal.cli.ensemble_status import Seen
+from kraal.local.process import ServerProcess, State
+from kraal.local.status import Seen
 
 _FIXED_LINES = 8
 """Title, which may wrap, head and borders of the table, and the footer after a blank line."""

@@ -89,7 +89,7 @@ def serve(
       KRAAL_4LW_COMMANDS_WHITELIST='*' kraal serve
     """
     if parent_pid is not None:
-        from kraal.cli.parent import end_with  # noqa: PLC0415 - brings threads and ctypes
+        from kraal.local.parent import end_with  # noqa: PLC0415 - brings threads and ctypes
 
         end_with(parent_pid)
     overrides = {

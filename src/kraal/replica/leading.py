@@ -118,16 +118,29 @@ class Leading(Replica):
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
         super().tick(now_ms, wall_ms)
         for session in self.tracker.expired(now_ms):
-            self.counters.sessions_expired += 1
             logger.info(
                 "Expiring session %s: nothing was heard of it for its timeout of %d ms",
                 show(session.id), session.timeout_ms,
             )  # fmt: skip
-            self._close_session(now_ms, wall_ms, session.id)
+            self._expire(now_ms, wall_ms, session)
         for path in self._reaper.due(now_ms, wall_ms):
             draft = self._draft(0, 0, (), wall_ms)
             made = self._preparer.delete_container(draft, path)
             self._propose(draft, OpCode.DELETE_CONTAINER, made, None, now_ms)
+
+    def expire(self, now_ms: int, wall_ms: int, session_id: int) -> bool:
+        """End a session as if its time were over; False: there is none that is not ending."""
+        session = self.tracker.sessions.get(session_id)
+        if session is None or session.closing:
+            return False
+        self.tracker.mark_closing(session)
+        logger.info("Expiring session %s on request", show(session_id))
+        self._expire(now_ms, wall_ms, session)
+        return True
+
+    def _expire(self, now_ms: int, wall_ms: int, session: Session) -> None:
+        self.counters.sessions_expired += 1
+        self._close_session(now_ms, wall_ms, session.id)
 
     def close_orphans(self, now_ms: int, wall_ms: int) -> None:
         """End sessions that own ephemerals and are known to nobody (storage-formats.md 5.5)."""

@@ -62,7 +62,6 @@ def _fill_standard_streams() -> None:
 async def _serve(config: ServerConfig) -> int:
     server = Server(config)
     loop = asyncio.get_running_loop()
-    crashed: list[BaseException] = []
 
     def on_signal(name: str) -> None:
         logger.info("%s: stopping", name)
@@ -70,6 +69,20 @@ async def _serve(config: ServerConfig) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
+
+    end_on_errors(loop, server)
+    ready = asyncio.Event()
+    running = asyncio.create_task(server.run(ready))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ready.is_set():
+        _announce(config, server)
+    return await running
+
+
+def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    """Have the server end when the loop meets an error that nobody handles."""
 
     def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         # An impossible state: going on could acknowledge what is not so.
@@ -80,18 +93,9 @@ async def _serve(config: ServerConfig) -> int:
             return
         logger.critical("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
         if isinstance(error, BaseException) and not isinstance(error, OSError):
-            crashed.append(error)
             server.crash()
 
     loop.set_exception_handler(on_exception)
-    ready = asyncio.Event()
-    running = asyncio.create_task(server.run(ready))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if ready.is_set():
-        _announce(config, server)
-    return await running
 
 
 def _announce(config: ServerConfig, server: Server) -> None:

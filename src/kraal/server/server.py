@@ -22,8 +22,10 @@ from kraal.server.storage_driver import StorageDriver
 from kraal.storage import data_dir, epochs
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
+from kraal.storage.interface import FileSystem
 from kraal.storage.recovery import Recovered, drop_orphans, recover, save_initial
 from kraal.storage.txn_log import Flush
+from kraal.tree.data_tree import DataTree
 
 logger = logging.getLogger("kraal.server")
 
@@ -48,9 +50,14 @@ def wall_ms() -> int:
 class Server:
     """Owns everything with a beginning and an end; `run` is its life."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(
+        self, config: ServerConfig, *, fs: FileSystem | None = None, owns_process: bool = True
+    ) -> None:
+        """`fs` is where it stores, the operating system's file system by default; a server that
+        does not own its process leaves the process's garbage collection as it is."""
         self.config = config
-        self._fs = OsFileSystem()
+        self.fs: FileSystem = OsFileSystem() if fs is None else fs
+        self._owns_process = owns_process
         self._exit_code = EXIT_OK
         self._stopping = asyncio.Event()
         self.counters = Counters(started_ms=monotonic_ms())
@@ -58,16 +65,19 @@ class Server:
         """What clients talk to; None while a member of an ensemble has no leader."""
         self.member: Member | None = None
         """None: a standalone server."""
+        self.failure: str | None = None
+        """Why it did not start."""
 
     async def run(self, ready: asyncio.Event | None = None) -> int:
         """Serve until `stop`; returns the exit code (reference/operations.md section 1.8)."""
         lock: DataDirLock | None = None
         try:
-            lock = data_dir.lock(self._fs, self.config.storage)
+            lock = data_dir.lock(self.fs, self.config.storage)
             recovered = self._recover()
             await self._start(recovered)
         except (KraalError, OSError, ValueError) as error:
             logger.error("%s", error)
+            self.failure = str(error)
             if lock is not None:
                 lock.release()
             if isinstance(error, ElectionPortError):
@@ -95,9 +105,10 @@ class Server:
     def _recover(self) -> Recovered:
         config = self.config
         began = monotonic_ms()
-        gc.disable()
-        data_dir.prepare(self._fs, config.storage)
-        recovered = recover(self._fs, config.storage, extended_types=config.extended_types)
+        if self._owns_process:
+            gc.disable()
+        data_dir.prepare(self.fs, config.storage)
+        recovered = recover(self.fs, config.storage, extended_types=config.extended_types)
         for warning in recovered.warnings:
             logger.warning("%s", warning)
         tree = recovered.tree
@@ -110,11 +121,12 @@ class Server:
         if orphans or recovered.needs_initial_snapshot:
             # Logs without a snapshot are refused at the next start, and no log tells that the
             # orphans are gone: the snapshot comes before the first record.
-            save_initial(self._fs, config.storage, tree)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        gc.enable()
+            save_initial(self.fs, config.storage, tree)
+        if self._owns_process:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            gc.enable()
         logger.info(
             "Recovered to zxid %s: %d znodes, %d sessions, %d transactions replayed, %d ms",
             show(tree.last_zxid),
@@ -132,32 +144,52 @@ class Server:
         self.status = ServerStatusSource(self)
         self.listener = ClientListener(config, self.counters, self.status)
         if config.ensemble is None:
-            self._start_alone(recovered)
+            self.storage = StorageDriver(
+                self.fs, config, recovered.tree, logged=self._logged, ended=self._end
+            )
+            first_id = first_session_id(config.server_id, monotonic_ms())
+            self._serve_alone(recovered.tree, first_id)
         else:
             await self._join(recovered)
         if config.client_port is not None:
             await self.listener.start()
 
-    def _start_alone(self, recovered: Recovered) -> None:
-        tree, now = recovered.tree, monotonic_ms()
-        self.storage = StorageDriver(
-            self._fs, self.config, tree, logged=self._logged, ended=self._end
-        )
+    def _serve_alone(self, tree: DataTree, first_id: int) -> None:
         self._leading = Leading(
             self.config,
             tree,
             self.storage,
-            first_session_id=first_session_id(self.config.server_id, now),
-            now_ms=now,
+            first_session_id=first_id,
+            now_ms=monotonic_ms(),
             counters=self.counters,
         )
         self._serve(self._leading)
 
+    async def begin_anew(self) -> None:
+        """Forget all znodes and sessions and go on with an empty tree, alone, as after a start.
+
+        Every client is disconnected, and its session is over when it comes back: zxids and
+        session ids go on.
+        """
+        assert self.member is None, "a member of an ensemble does not forget for itself alone"
+        before = self._leading
+        self._serve(None)
+        before.close()
+        config = self.config
+        tree = DataTree.pristine(
+            extended_types=config.extended_types, digests=config.storage.digest_enabled
+        )
+        tree.last_zxid = before.tree.last_zxid + before.in_flight
+        saved = asyncio.Event()
+        self.storage.save_snapshot(tree, saved.set)
+        await saved.wait()
+        self._serve_alone(tree, before.next_session_id)
+
     async def _join(self, recovered: Recovered) -> None:
         """Take part in the ensemble; clients are served once there is a leader."""
-        known = epochs.load(self._fs, self.config.storage, recovered.tree.last_zxid)
+        known = epochs.load(self.fs, self.config.storage, recovered.tree.last_zxid)
         self.member = Member(
-            self._fs,
+            self.fs,
             self.config,
             recovered,
             known,
@@ -214,7 +246,7 @@ class Server:
 
         while True:
             try:
-                purged = await self.storage.call(lambda: retention.purge(self._fs, storage))
+                purged = await self.storage.call(lambda: retention.purge(self.fs, storage))
                 for path in purged.deleted:
                     logger.info("Purged %s", path)
             except StorageError as error:

@@ -28,7 +28,6 @@ from kraal.replica.status import (
 )
 from kraal.server.client_socket import ClientSocket
 from kraal.storage import data_dir
-from kraal.storage.filesystem import OsFileSystem
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import SHORT_NAMES
 from kraal.zab.leader import Leader
@@ -164,10 +163,10 @@ class ServerStatusSource:
         return [(zxid, digest & _MASK_64) for zxid, digest in kept]
 
     def data_dir_bytes(self) -> int:
-        return data_dir.sizes(OsFileSystem(), self.config.storage).snapshots
+        return data_dir.sizes(self._server.fs, self.config.storage).snapshots
 
     def log_dir_bytes(self) -> int:
-        return data_dir.sizes(OsFileSystem(), self.config.storage).logs
+        return data_dir.sizes(self._server.fs, self.config.storage).logs
 
     def monotonic_ms(self) -> int:
         return monotonic_ns() // NS_PER_MS

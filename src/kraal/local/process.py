@@ -10,7 +10,7 @@ import sys
 from enum import StrEnum
 from typing import Final
 
-from kraal.cli.ensemble_layout import Place, environment
+from kraal.local.layout import Place, environment
 
 LOG_TAIL_BYTES: Final = 1 << 20
 """So much of a log is looked through at most."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kraal.cli.ensemble_layout import HOST
+from kraal.local.layout import HOST
 from kraal.model.zxid import epoch
 
 INTERVAL_SECONDS = 0.5

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kraal.cli.ensemble_layout import HOST
-from kraal.cli.ensemble_status import Figures, Poller, Seen, parse_srvr
+from kraal.local.layout import HOST
+from kraal.local.status import Figures, Poller, Seen, parse_srvr
 
 # As Apache ZooKeeper 3.9.5 answers.
 VERSION = "Zookeeper version: 3.9.5-293c895a, built on 2026-02-11 20:18 UTC\n"

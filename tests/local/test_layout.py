@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kraal.cli.ensemble_layout import (
+from kraal.local.layout import (
     HOST,
     Layout,
     LayoutError,
