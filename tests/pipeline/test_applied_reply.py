@@ -16,6 +16,7 @@ from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
+from kraal.pipeline.reply import NO_REPLY
 from kraal.tree.apply import apply, install
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
@@ -157,3 +158,23 @@ def test_a_refused_write_is_answered_with_its_code() -> None:
     txn = Txn(SESSIONS[0], 9, 12, 5, OpCode.ERROR, error, None)
     frame = applied_reply(9, OpCode.SET_DATA, txn, b"", 12)
     assert frame == struct.pack(">iiqi", 16, 9, 12, ErrorCode.NO_NODE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        txns.ErrorTxn(ErrorCode.SESSION_MOVED),
+        txns.MultiTxn(
+            [
+                (OpCode.ERROR, txns.ErrorTxn(ErrorCode.SESSION_MOVED)),
+                (OpCode.ERROR, txns.ErrorTxn(ErrorCode.RUNTIME_INCONSISTENCY)),
+            ]
+        ),
+    ],
+)
+def test_who_has_moved_is_not_told(body: txns.Record) -> None:
+    """Reference section 2.8: the connection is closed instead."""
+    kind = OpCode.MULTI if isinstance(body, txns.MultiTxn) else OpCode.ERROR
+    txn = Txn(SESSIONS[0], 1, 1, 1000, kind, body, None)
+    tree = DataTree.pristine(extended_types=True)
+    assert applied_reply(1, OpCode.SET_DATA, txn, apply(tree, txn), 1) == NO_REPLY

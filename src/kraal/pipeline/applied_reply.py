@@ -11,14 +11,16 @@ from typing import Any
 
 from kraal.errors import ErrorCode
 from kraal.pipeline.prepare import multi
-from kraal.pipeline.reply import long_reply, refusal, reply
+from kraal.pipeline.reply import NO_REPLY, long_reply, refusal, reply
 from kraal.tree.apply import Applied
 from kraal.wire.jute.primitives import write_buffer
+from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import ErrorTxn, MultiTxn, Txn
 
 # Plain ints, which are compared faster than members of an enumeration.
 _CREATE, _RECONFIG = int(OpCode.CREATE), int(OpCode.RECONFIG)
+_MOVED = int(ErrorCode.SESSION_MOVED)
 _CREATES = frozenset(
     map(int, (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL))
 )
@@ -29,16 +31,23 @@ def applied_reply(cxid: int, op: int, txn: Txn, applied: Applied, zxid: int) -> 
 
     `cxid` and `op` are those of the client's request, `applied` is what `kraal.tree.apply.apply`
     returned for `txn`, and `zxid` goes into the header. createSession has no reply of this form;
-    where `apply` raised RequestError, `refusal` is the reply.
+    where `apply` raised RequestError, `refusal` is the reply. Whose session goes on at another
+    server gets `NO_REPLY`.
     """
     body = txn.body
     if isinstance(body, ErrorTxn):
-        return refusal(cxid, zxid, body.code)
+        return NO_REPLY if body.code == _MOVED else refusal(cxid, zxid, body.code)
     if isinstance(body, MultiTxn):
+        if body.failed and any(_is_moved(part) for _, part in body.ops):
+            return NO_REPLY
         assert isinstance(applied, list)
         return long_reply(cxid, zxid, [*_results(body, applied), multi.END])
     assert isinstance(applied, bytes)
     return reply(cxid, zxid, _answer(txn.kind, body, applied, with_stat=op != _CREATE))
+
+
+def _is_moved(part: Record) -> bool:
+    return isinstance(part, ErrorTxn) and part.code == _MOVED
 
 
 def _results(body: MultiTxn, stats: list[bytes]) -> list[bytes]:

@@ -277,7 +277,13 @@ class ClientOrder:
     # Order behind writes
 
     def committed(self, conn: ClientConnection, answer: bytes) -> None:
-        """The oldest write of the connection is applied: its reply, and what waited for it."""
+        """The oldest write of the connection is applied: its reply, and what waited for it.
+
+        Without a reply (`NO_REPLY`) the connection is closed.
+        """
+        if not answer:
+            self.close(conn)
+            return
         pending = conn.pending
         pending.popleft()
         conn.is_greeted = True

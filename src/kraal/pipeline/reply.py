@@ -15,6 +15,9 @@ HEADER = struct.Struct(">iiqi")
 """Frame length, xid, zxid, err."""
 HEADER_BYTES = 16
 _pack_header = HEADER.pack
+NO_REPLY = b""
+"""In place of a reply: the connection is closed. Its session goes on at another server, which is
+never told (reference/client-protocol.md section 2.8)."""
 _RESULT = struct.Struct(">i?i")
 _CODE = struct.Struct(">i")
 RESULTS_END = _RESULT.pack(-1, True, -1)

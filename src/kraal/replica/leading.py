@@ -25,7 +25,7 @@ from kraal.pipeline.counters import Counters
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Membership, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
-from kraal.pipeline.reply import connect_response, sync_reply
+from kraal.pipeline.reply import NO_REPLY, connect_response, sync_reply
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
 from kraal.replica.replica import LogSink, Replica
@@ -182,6 +182,8 @@ class Leading(Replica):
         if session.is_local:
             draft.ephemeral_error = ErrorCode.EPHEMERAL_ON_LOCAL_SESSION
         made = self._write(draft, op, frame)
+        if draft.session_error:
+            made = (*made[:3], NO_REPLY)
         self._last_proposed = zxid
         conn.pending.append(WRITE_IN_FLIGHT)
         self._in_flight.append((zxid, op, session_id, made, conn, now_ms))

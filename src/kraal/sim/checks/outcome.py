@@ -23,7 +23,13 @@ from kraal.wire.records.txn import (
 
 EPHEMERAL = 1
 SEQUENTIAL = 2
-SESSION_ERRORS = (ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED)
+SESSION_ERRORS = (
+    ErrorCode.SESSION_EXPIRED,
+    ErrorCode.SESSION_MOVED,
+    # What an observer master makes of a write for a session that has gone elsewhere; requests
+    # that do not decode are in no workload.
+    ErrorCode.MARSHALLING_ERROR,
+)
 
 
 def refuses_session(body: Record) -> bool:

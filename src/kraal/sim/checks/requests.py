@@ -95,6 +95,8 @@ class RequestCheck(Watcher):
 
     def _compare(self, request: Request, reply: Reply, txn: Txn) -> str | None:
         body = txn.body
+        if reply.err == ErrorCode.SESSION_MOVED:
+            return "it tells of a session that has moved; the connection should be closed"
         if isinstance(body, ErrorTxn):
             return None if reply.err == body.code else f"error {reply.err}, not {body.code}"
         if reply.err:
