@@ -19,6 +19,7 @@ from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
 from kraal.pipeline.reply import NO_REPLY
 from kraal.tree.apply import apply, install
 from kraal.tree.data_tree import DataTree
+from kraal.wire.jute.schema import Record
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import txn as txns
 from kraal.wire.records.txn import Txn
@@ -172,7 +173,7 @@ def test_a_refused_write_is_answered_with_its_code() -> None:
         ),
     ],
 )
-def test_who_has_moved_is_not_told(body: txns.Record) -> None:
+def test_who_has_moved_is_not_told(body: Record) -> None:
     """Reference section 2.8: the connection is closed instead."""
     kind = OpCode.MULTI if isinstance(body, txns.MultiTxn) else OpCode.ERROR
     txn = Txn(SESSIONS[0], 1, 1, 1000, kind, body, None)

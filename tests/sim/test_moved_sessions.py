@@ -12,7 +12,7 @@ from kraal.sim.world import World
 from kraal.wire.opcodes import OpCode
 from tests.sim.strangers import call, client_of, plan
 
-PARTS = (Request(OpCode.CREATE, b"/b"), Request(OpCode.CREATE, b"/c"))
+PARTS = [Request(OpCode.CREATE, b"/b"), Request(OpCode.CREATE, b"/c")]
 
 
 def _places(world: World) -> dict[str, int]:
