@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kraal.sim.world import World
 
 PROMISE = "what was mended works again"
+ANSWER_US = 10 * SECOND
+"""An election may come between: a disk that was slow may just have cost a leader its quorum."""
 CONFIG = b"/zookeeper/config"
 
 
@@ -104,7 +106,7 @@ class Convergence:
     def settle(self) -> None:
         """Every request is answered, and dead clients' sessions are over."""
         world = self._world
-        if not world.scheduler.run(2 * SECOND, self._all_answered):
+        if not world.scheduler.run(ANSWER_US, self._all_answered):
             for client in world.clients:
                 if client.is_up and not client.is_connected:
                     violated(PROMISE, "%s does not find a server", client.name)
