@@ -1,0 +1,103 @@
+"""A simulated process that runs asyncio code of its users: an event loop, and what befalls it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from kraal.sim.dial import Directory
+from kraal.sim.loop import SimLoop
+from kraal.sim.scheduler import Action, Host
+from kraal.sim.violation import ViolationError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from kraal.sim.world import World
+
+SILENT_DEATHS = 0.3
+"""Share of dying applications whose machine dies: no server hears of it."""
+RATES = (1.0, 1.0, 0.97, 1.03)
+
+
+class Application(Host):
+    """A process with one event loop. It may be paused, and dies once; it is not started again.
+
+    What must not happen in it ends the run: an exception that nobody takes, and a task that is
+    dropped before it is done.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world.scheduler, name)
+        self.world = world
+        world.checks.requests.knows_all = False
+        self.random = Random(world.random.getrandbits(64))
+        self.directory = Directory(world)
+        self.loop = SimLoop(  # type: ignore[abstract]  # what it has not raises NotImplementedError
+            self, self.directory, self.random, self._loop_failed
+        )
+        self.loop.rate = self.random.choice(RATES)
+        self.is_done = False
+        """Whether it came to its end by itself."""
+        self._failure: BaseException | None = None
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run this to its end; what it raises ends the run of the world."""
+        self._main = self.loop.create_task(main)
+        self._main.add_done_callback(self._ended)
+
+    def _ended(self, main: asyncio.Task[Any]) -> None:
+        self.is_done = True
+        error = None if main.cancelled() else main.exception()
+        if error is not None:
+            self.failed(error)
+
+    def trace(self, what: str, *args: object) -> None:
+        """Note what happened."""
+        self.world.trace(self, what, *args)
+
+    # What befalls it
+
+    def kill(self) -> None:
+        """The process is gone, and nothing of it cleans up."""
+        is_silent = self.random.random() < SILENT_DEATHS
+        self.trace("dies with its machine" if is_silent else "dies")
+        self.die()
+        for transport in self.loop.transports:
+            if is_silent:
+                transport.near.vanish()
+            else:
+                transport.near.close()
+        self.loop.die()
+
+    def turn(self, action: Action) -> None:
+        """One input; a failure ends the run."""
+        try:
+            action()
+        except Exception as error:
+            self.world.failed(self, error)
+        self.check()
+
+    # Failures
+
+    def _loop_failed(self, context: dict[str, Any]) -> None:
+        """Something was reported to the loop's exception handler: it is a violation."""
+        what = context.get("message", "an unknown failure")
+        culprit = context.get("task") or context.get("future") or context.get("handle")
+        error = ViolationError("nothing fails unseen", f"{self.name}: {what}: {culprit}")
+        error.__cause__ = context.get("exception")
+        self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Remember the first failure; `check` raises it where no task takes it."""
+        if self._failure is None:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raises ViolationError if something failed."""
+        if self._failure is None:
+            return
+        if isinstance(self._failure, Exception):
+            self.world.failed(self, self._failure)
+        raise self._failure
