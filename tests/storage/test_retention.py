@@ -11,7 +11,7 @@ import pytest
 from kraal.errors import StorageError
 from kraal.storage.memory import MemoryFileSystem
 from kraal.storage.recovery import recover
-from kraal.storage.retention import purge
+from kraal.storage.retention import carry_out, plan, purge
 from tests.storage.support import (
     LOG_DIR,
     SNAPSHOT_DIR,
@@ -104,6 +104,7 @@ def test_with_too_few_sound_snapshots_everything_stays(disk: Disk) -> None:
     for name in ("snapshot.32", "snapshot.28", "snapshot.1e", "snapshot.14"):
         disk.fs.corrupt(SNAPSHOT_DIR / name, 60)
     assert purge(disk.fs, CONFIG).deleted == []
+    assert plan(disk.fs, CONFIG).missing == 1
 
 
 def test_names_without_a_zxid_are_left_alone(disk: Disk) -> None:
@@ -143,3 +144,50 @@ def test_a_power_failure_while_purging() -> None:
             crashed = disk.fs.crash()
             tree = recover(crashed, CONFIG, extended_types=True).tree
             assert described(tree) == described(disk.history.tree)
+
+
+def test_age_keeps_what_leads_back_so_far() -> None:
+    hour = 3600.0
+    config = configured(retain_hours=10)
+    disk = Disk()
+    # Of snapshots 0 to 50: 9 hours old, 8, ... 4; then of one that is 11 hours old.
+    for hours, name in enumerate(("0", "a", "14", "1e", "28", "32")):
+        disk.fs._inode(SNAPSHOT_DIR / f"snapshot.{name}").modified_s = hours * hour
+    assert purge(disk.fs, config, now_s=9 * hour).deleted == []
+    purge(disk.fs, config, now_s=11.5 * hour)
+    # The one of hour 1 was written before the horizon, so it leads back to it.
+    assert disk.snapshots() == [10, 20, 30, 40, 50]
+    assert disk.logs() == [1, 13, 23, 33, 43, 53]
+    purge(disk.fs, config, now_s=100 * hour)
+    assert disk.snapshots() == [30, 40, 50]
+
+
+def test_bytes_are_a_bound_on_all_that_is_kept() -> None:
+    disk = Disk()
+    sizes = {name: disk.fs.size(SNAPSHOT_DIR / name) for name in disk.fs.listdir(SNAPSHOT_DIR)}
+    sizes |= {name: disk.fs.size(LOG_DIR / name) for name in disk.fs.listdir(LOG_DIR)}
+    three = ("snapshot.1e", "snapshot.28", "snapshot.32", "log.17", "log.21", "log.2b", "log.35")
+    bound = sum(sizes[name] for name in three)
+    purge(disk.fs, configured(retain_bytes=bound, snap_retain_count=5))
+    assert disk.snapshots() == [30, 40, 50]
+    purge(disk.fs, configured(retain_bytes=bound - 1, snap_retain_count=5))
+    assert disk.snapshots() == [40, 50]
+    # Two stay, whatever they take.
+    assert purge(disk.fs, configured(retain_bytes=1)).deleted == []
+    assert described(recover(disk.fs, CONFIG, extended_types=True).tree) == described(
+        disk.history.tree
+    )
+
+
+def test_a_plan_is_void_when_a_leaders_history_came_between(disk: Disk) -> None:
+    chosen = plan(disk.fs, CONFIG)
+    assert chosen.deletable
+    disk.fs.rename(SNAPSHOT_DIR / "snapshot.32", SNAPSHOT_DIR / "replaced-snapshot.32")
+    assert carry_out(disk.fs, CONFIG, chosen).deleted == []
+    assert len(disk.logs()) == 6
+
+
+def test_nothing_is_read_when_nothing_could_go(disk: Disk) -> None:
+    purge(disk.fs, CONFIG)
+    disk.fs.fail("read")
+    assert plan(disk.fs, CONFIG).deletable == []

@@ -43,7 +43,15 @@ class StorageConfig:
     fsync_warning_threshold_ms: int = 1000
     max_record_bytes: int = 2 * limits.MAX_BUFFER_BYTES
     snap_retain_count: int = limits.SNAP_RETAIN_MIN
-    purge_interval_hours: int = 0
+    purge_interval_hours: int = 1
+    """0: nothing is purged."""
+    retain_hours: int = 0
+    """A purge keeps what leads back so many hours, too; 0: the count alone decides."""
+    retain_bytes: int = 0
+    """A purge keeps no more than that, down to two snapshots; 0: as much as it takes."""
+    disk_warn_free_bytes: int = 512 << 20
+    disk_refuse_free_bytes: int = 64 << 20
+    """With less free space, writes of znodes are refused; 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ epochs are used up some day, and one wrong number must not do it."""
 
 COMMIT_LOG_MIN_TXNS = 500
 SNAP_RETAIN_MIN = 3
+SNAP_RETAIN_MIN_BY_SIZE = 2
+"""Sound snapshots that a purge keeps however large they are: the newest may be damaged some day."""
 SNAP_COUNT_MIN = 2
 SESSIONLESS_TIMEOUT_MS = 10_000
 

@@ -101,6 +101,8 @@ class Following(Replica):
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
         """Forward a write; one that does not decode is refused by the leader."""
+        if self.lacks_room and self._refuses_for_room(conn, xid, op, frame):
+            return
         session = conn.session
         assert session is not None
         if session.is_local and self._refuses_local(now_ms, wall_ms, conn, xid, op, frame):

@@ -26,6 +26,7 @@ from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Membership, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
 from kraal.pipeline.reply import NO_REPLY, connect_response, sync_reply
+from kraal.pipeline.room import grows
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
 from kraal.replica.replica import LogSink, Replica
@@ -171,6 +172,8 @@ class Leading(Replica):
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
         """Validate a write and hand its transaction to the log. Raises DecodeError."""
+        if self.lacks_room and self._refuses_for_room(conn, xid, op, frame):
+            return
         session = conn.session
         assert session is not None
         if session.is_local and self._refuses_local(now_ms, wall_ms, conn, xid, op, frame):
@@ -269,10 +272,7 @@ class Leading(Replica):
                 draft.ephemeral_error = ErrorCode.SESSION_EXPIRED
             else:
                 draft.session_error = self._session_error(session, owner)
-            try:
-                made = self._write(draft, op, frame)
-            except DecodeError:
-                made = self._preparer.refused(draft, ErrorCode.MARSHALLING_ERROR)
+            made = self._learner_write(draft, op, frame)
             if self._large_from >= 0:
                 self._count_large(made[0], 1)
         elif op == OpCode.CHECK:
@@ -281,6 +281,14 @@ class Leading(Replica):
         else:
             return  # what is no write gets no answer
         self._propose(draft, op, made, None, now_ms)
+
+    def _learner_write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
+        if self.lacks_room and not draft.session_error and grows(op, frame):
+            return self._preparer.refused(draft, ErrorCode.THROTTLED_OP)
+        try:
+            return self._write(draft, op, frame)
+        except DecodeError:
+            return self._preparer.refused(draft, ErrorCode.MARSHALLING_ERROR)
 
     def _is_others_local(self, session_id: int) -> bool:
         """Whether an unknown session may be a local one of another server."""

@@ -22,6 +22,7 @@ from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.read import Reader
 from kraal.pipeline.reply import connect_response
+from kraal.pipeline.room import grows
 from kraal.pipeline.session_tracker import Session, Sessions
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Decision, Handshake
@@ -44,6 +45,8 @@ class Replica:
     """One term of serving clients; a server that changes its role begins a new one."""
 
     mode = Mode.STANDALONE
+    lacks_room = False
+    """Whether the disk has no room, as the shell says: writes that make data grow are refused."""
 
     def __init__(
         self,
@@ -179,6 +182,16 @@ class Replica:
     ) -> None:
         """A write of znodes. Raises DecodeError when it does not decode."""
         raise NotImplementedError
+
+    def _refuses_for_room(self, conn: ClientConnection, xid: int, op: int, frame: bytes) -> bool:
+        """Whether a write is refused because data would grow; it costs no transaction.
+
+        "Not executed at all, please retry with back off", says the reference of the code.
+        """
+        if not grows(op, frame):
+            return False
+        self._clients.refuse_in_order(conn, xid, ErrorCode.THROTTLED_OP)
+        return True
 
     def propose_session_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes

@@ -233,7 +233,13 @@ def _storage(settings: Settings, max_buffer_bytes: int) -> StorageConfig:
         fsync_warning_threshold_ms=settings.number("fsync.warningthresholdms", 1000, bits=64),
         max_record_bytes=max_buffer_bytes + extra_bytes,
         snap_retain_count=max(retained, limits.SNAP_RETAIN_MIN),
-        purge_interval_hours=max(0, settings.parsed_number("autopurge.purgeInterval", 0)),
+        purge_interval_hours=max(0, settings.parsed_number("autopurge.purgeInterval", 1)),
+        retain_hours=settings.number("autopurge.retainHours", 0, minimum=0),
+        retain_bytes=settings.number("autopurge.retainBytes", 0, minimum=0, bits=64),
+        disk_warn_free_bytes=settings.number("disk.warnFreeBytes", 512 << 20, minimum=0, bits=64),
+        disk_refuse_free_bytes=settings.number(
+            "disk.refuseFreeBytes", 64 << 20, minimum=0, bits=64
+        ),
     )
 
 

@@ -103,6 +103,10 @@ _PASSED_THROUGH = """
     metricsProvider.numWorkerThreads metricsProvider.maxQueueSize
     metricsProvider.workerShutdownTimeoutMs
 """
+_OWN = """
+    autopurge.retainHours autopurge.retainBytes disk.warnFreeBytes disk.refuseFreeBytes
+"""
+"""Keys that the original does not have, and takes for properties that nobody reads."""
 _WITHOUT_PREFIX = """
     jute.maxbuffer readonlymode.enabled znode.container.checkIntervalMs
     znode.container.maxPerMinute znode.container.maxNeverUsedIntervalMs
@@ -115,6 +119,7 @@ KNOWN = frozenset(
         *PARSED,
         *_PASSED_THROUGH.split(),
         *_WITHOUT_PREFIX.split(),
+        *_OWN.split(),
         *(f"ssl.{suffix}" for suffix in _TLS_SUFFIXES.split()),
         *(f"ssl.quorum.{suffix}" for suffix in _TLS_SUFFIXES.split()),
     ]

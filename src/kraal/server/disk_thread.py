@@ -42,6 +42,10 @@ class DiskThread:
         self.submit(lambda: results.append(job()), done)
         return await future
 
+    def abandon(self) -> None:
+        """End after what is running, which nobody waits for."""
+        self._jobs.put(None)
+
     def stop(self) -> None:
         """Finish what was submitted, then end; blocks until then."""
         self._jobs.put(None)

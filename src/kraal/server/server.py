@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from time import monotonic_ns, time_ns
+from contextlib import suppress
+from functools import partial
+from time import monotonic_ns, time, time_ns
 
 from kraal.errors import DataDirError, KraalError, StorageError
 from kraal.model.config import ServerConfig
@@ -15,11 +17,13 @@ from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
+from kraal.server.disk_thread import DiskThread
+from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch
 from kraal.server.listener import ClientListener
 from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
 from kraal.server.status_source import ServerStatusSource
 from kraal.server.storage_driver import StorageDriver
-from kraal.storage import data_dir, epochs
+from kraal.storage import data_dir, epochs, retention
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.interface import FileSystem
@@ -60,6 +64,8 @@ class Server:
         self._owns_process = owns_process
         self._exit_code = EXIT_OK
         self._stopping = asyncio.Event()
+        self._purging = asyncio.Event()
+        self.disk = DiskWatch(self.fs, config.storage, got_little=self._purging.set)
         self.counters = Counters(started_ms=monotonic_ms())
         self.replica: Replica | None = None
         """What clients talk to; None while a member of an ensemble has no leader."""
@@ -74,6 +80,7 @@ class Server:
         try:
             lock = data_dir.lock(self.fs, self.config.storage)
             recovered = self._recover()
+            self.disk.judge(self.disk.measure())
             await self._start(recovered)
         except (KraalError, OSError, ValueError) as error:
             logger.error("%s", error)
@@ -89,6 +96,7 @@ class Server:
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._close_sessionless()),
             asyncio.create_task(self._purge()),
+            asyncio.create_task(self._watch_disk()),
         ]
         await self._stopping.wait()
         for timer in timers:
@@ -151,6 +159,8 @@ class Server:
             self._serve_alone(recovered.tree, first_id)
         else:
             await self._join(recovered)
+        self.storage.has_room_for = self.disk.has_room_for
+        self._tell_room()
         if config.client_port is not None:
             await self.listener.start()
 
@@ -227,6 +237,7 @@ class Server:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._tell_room()
             if self.member is not None:
                 self.member.tick()
             elif self.replica is not None:
@@ -237,21 +248,49 @@ class Server:
             await asyncio.sleep(self.config.throttle.sessionless_timeout_ms / 1000)
             self.listener.close_sessionless()
 
+    def _tell_room(self) -> None:
+        """The replica that clients talk to, whichever it is by now."""
+        replica = self.replica if self.member is None else self.member.peer.replica
+        if replica is not None:
+            replica.lacks_room = self.disk.refuses_writes
+
+    async def _watch_disk(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self.disk.judge(await self.storage.call(self.disk.measure))
+            except StorageError as error:
+                logger.error("%s", error)
+
     async def _purge(self) -> None:
-        """Autopurge: at start and then once an interval (reference/operations.md 1.2)."""
+        """Autopurge: at start, once an interval (reference/operations.md 1.2), with little room.
+
+        Looking at snapshots takes long and has a thread of its own; deleting does not, and comes
+        between two flushes, so that no history changes meanwhile.
+        """
         storage = self.config.storage
         if storage.purge_interval_hours <= 0:
             return
-        from kraal.storage import retention  # noqa: PLC0415 - most servers never need it
-
-        while True:
-            try:
-                purged = await self.storage.call(lambda: retention.purge(self.fs, storage))
-                for path in purged.deleted:
-                    logger.info("Purged %s", path)
-            except StorageError as error:
-                logger.error("Purging failed: %s", error)
-            await asyncio.sleep(storage.purge_interval_hours * 3600)
+        thread = DiskThread(asyncio.get_running_loop(), "kraal-purge")
+        try:
+            while True:
+                self._purging.clear()
+                try:
+                    chosen = await thread.call(
+                        lambda: retention.plan(self.fs, storage, now_s=time())
+                    )
+                    purged = await self.storage.call(
+                        partial(retention.carry_out, self.fs, storage, chosen)
+                    )
+                    for path in purged.deleted:
+                        logger.info("Purged %s", path)
+                except StorageError as error:
+                    logger.error("Purging failed: %s", error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(storage.purge_interval_hours * 3600):
+                        await self._purging.wait()
+        finally:
+            thread.abandon()
 
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""

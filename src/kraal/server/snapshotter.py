@@ -27,7 +27,7 @@ SLICES_AHEAD_MAX = 64
 
 
 class Snapshotter:
-    """Writes one snapshot at a time; `failed(error)` ends the server."""
+    """Writes one snapshot at a time; `failed(error)` says that one could not be written."""
 
     def __init__(
         self,
@@ -41,21 +41,26 @@ class Snapshotter:
         self._tree = tree
         self._last_zxid_section = last_zxid_section
         self._failed = failed
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bool] | None = None
 
     @property
     def is_busy(self) -> bool:
         return self._task is not None and not self._task.done()
 
     def start(self, durable: Callable[[], int], done: Callable[[], None]) -> None:
-        """Begin a snapshot named after what is applied now; `done()` follows its end.
+        """Begin a snapshot named after what is applied now; `done()` follows when it is there.
 
         `durable()` is the newest zxid on disk; it is asked at the end, because a snapshot may
         not hold what the log could still lose.
         """
         assert not self.is_busy
         self._task = asyncio.get_running_loop().create_task(self._take(durable))
-        self._task.add_done_callback(lambda task: None if task.cancelled() else done())
+
+        def ended(task: asyncio.Task[bool]) -> None:
+            if not task.cancelled() and task.result():
+                done()
+
+        self._task.add_done_callback(ended)
 
     def abandon(self) -> None:
         """Drop a snapshot that is under way; the log has everything."""
@@ -68,7 +73,7 @@ class Snapshotter:
         if self._task is not None and not self._task.done():
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _take(self, durable: Callable[[], int]) -> None:
+    async def _take(self, durable: Callable[[], int]) -> bool:
         thread = DiskThread(asyncio.get_running_loop(), "kraal-snapshot")
         began = perf_counter()
         writer: SnapshotWriter | None = None
@@ -83,6 +88,7 @@ class Snapshotter:
             await thread.call(writer.commit)
             seconds = perf_counter() - began
             logger.info("Snapshot %s: %d bytes in %.1f s", writer.name, writer.size, seconds)
+            return True
         except asyncio.CancelledError:
             if writer is not None:
                 thread.submit(writer.abort, _ignore)
@@ -91,6 +97,7 @@ class Snapshotter:
             if writer is not None:
                 thread.submit(writer.abort, _ignore)
             self._failed(error)
+            return False
         finally:
             thread.stop()
 

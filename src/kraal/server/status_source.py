@@ -82,7 +82,13 @@ class ServerStatusSource:
             connections_rejected=counters.connections_rejected,
             digest_mismatches=counters.digest_mismatches,
             fsync_latency=_latency(counters.fsync),
-            gauges={**_process_gauges(), **_NO_TLS, **_counts(counters)},
+            gauges={
+                **_process_gauges(),
+                **_NO_TLS,
+                **_counts(counters),
+                "disk_free_bytes": server.disk.free_bytes,
+                "disk_writes_refused": int(server.disk.refuses_writes),
+            },
             summaries={name: _latency(counter) for name, counter in _times(counters).items()},
             ensemble=self._ensemble_status(),
         )

@@ -13,7 +13,7 @@ from kraal.model.config import ServerConfig
 from kraal.server.disk_thread import DiskThread
 from kraal.server.log_writer import LogWriter
 from kraal.server.snapshotter import Snapshotter
-from kraal.storage.interface import FileSystem
+from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.storage.recovery import Recovered
 from kraal.storage.resync import adopt_snapshot, cut_log
 from kraal.storage.snapshot_policy import SnapshotPolicy
@@ -24,6 +24,8 @@ from kraal.tree.data_tree import DataTree
 logger = logging.getLogger("kraal.server.storage")
 EXIT_UNEXPECTED = 1
 EXIT_SNAPSHOT = 10
+SNAPSHOT_NODE_BYTES = 76
+"""What a snapshot holds of each znode beyond its path and data."""
 T = TypeVar("T")
 
 
@@ -51,7 +53,10 @@ class StorageDriver:
         self._writer = LogWriter(
             self._log, self._disk, logged=self._after_flush, failed=self._log_failed
         )
+        self.has_room_for: Callable[[int], bool] = lambda _bytes: True
+        """Whether a file of that size may be written; a snapshot waits until it is so."""
         self._is_snapshot_due = False
+        self._is_put_off = False
         self._may_snapshot = True
         self._job: asyncio.Task[None] | None = None
         self.snapshots_taken = 0
@@ -60,6 +65,7 @@ class StorageDriver:
     def use_tree(self, tree: DataTree) -> None:
         """Snapshots are of this tree from now on; none may be under way."""
         self._logged_zxid = tree.last_zxid
+        self._tree = tree
         self._snapshotter = Snapshotter(
             self._store,
             tree,
@@ -95,7 +101,13 @@ class StorageDriver:
     # Snapshots in time
 
     def _start_snapshot(self) -> None:
-        self._is_snapshot_due = False
+        size = self._tree.data_bytes + SNAPSHOT_NODE_BYTES * len(self._tree.nodes)
+        if not self.has_room_for(size):
+            if not self._is_put_off:
+                logger.error("A snapshot of some %d bytes has to wait: the disk is too full", size)
+            self._is_put_off = True
+            return
+        self._is_snapshot_due = self._is_put_off = False
         self._snapshotter.start(lambda: self._logged_zxid, self._snapshot_done)
 
     def _snapshot_done(self) -> None:
@@ -105,6 +117,10 @@ class StorageDriver:
             self._start_snapshot()
 
     def _snapshot_failed(self, error: BaseException) -> None:
+        if is_out_of_space(error):
+            # The log has everything, and what was written is gone again.
+            logger.error("%s; the next snapshot is tried when it comes due", error)
+            return
         logger.critical("Writing a snapshot failed: %s", error)
         self._ended(EXIT_SNAPSHOT)
 

@@ -11,6 +11,8 @@ _DSYNC: int = getattr(os, "RWF_DSYNC", 0)
 """Linux: one call writes and flushes, so the disk thread asks for the interpreter once."""
 _FILE_MODE = 0o644
 _OWNER_ONLY = 0o700
+_BLOCK_BYTES = 512
+"""The unit of `st_blocks`, whatever the file system's own is."""
 
 
 class OsFile:
@@ -86,6 +88,16 @@ class OsFileSystem:
 
     def size(self, path: PurePath) -> int:
         return Path(path).stat().st_size
+
+    def used_bytes(self, path: PurePath) -> int:
+        return Path(path).stat().st_blocks * _BLOCK_BYTES
+
+    def modified_s(self, path: PurePath) -> float:
+        return Path(path).stat().st_mtime
+
+    def free_bytes(self, path: PurePath) -> int:
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
 
     def exists(self, path: PurePath) -> bool:
         return Path(path).exists()

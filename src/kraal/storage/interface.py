@@ -7,6 +7,7 @@ paths. A file's bytes are durable after `sync_data` or a durable write; its name
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -48,6 +49,15 @@ class FileSystem(Protocol):
 
     def size(self, path: PurePath) -> int: ...
 
+    def used_bytes(self, path: PurePath) -> int:
+        """What the file takes on the disk; less than its size where it has holes."""
+
+    def modified_s(self, path: PurePath) -> float:
+        """When the file was written last, by the system's clock."""
+
+    def free_bytes(self, path: PurePath) -> int:
+        """What this process may still write to the disk of an existing directory."""
+
     def exists(self, path: PurePath) -> bool: ...
 
     def listdir(self, path: PurePath) -> list[str]: ...
@@ -76,6 +86,12 @@ def failing(doing: str, path: PurePath) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{doing} {path} failed: {error.strerror or error}") from error
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether a StorageError says that the disk, or the share of it that we may use, is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sync_file(fs: FileSystem, path: PurePath) -> None:

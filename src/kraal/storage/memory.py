@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import PurePath
 from random import Random
@@ -23,6 +24,7 @@ class Inode:
 
     def __init__(self, content: bytes | bytearray = b"") -> None:
         self.content = bytearray(content)
+        self.modified_s = 0.0
         self.durable = bytearray(content)
         self.pending: list[tuple[int, bytes | None]] = []
         """Writes as (offset, bytes), truncations as (size, None)."""
@@ -52,6 +54,7 @@ class Inode:
         other = Inode(self.content)
         other.durable = bytearray(self.durable)
         other.pending = list(self.pending)
+        other.modified_s = self.modified_s
         return other
 
 
@@ -128,6 +131,7 @@ class MemoryFile:
             self._inode.change(offset, data[: self._fs.rng.randint(0, len(data))])
             raise
         self._inode.change(offset, bytes(data))
+        self._inode.modified_s = self._fs.now_s
 
     def write_durably(self, data: bytes, offset: int) -> None:
         self.write(data, offset)
@@ -158,6 +162,9 @@ class MemoryFileSystem:
         self.directories: dict[PurePath, Directory] = {}
         self.hook: Hook | None = None
         """Called before every operation that changes something, with its kind and path."""
+        self.now_s = 0.0
+        """When files are written, by the clock of this machine."""
+        self.room_bytes = sys.maxsize
         self._locks: set[PurePath] = set()
         self._failures: list[tuple[str, int, int]] = []
 
@@ -236,6 +243,16 @@ class MemoryFileSystem:
 
     def size(self, path: PurePath) -> int:
         return len(self._inode(path).content)
+
+    def used_bytes(self, path: PurePath) -> int:
+        return self.size(path)
+
+    def modified_s(self, path: PurePath) -> float:
+        return self._inode(path).modified_s
+
+    def free_bytes(self, path: PurePath) -> int:
+        self._directory(path)
+        return self.room_bytes
 
     def exists(self, path: PurePath) -> bool:
         directory = self.directories.get(path.parent)

@@ -1,0 +1,59 @@
+"""A replica whose disk lacks room, as its shell tells it."""
+
+from __future__ import annotations
+
+import struct
+
+from kraal.errors import ErrorCode
+from kraal.wire.opcodes import OpCode
+from tests.replica.driver import Driver, channel, create, path_watch, set_data
+
+THROTTLED = ErrorCode.THROTTLED_OP
+
+
+def test_refused_writes_keep_their_place_and_cost_no_transaction() -> None:
+    driver = Driver()
+    conn = driver.connect()
+    driver.send(conn, (1, OpCode.CREATE, create(b"/a")))
+    driver.replica.lacks_room = True
+    driver.send(
+        conn,
+        (2, OpCode.SET_DATA, set_data(b"/a", b"x")),
+        (3, OpCode.EXISTS, path_watch(b"/a")),
+        (4, OpCode.DELETE, struct.pack(">i", 2) + b"/a" + struct.pack(">i", -1)),
+    )
+    assert len(driver.log) == 3
+    driver.sync()
+    assert channel(conn).replies()[1:] == [
+        (1, 2, ErrorCode.OK), (2, 2, THROTTLED), (3, 2, ErrorCode.OK), (4, 3, ErrorCode.OK),
+    ]  # fmt: skip
+    driver.replica.lacks_room = False
+    driver.send(conn, (5, OpCode.CREATE, create(b"/a")))
+    driver.sync()
+    assert channel(conn).replies()[-1] == (5, 4, ErrorCode.OK)
+
+
+def test_sessions_begin_and_end() -> None:
+    driver = Driver()
+    driver.replica.lacks_room = True
+    conn = driver.connect()
+    driver.send(conn, (1, OpCode.CLOSE_SESSION, b""))
+    driver.sync()
+    assert channel(conn).closed
+    assert driver.tree.sessions == {}
+
+
+def test_a_learner_gets_a_transaction_that_says_so() -> None:
+    driver = Driver()
+    owner = object()
+    conn = driver.connect()
+    session = conn.session
+    assert session is not None
+    assert driver.replica.revalidate(0, session.id, owner)
+    driver.replica.lacks_room = True
+    frame = struct.pack(">ii", 9, OpCode.CREATE) + create(b"/a")
+    driver.replica.request(0, 0, owner, session.id, frame, ())
+    (_, payload) = driver.log[-1]
+    assert payload[-8:] == struct.pack(">ii", OpCode.ERROR, THROTTLED)
+    driver.sync()
+    assert b"/a" not in driver.tree.nodes

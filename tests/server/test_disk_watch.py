@@ -1,0 +1,97 @@
+"""What little room on the disk leads to: alarms, refused writes, and service again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path, PurePath
+from random import Random
+
+import pytest
+
+from kraal.model.config import StorageConfig
+from kraal.server.disk_watch import DiskWatch, Room
+from kraal.storage.memory import MemoryFileSystem
+from tests.server.conftest import connected, create, data_of, figure, running
+from tests.support import raw_client as raw
+
+OK, THROTTLED, NO_NODE = 0, -127, -101
+NO_DISK_HAS_SO_MUCH = 1 << 60
+
+
+def watched(warn: int, refuse: int) -> tuple[DiskWatch, list[int]]:
+    config = StorageConfig(
+        data_dir=PurePath("/data"),
+        data_log_dir=PurePath("/logs"),
+        disk_warn_free_bytes=warn,
+        disk_refuse_free_bytes=refuse,
+    )
+    fs = MemoryFileSystem(Random(1))
+    for directory in ("/data/version-2", "/logs/version-2"):
+        fs.mkdir(PurePath(directory))
+    got: list[int] = []
+    watch = DiskWatch(fs, config, got_little=lambda: got.append(watch.free_bytes))
+    fs.room_bytes = 5
+    assert watch.measure() == 5
+    return watch, got
+
+
+def test_states_follow_the_free_space_and_do_not_flutter(caplog: pytest.LogCaptureFixture) -> None:
+    watch, purged = watched(warn=1000, refuse=100)
+    steps = [
+        (5000, Room.ENOUGH), (1000, Room.ENOUGH), (999, Room.LITTLE), (1100, Room.LITTLE),
+        (99, Room.NONE), (110, Room.NONE), (125, Room.LITTLE), (80, Room.NONE),
+        (1250, Room.ENOUGH), (50, Room.NONE), (2000, Room.ENOUGH),
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        for free, room in steps:
+            watch.judge(free)
+            assert (free, watch.room) == (free, room)
+            assert watch.refuses_writes == (room is Room.NONE)
+    assert purged == [999, 99, 80, 50]
+    assert [record.levelname for record in caplog.records] == [
+        "ERROR", "CRITICAL", "WARNING", "CRITICAL", "WARNING", "CRITICAL", "WARNING",
+    ]  # fmt: skip
+
+
+def test_zero_turns_it_off() -> None:
+    watch, purged = watched(warn=0, refuse=0)
+    watch.judge(0)
+    assert watch.room is Room.ENOUGH
+    assert purged == []
+
+
+def test_a_snapshot_must_leave_room_for_the_log() -> None:
+    watch, _ = watched(warn=1000, refuse=100)
+    assert watch.has_room_for(1 << 40), "nothing is known before the first measurement"
+    watch.judge(500)
+    assert watch.has_room_for(400)
+    assert not watch.has_room_for(401)
+
+
+def test_a_server_without_room_reads_deletes_and_keeps_sessions(tmp_path: Path) -> None:
+    with running(tmp_path) as server, connected(server.port) as client:
+        assert figure(server, "disk_free_bytes") > 0
+        assert figure(server, "disk_writes_refused") == 0
+        for path in ("/kept", "/deleted", "/deleted-too"):
+            assert create(client, path, b"data") == OK
+    with running(tmp_path, disk__refuseFreeBytes=NO_DISK_HAS_SO_MUCH) as server:
+        with connected(server.port) as client:
+            assert figure(server, "disk_writes_refused") == 1
+            zxid = client.call("exists", raw.path_and_watch("/kept", False)).zxid
+            assert data_of(client, "/kept") == b"data"
+            assert create(client, "/new") == THROTTLED
+            assert create(client, "/new", flags=1) == THROTTLED
+            assert client.call("setData", raw.set_data_body("/kept", b"x", -1)).err == THROTTLED
+            set_data = (raw.OPCODES["setData"], raw.set_data_body("/kept", b"x", -1))
+            delete = (raw.OPCODES["delete"], raw.path_and_int("/deleted", -1))
+            assert client.call("multi", raw.multi_body([delete, set_data])).err == THROTTLED
+            # A refused write costs no transaction.
+            reply = client.call("exists", raw.path_and_watch("/new", False))
+            assert (reply.err, reply.zxid) == (NO_NODE, zxid)
+            assert client.call("multi", raw.multi_body([delete])).err == OK
+            assert client.call("delete", raw.path_and_int("/deleted-too", -1)).err == OK
+            assert client.call("ping").err == OK
+            assert client.call("closeSession").err == OK
+        assert "writes are refused with THROTTLED_OP" in server.log_path.read_text()
+    with running(tmp_path) as server, connected(server.port) as client:
+        assert create(client, "/new") == OK
