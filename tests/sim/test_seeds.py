@@ -40,6 +40,7 @@ def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
         ("reconfig", 30_204),  # a leader that the configuration it established has not vote
         ("faults", 40_524),  # a multi that an observer's master made fail: its session had moved
         ("faults", 41_885),  # the same of a single write
+        ("faults", 43_136),  # a leader of the past that told a new session that it is over
         ("faults", 42_234),  # an election after the last fault: a flush that began on a slow disk
     ],
 )

@@ -53,6 +53,10 @@ class Ensemble(Membership, Protocol):
         """True: it is already; else `released` is called when it is."""
         ...
 
+    def has_quorum(self, now_ms: int) -> bool:
+        """Whether a quorum was heard of within syncLimit."""
+        ...
+
 
 class Leading(Replica):
     """Validates, proposes and commits; owns the expiry of all sessions."""
@@ -336,8 +340,10 @@ class Leading(Replica):
             self._create_session(now_ms, wall_ms, conn, decision.timeout_ms)
         elif decision.is_proven and self.revalidate(now_ms, decision.session_id, self):
             self._move_here(now_ms, conn, decision.session_id, decision.timeout_ms)
-        else:
+        elif self._ensemble is None or self._ensemble.has_quorum(now_ms):
             self._refuse_session(conn)
+        else:
+            self._clients.close(conn)  # another server may lead, which knows the session
 
     def _create_session(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, timeout_ms: int

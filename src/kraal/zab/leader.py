@@ -491,7 +491,9 @@ class Leader(LearnerMaster):
             self._ping(self.last_proposed)
         if self.is_established and now_ms >= self._next_check_ms:
             self._next_check_ms = now_ms + self._tick_ms
-            self._check_quorum(now_ms, sync_ms)
+            alive = self._alive(now_ms)
+            if not self._is_quorum(alive):
+                self._end(f"only {sorted(alive)} are left, which is no quorum")
 
     def _check_acks(self, now_ms: int, handler: LearnerHandler, limit_ms: int) -> None:
         if handler.acked >= self.last_proposed:
@@ -502,14 +504,18 @@ class Leader(LearnerMaster):
             self.drop(handler, f"it has acknowledged nothing for {limit_ms} ms")
         handler.acked_before = handler.acked
 
-    def _check_quorum(self, now_ms: int, sync_ms: int) -> None:
-        alive = {self.me} | {
+    def _alive(self, now_ms: int) -> set[int]:
+        """Who is in step and was heard of within syncLimit, and this server."""
+        sync_ms = self._settings.sync_limit_ticks * self._tick_ms
+        return {self.me} | {
             handler.server_id
             for handler in self._followers
             if handler.stage >= Stage.SYNCED and now_ms - handler.last_received_ms <= sync_ms
         }
-        if not self._is_quorum(alive):
-            self._end(f"only {sorted(alive)} are left, which is no quorum")
+
+    def has_quorum(self, now_ms: int) -> bool:
+        """Whether a quorum follows as far as is known; a leader of the past has none soon."""
+        return self._is_quorum(self._alive(now_ms))
 
     def _end(self, reason: str) -> None:
         if not self.is_over:
