@@ -134,3 +134,17 @@ def test_records_larger_than_a_window() -> None:
     big = [b"a" * 100, b"b" * (MIB - 60), b"c" * (2 * MIB - 10), b"d"]
     payloads, _ = scan(FILE_HEADER + b"".join(map(frame, big)), 3 * MIB)
     assert payloads == big
+
+
+def test_an_end_byte_that_is_gone_hides_no_record() -> None:
+    """The reference takes the file for ended there, and loses what follows."""
+    for number, payload in enumerate(PAYLOADS):
+        end = CONTENT.index(frame(payload)) + len(frame(payload)) - 1
+        damaged = CONTENT[:end] + b"\0" + CONTENT[end + 1 :] + bytes(5000)
+        if payload is PAYLOADS[-1]:
+            payloads, scanner = scan(damaged)
+            assert payloads == PAYLOADS[:number]
+            assert scanner.tail is Tail.UNFINISHED
+        else:
+            with pytest.raises(CorruptError, match="lost its end byte"):
+                scan(damaged)

@@ -2,7 +2,8 @@
 
 Rules: reference/storage-formats.md sections 2.1 to 2.5. A record without its end byte was
 being written when the server died: the file ends before it. A record with its end byte and a
-wrong checksum was damaged later: nothing may skip it.
+wrong checksum was damaged later: nothing may skip it. Nor may anything skip a record that lacks
+its end byte while a whole one follows, where the reference silently ends the file.
 """
 
 from __future__ import annotations
@@ -94,9 +95,10 @@ class LogScanner:
                 base, at, end = base + at, 0, head + length
                 if end >= len(window):
                     return self._stop(base, Tail.CUT)
-            if window[end] != END[0]:
-                return self._stop(base + at, Tail.UNFINISHED)
             payload = window[at + head : end]
+            if window[end] != END[0]:
+                self._check_unfinished(base + at, checksum, payload)
+                return self._stop(base + at, Tail.UNFINISHED)
             if adler32(payload) != checksum:
                 raise self._damaged(
                     base + at,
@@ -106,6 +108,22 @@ class LogScanner:
             self.end = base + end + 1
             yield base + at, payload
             at = end + 1
+
+    def _check_unfinished(self, offset: int, checksum: int, payload: bytes) -> None:
+        """CorruptError when the record was finished once: its content is whole, and a whole
+        record follows, which no crash leaves behind."""
+        if adler32(payload) != checksum:
+            return
+        at = offset + FRAMING_BYTES + len(payload)
+        head = self._read(at, FRAME.size)
+        if len(head) < FRAME.size:
+            return
+        following, length = FRAME.unpack(head)
+        if not 0 < length <= self._max:
+            return
+        rest = self._read(at + FRAME.size, length + 1)
+        if rest[length:] == END and adler32(rest[:length]) == following:
+            raise self._damaged(offset, "a record lost its end byte, and others follow it")
 
     def _no_record(self, offset: int, length: int) -> None:
         if length:
