@@ -81,6 +81,7 @@ HARMLESS: tuple[Harmless, ...] = (
     ),
     Harmless(
         "apache",
+        r"LearnerHandler - Closing connection to peer due to transaction timeout|"
         r"QuorumCnxManager - (Interrupting SendWorker|Interrupted while waiting for message|Send "
         r"worker leaving)|PeerState set to LOOKING|GOODBYE|Ignoring unexpected exception \| "
         r"java\.lang\.InterruptedException",

@@ -38,6 +38,7 @@ def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
         ("reconfig", 30_023),  # a quorum of two configurations whose members were in two rounds
         ("reconfig", 31_315),  # a pending configuration that only one server ever heard of
         ("reconfig", 30_204),  # a leader that the configuration it established has not vote
+        ("reconfig", 215),  # a membership that only the file of a killed leader has kept
         ("faults", 40_524),  # a multi that an observer's master made fail: its session had moved
         ("faults", 41_885),  # the same of a single write
         ("faults", 43_136),  # a leader of the past that told a new session that it is over
