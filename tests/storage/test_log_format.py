@@ -85,14 +85,6 @@ def test_a_file_cut_anywhere_gives_the_records_before_the_cut(padded: int) -> No
             assert scanner.tail in (Tail.PADDING, Tail.UNFINISHED, Tail.CUT)
 
 
-def test_a_record_without_its_end_byte_ends_the_file() -> None:
-    broken = bytearray(CONTENT)
-    broken[len(FILE_HEADER) + len(frame(PAYLOADS[0])) - 1] = 0
-    payloads, scanner = scan(bytes(broken))
-    assert payloads == []
-    assert scanner.tail is Tail.UNFINISHED
-
-
 @pytest.mark.parametrize("record", range(len(PAYLOADS)))
 def test_a_wrong_checksum_stops_everything(record: int) -> None:
     broken = bytearray(CONTENT)
