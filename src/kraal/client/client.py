@@ -1,0 +1,224 @@
+"""The client: `connect` makes one, its operations are in `kraal.client.operations`."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from kraal.client import codec
+from kraal.client.codec import Decoder
+from kraal.client.errors import AuthFailedError, ClosedError, NoWatcherError
+from kraal.client.hosts import Hosts, Server, parse
+from kraal.client.operations import Operations
+from kraal.client.options import Options, WhileDisconnected
+from kraal.client.session import SessionKeeper
+from kraal.client.states import SessionState, StateCallback
+from kraal.client.values import OPEN_ACL, Session, WatcherKind
+from kraal.client.watches import Registration, WatchTable
+from kraal.model.acl import Acl
+from kraal.model.limits import MAX_BUFFER_BYTES
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records.proto import WatchModeRequest
+
+T = TypeVar("T")
+
+
+def connect(
+    hosts: str,
+    *,
+    session_timeout: float = 10.0,
+    read_only: bool = False,
+    auth: Sequence[tuple[str, bytes]] = (),
+    tls: ssl.SSLContext | None = None,
+    connect_timeout: float | None = None,
+    request_timeout: float | None = None,
+    while_disconnected: WhileDisconnected = "wait",
+    default_acl: Sequence[Acl] = OPEN_ACL,
+    session: Session | None = None,
+    rng: random.Random | None = None,
+    max_request_bytes: int = MAX_BUFFER_BYTES,
+) -> Client:
+    """A client for an ensemble; use it as `async with`, or with `start` and `close`.
+
+    hosts: `host:port,host:port/chroot`; the port is 2181 if missing. Servers are tried in a
+        random order, and names are resolved anew at each attempt.
+    session_timeout: seconds that the session survives without contact; the server may bring it
+        within its own limits, see `Client.session`.
+    read_only: whether a server that has lost its quorum will do; the client moves on to one that
+        can write as soon as there is one.
+    auth: credentials, such as `("digest", b"user:password")`, for every connection.
+    tls: the context of encrypted connections.
+    connect_timeout: seconds for one attempt with one server, its TLS and session included; by
+        default the session timeout divided by the number of servers.
+    request_timeout: seconds within which a request must be answered; by default it waits as
+        long as its connection lives.
+    while_disconnected: whether a request waits for a connection or fails at once.
+    default_acl: the ACL of new znodes.
+    session: continue this session of another client, which must not use it any more.
+    rng: decides the order of the servers and the length of pauses.
+    max_request_bytes: the servers' `jute.maxbuffer`: longer requests would only close the
+        connection and are refused here.
+
+    Raises ConfigError for hosts that cannot be read and ValueError for other values.
+    """
+    servers, chroot = parse(hosts)
+    options = Options(
+        session_timeout=session_timeout,
+        read_only=read_only,
+        ssl=tls,
+        connect_timeout=connect_timeout,
+        request_timeout=request_timeout,
+        while_disconnected=while_disconnected,
+        max_request_bytes=max_request_bytes,
+    )
+    return Client(
+        servers,
+        chroot,
+        options,
+        auth=auth,
+        default_acl=default_acl,
+        session=session,
+        rng=rng or random.Random(),
+    )
+
+
+class Client(Operations):
+    """A session with an ensemble, kept alive and renewed by itself."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        chroot: str,
+        options: Options,
+        *,
+        auth: Sequence[tuple[str, bytes]],
+        default_acl: Sequence[Acl],
+        session: Session | None,
+        rng: random.Random,
+    ) -> None:
+        self._chroot = chroot.encode()
+        self._default_acl = codec.encode_acl(default_acl)
+        self._watches = WatchTable(self._shown_bytes)
+        self._session = SessionKeeper(
+            Hosts(servers, rng), options, self._watches, auth=auth, session=session, rng=rng
+        )
+
+    # Life
+
+    async def start(self) -> None:
+        """Connect; waits until a server has accepted the session.
+
+        Limit the time with `asyncio.timeout`. Raises AuthFailedError, ClosedError.
+        """
+        self._session.start()
+        try:
+            await self.wait_connected()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the session and its ephemerals; what still waits fails with ClosedError.
+
+        Waits briefly for the server's answer. Closing twice is no error.
+        """
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # State
+
+    @property
+    def state(self) -> SessionState:
+        return self._session.states.state
+
+    @property
+    def session(self) -> Session:
+        """The session as the server knows it; the id is 0 before there is one."""
+        return self._session.session
+
+    @property
+    def session_id(self) -> int:
+        return self._session.session.id
+
+    @property
+    def last_zxid(self) -> int:
+        """The newest zxid that an answer has carried."""
+        return self._session.last_zxid
+
+    @property
+    def server(self) -> Server | None:
+        """The server of the connection, or of the last attempt."""
+        return self._session.server
+
+    def on_state(self, callback: StateCallback) -> Callable[[], None]:
+        """Have `callback(state)` called at each change; returns what ends that."""
+        return self._session.states.subscribe(callback)
+
+    def states(self) -> AsyncIterator[SessionState]:
+        """The state now and each later one, until CLOSED."""
+        return self._session.states.changes()
+
+    async def wait_connected(self) -> None:
+        """Wait for a connection. Raises AuthFailedError, ClosedError when there can be none."""
+        state = await self._session.states.wait_for(lambda s: s.is_connected or s.is_final)
+        if state is SessionState.AUTH_FAILED:
+            raise AuthFailedError()
+        if state is SessionState.CLOSED:
+            raise ClosedError()
+
+    async def add_auth(self, scheme: str, auth: bytes) -> None:
+        """Authenticate this connection and all later ones.
+
+        Raises AuthFailedError, after which the client can only be closed.
+        """
+        await self._session.add_auth(scheme, codec.encode_data(auth))
+
+    # Watches
+
+    async def remove_watches(
+        self, path: str, kind: WatcherKind = WatcherKind.ANY, *, local: bool = False
+    ) -> None:
+        """Remove all watches of a kind on a path; their callbacks get a `…_REMOVED` event.
+
+        With `local` they are removed here even if no server can be asked. Raises NoWatcherError.
+        """
+        wire = self._wire(path)
+        if not self._watches.has(kind, wire):
+            raise NoWatcherError(path=path)
+        if not local or self.state.is_connected:
+            body = WatchModeRequest.pack(wire, kind)
+            try:
+                await self._submit(OpCode.REMOVE_WATCHES, body, codec.decode_nothing, path)
+            except NoWatcherError:
+                if not local:
+                    raise
+        self._watches.remove(kind, wire)
+
+    # How operations reach the session
+
+    def _submit(
+        self,
+        op: OpCode,
+        body: bytes,
+        decode: Decoder[T],
+        path: str | None,
+        watch: Registration | None = None,
+    ) -> Awaitable[T]:
+        return self._session.submit(op, body, decode, path, watch)
+
+    def _withdraw(self, watch: Registration) -> None:
+        self._session.withdraw(watch)

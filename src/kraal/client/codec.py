@@ -1,0 +1,144 @@
+"""Bodies of requests and replies, between Python values and bytes.
+
+A decoder gets the body of one reply and raises DecodeError or struct.error if it does not follow
+the format. Layouts: reference/client-protocol.md sections 3.3, 3.4 and 7.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from kraal.client.errors import BadArgumentsError
+from kraal.client.values import AclNode, Children, Created, Node
+from kraal.errors import DecodeError
+from kraal.model.acl import Acl, Id
+from kraal.wire.jute.primitives import (
+    read_text,
+    read_vector,
+    skip_acl_vector,
+    unpack_int,
+    write_text,
+)
+from kraal.wire.records.data import STAT, STAT_BYTES, Stat, decode_acls, encode_acls
+
+T = TypeVar("T")
+Decoder = Callable[[bytes], T]
+
+_unpack_stat = STAT.unpack_from
+_make_stat = Stat._make
+_make_node = Node._make
+
+
+def encode_path(path: str) -> bytes:
+    """A path as it is sent. Raises BadArgumentsError unless it begins with a slash."""
+    if path[:1] != "/":
+        raise BadArgumentsError("a path begins with a slash", path=path)
+    try:
+        return path.encode()
+    except UnicodeEncodeError:
+        raise BadArgumentsError("a path has no UTF-8 form", path=ascii(path)) from None
+
+
+def encode_data(data: bytes | bytearray | memoryview) -> bytes:
+    """Data as it is sent. Raises TypeError for what is not bytes."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(f"data must be bytes, not {type(data).__name__}")
+
+
+def encode_acl(acl: Iterable[Acl]) -> bytes:
+    return encode_acls([Acl(int(perms), scheme, id_) for perms, scheme, id_ in acl])
+
+
+def encode_strings(values: Iterable[str]) -> bytes:
+    return b"".join(map(write_text, values))
+
+
+def decode_nothing(body: bytes) -> None:
+    """A reply that says all in its header."""
+
+
+def decode_stat(body: bytes) -> Stat:
+    return _make_stat(_unpack_stat(body, 0))
+
+
+def decode_node(body: bytes) -> Node:
+    (length,) = unpack_int(body, 0)
+    if length < 0:
+        if length != -1:
+            raise DecodeError(f"impossible length {length}")
+        length = 0
+    end = 4 + length
+    return _make_node((body[4:end], _make_stat(_unpack_stat(body, end))))
+
+
+def _decode_string(body: bytes) -> tuple[str, int]:
+    value, at = read_text(body, 0)
+    if value is None:
+        raise DecodeError("a string is null")
+    return value, at
+
+
+def decode_path(body: bytes) -> str:
+    return _decode_string(body)[0]
+
+
+def decode_created(body: bytes) -> Created:
+    path, at = _decode_string(body)
+    return Created(path, decode_stat(body[at:]))
+
+
+def decode_created_path(body: bytes) -> str:
+    """The path of a reply that carries a stat as well."""
+    return decode_created(body).path
+
+
+def _names(body: bytes) -> tuple[list[str], int]:
+    # Inlined: a list of children may have a million entries.
+    (count,) = unpack_int(body, 0)
+    names: list[str] = []
+    at, size = 4, len(body)
+    for _ in range(count):
+        (length,) = unpack_int(body, at)
+        end = at + 4 + length
+        if length < 0 or end > size:
+            raise DecodeError(f"impossible length {length} of a name")
+        names.append(body[at + 4 : end].decode("utf-8", "replace"))
+        at = end
+    return names, at
+
+
+def decode_names(body: bytes) -> list[str]:
+    return _names(body)[0]
+
+
+def decode_children(body: bytes) -> Children:
+    names, at = _names(body)
+    return Children(names, decode_stat(body[at:]))
+
+
+def decode_acl_node(body: bytes) -> AclNode:
+    vector, at = skip_acl_vector(body, 0)
+    return AclNode(decode_acls(vector) if vector is not None else [], decode_stat(body[at:]))
+
+
+def decode_count(body: bytes) -> int:
+    (count,) = unpack_int(body, 0)
+    return int(count)
+
+
+def _read_id(body: bytes, at: int) -> tuple[Id, int]:
+    scheme, at = read_text(body, at)
+    user, at = read_text(body, at)
+    return Id(scheme or "", user or ""), at
+
+
+def decode_ids(body: bytes) -> list[Id]:
+    return read_vector(_read_id, body, 0)[0] or []
+
+
+MULTI_HEADER = struct.Struct(">i?i")
+MULTI_END = MULTI_HEADER.pack(-1, True, -1)
+assert STAT.size == STAT_BYTES

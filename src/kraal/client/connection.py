@@ -1,0 +1,325 @@
+"""One TCP connection to a server: frames out, replies matched in order, events handed on.
+
+Requests of one turn of the loop leave in one write. Replies come in the order of the requests
+except those of pings, auth packets and watches' re-registration, which have xids of their own
+(reference/client-protocol.md sections 2, 3.1 and 11.1). Whatever a server sends that does not
+follow the protocol ends the connection, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+
+from kraal.client.codec import Decoder
+from kraal.client.errors import ClosedError, ConnectionLossError, ZooKeeperError, error_for
+from kraal.client.watches import Registration
+from kraal.errors import DecodeError, ErrorCode
+from kraal.wire.jute.primitives import unpack_int
+from kraal.wire.opcodes import OpCode
+from kraal.wire.records.proto import ConnectRequest, ConnectResponse, WatcherEvent
+
+logger = logging.getLogger("kraal.client")
+T = TypeVar("T")
+
+MAX_FRAME_BYTES = 256 << 20
+"""Longer frames are not believed; a list of children may be long."""
+
+NOTIFICATION_XID = -1
+PING_XID = -2
+AUTH_XID = -4
+SET_WATCHES_XID = -8
+_MAX_XID = 0x7FFF_FFFF
+
+_REQUEST_HEADER = struct.Struct(">iii")
+_REPLY_HEADER = struct.Struct(">iqi")
+_REPLY_BYTES = _REPLY_HEADER.size
+_BODY_AT = 4 + _REPLY_BYTES
+_pack_header = _REQUEST_HEADER.pack
+_unpack_header = _REPLY_HEADER.unpack_from
+_PING = _pack_header(8, PING_XID, OpCode.PING)
+
+
+class Request(Generic[T]):
+    """One request on its way: what to send, how to read the answer, who waits for it."""
+
+    __slots__ = ("body", "decode", "future", "op", "path", "sent", "watch")
+
+    def __init__(
+        self,
+        future: asyncio.Future[T],
+        op: int,
+        body: bytes,
+        decode: Decoder[T],
+        path: str | None,
+        watch: Registration | None,
+    ) -> None:
+        self.future = future
+        self.op = op
+        self.body = body
+        self.decode = decode
+        self.path = path
+        self.watch = watch
+        self.sent = False
+
+    def fail(self, error: ZooKeeperError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+AnyRequest = Request[Any]
+
+
+class Accepted(NamedTuple):
+    """A server's answer to the handshake; a timeout of 0 means that the session is over."""
+
+    session_id: int
+    password: bytes
+    timeout_ms: int
+    read_only: bool
+
+
+class Owner(Protocol):
+    """What a connection tells the session that it belongs to, always in the loop's thread."""
+
+    last_zxid: int
+
+    def accepted(self, connection: Connection, answer: Accepted) -> None: ...
+    def lost(self, connection: Connection, error: Exception | None) -> None: ...
+    def event(self, kind: int, path: bytes, zxid: int) -> None: ...
+    def registered(self, watch: Registration, code: int, wanted: bool) -> None: ...
+    def auth_replied(self, code: int) -> None: ...
+    def watches_replied(self, code: int) -> None: ...
+    def sasl_required(self) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """Requests from the session's outbox to the server, answers back to their futures."""
+
+    def __init__(self, owner: Owner, outbox: deque[AnyRequest], hello: bytes) -> None:
+        self._owner = owner
+        self._outbox = outbox
+        self._hello = hello
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._pending: deque[AnyRequest] = deque()
+        self._next_xid = 1
+        self._expected_xid = 1
+        self._rest = bytearray()
+        self._needed = 0
+        self._is_open = False
+        """Whether the server has accepted the session."""
+        self._is_scheduled = False
+        self._is_paused = False
+        self._is_held = False
+        self._error: Exception | None = None
+        self.heard = self._loop.time()
+        """When the server was heard of last, on the loop's clock."""
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._opened: asyncio.Future[bool] = self._loop.create_future()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._hello)
+
+    def data_received(self, data: bytes) -> None:
+        if self._error is not None:
+            return
+        self.heard = self._loop.time()
+        if self._rest:
+            # Joined only when a frame is complete: small pieces must not cost a copy each.
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        try:
+            at = self._read(data)
+        except (DecodeError, struct.error) as error:
+            logger.warning("closing the connection: the server sent nonsense: %s", error)
+            self.abort(error)
+            return
+        if at < len(data):
+            self._rest += data[at:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+        if not self._opened.done():
+            self._opened.set_result(False)
+        self._owner.lost(self, self._error or exc)
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self.flush()
+
+    # What the session calls
+
+    async def answered(self) -> None:
+        """Wait until the server has accepted the session; raises why it has not."""
+        if not await self._opened:
+            raise self._error or ConnectionLossError("the server closed the connection")
+
+    def wake(self) -> None:
+        """There is something in the outbox: send it at the end of this turn of the loop."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def write(self, xid: int, op: int, body: bytes) -> None:
+        """A request with an xid of its own, whose reply is not matched with a future."""
+        if self._transport is not None:
+            self._transport.write(_pack_header(len(body) + 8, xid, op) + body)
+
+    def ping(self) -> None:
+        if self._transport is not None:
+            self._transport.write(_PING)
+
+    def hold(self) -> None:
+        """Send nothing more; what has been sent may still be answered."""
+        self._is_held = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every request that was sent has been answered."""
+        return not self._pending
+
+    def in_flight(self) -> Iterable[AnyRequest]:
+        return self._pending
+
+    def take_pending(self) -> list[AnyRequest]:
+        """The requests that were sent and not answered; they are the caller's now."""
+        taken = list(self._pending)
+        self._pending.clear()
+        return taken
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        if self._transport is not None:
+            self._error = self._error or ClosedError("closed by the client")
+            self._transport.close()
+
+    def abort(self, error: Exception | None = None) -> None:
+        """Close at once; nothing that arrives is looked at any more."""
+        self._error = self._error or error or ConnectionLossError("given up")
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Out
+
+    def flush(self) -> None:
+        """Send what is in the outbox now."""
+        self._is_scheduled = False
+        transport, outbox = self._transport, self._outbox
+        if not outbox or transport is None or not self._is_open:
+            return
+        if self._is_paused or self._is_held or self._error is not None:
+            return
+        pieces: list[bytes] = []
+        xid, append = self._next_xid, self._pending.append
+        for request in outbox:
+            if request.future.done():  # cancelled or timed out before it was sent
+                continue
+            request.sent = True
+            body = request.body
+            pieces.append(_pack_header(len(body) + 8, xid, request.op))
+            pieces.append(body)
+            append(request)
+            xid = xid + 1 if xid < _MAX_XID else 1
+        self._next_xid = xid
+        outbox.clear()
+        if pieces:
+            transport.write(b"".join(pieces))
+
+    # In
+
+    def _read(self, data: bytes) -> int:
+        """Take all complete frames; returns where the incomplete one begins."""
+        at, size = 0, len(data)
+        owner, pending = self._owner, self._pending
+        while at + 4 <= size:
+            (length,) = unpack_int(data, at)
+            if length < 0 or length > MAX_FRAME_BYTES:
+                raise DecodeError(f"frame length {length}")
+            end = at + 4 + length
+            if end > size:
+                self._needed = 4 + length
+                return at
+            if not self._is_open:
+                self._handshake(data[at + 4 : end])
+            else:
+                if length < _REPLY_BYTES:
+                    raise DecodeError(f"a reply of {length} bytes")
+                xid, zxid, code = _unpack_header(data, at + 4)
+                if xid == self._expected_xid and pending:
+                    self._expected_xid = xid + 1 if xid < _MAX_XID else 1
+                    owner.last_zxid = max(owner.last_zxid, zxid)
+                    self._answer(pending.popleft(), code, data[at + _BODY_AT : end])
+                else:
+                    self._special(xid, zxid, code, data[at + _BODY_AT : end])
+            if self._error is not None:
+                return size
+            at = end
+        self._needed = 4
+        return at
+
+    def _answer(self, request: AnyRequest, code: int, body: bytes) -> None:
+        future = request.future
+        if request.watch is not None:
+            self._owner.registered(request.watch, code, not future.done())
+        if future.done():
+            return  # cancelled or timed out: nobody waits for the answer
+        if code:
+            future.set_exception(error_for(code, request.path))
+            return
+        try:
+            value = request.decode(body)
+        except (DecodeError, struct.error):
+            request.fail(ConnectionLossError("the answer cannot be decoded", path=request.path))
+            raise
+        future.set_result(value)
+
+    def _special(self, xid: int, zxid: int, code: int, body: bytes) -> None:
+        """A frame that answers no ordinary request."""
+        if xid == NOTIFICATION_XID:
+            (kind, _state, path), _ = WatcherEvent.unpack(body)
+            self._owner.event(kind, path or b"", zxid)
+        elif xid == PING_XID:
+            if code == ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH:
+                self._owner.sasl_required()
+        elif xid == AUTH_XID:
+            self._owner.auth_replied(code)
+        elif xid == SET_WATCHES_XID:
+            self._owner.watches_replied(code)
+        else:
+            raise DecodeError(f"a reply with xid {xid}; {self._expected_xid} was expected")
+
+    def _handshake(self, frame: bytes) -> None:
+        answer, at = ConnectResponse.decode(frame)
+        read_only = len(frame) > at and frame[at] != 0
+        password = answer.password or b""
+        self._is_open = answer.timeout_ms > 0
+        if self._is_open and not self._opened.done():
+            self._opened.set_result(True)
+        self._owner.accepted(
+            self, Accepted(answer.session_id, password, answer.timeout_ms, read_only)
+        )
+
+
+def hello_frame(
+    *, last_zxid: int, timeout_ms: int, session_id: int, password: bytes, read_only: bool
+) -> bytes:
+    """The first frame of a connection (section 2.2)."""
+    body = ConnectRequest.pack(0, last_zxid, timeout_ms, session_id, password)
+    body += b"\1" if read_only else b"\0"
+    return struct.pack(">i", len(body)) + body

@@ -1,0 +1,34 @@
+"""How a client behaves, decided once when it is made."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+
+from kraal.model.limits import MAX_BUFFER_BYTES
+
+WhileDisconnected = Literal["wait", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings of one client; times in seconds. `kraal.client.connect` describes them."""
+
+    session_timeout: float = 10.0
+    read_only: bool = False
+    ssl: ssl.SSLContext | None = None
+    connect_timeout: float | None = None
+    request_timeout: float | None = None
+    while_disconnected: WhileDisconnected = "wait"
+    max_request_bytes: int = MAX_BUFFER_BYTES
+
+    def __post_init__(self) -> None:
+        for name in ("session_timeout", "connect_timeout", "request_timeout"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 2**31 / 1000:
+                raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+        if self.while_disconnected not in ("wait", "fail"):
+            raise ValueError(
+                f'while_disconnected must be "wait" or "fail", not {self.while_disconnected!r}'
+            )

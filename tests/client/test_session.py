@@ -1,0 +1,320 @@
+"""Sessions over connections that break: states, at most once, expiry, closing, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+import kraal
+from kraal.client import (
+    AuthFailedError,
+    Client,
+    ClosedError,
+    ConnectionLossError,
+    CreateMode,
+    EventType,
+    ForkedError,
+    NoNodeError,
+    RequestTimeoutError,
+    SessionExpiredError,
+    SessionState,
+    WatchEvent,
+)
+from kraal.errors import ConfigError
+from tests.client.conftest import Connector
+from tests.support.proxy import Proxy
+from tests.support.servers import HOST, Server, free_port
+
+
+async def changed_to(zk: Client, state: SessionState) -> None:
+    async for now in zk.states():
+        if now is state:
+            return
+
+
+async def test_the_session_survives_its_connection(connect: Connector, server: Server) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        session = zk.session
+        await zk.create("/e", mode=CreateMode.EPHEMERAL)
+        proxy.cut()
+        await changed_to(zk, SessionState.CONNECTING)
+        assert (await zk.get("/e")).stat.ephemeral_owner == session.id
+        assert zk.session == session
+        assert proxy.connections == 2
+
+
+async def test_states_are_told_in_order(connect: Connector, server: Server) -> None:
+    seen: list[SessionState] = []
+    async with Proxy(server.port) as proxy:
+        async with connect(port=proxy.port) as zk:
+            unsubscribe = zk.on_state(seen.append)
+            proxy.cut()
+            await changed_to(zk, SessionState.CONNECTING)
+            await zk.wait_connected()
+        unsubscribe()
+    assert seen == [SessionState.CONNECTING, SessionState.CONNECTED, SessionState.CLOSED]
+
+
+async def test_a_lost_answer_is_in_doubt_and_never_repeated(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect() as other, connect(port=proxy.port) as zk:
+        proxy.hold_answers()
+        waiting = asyncio.ensure_future(zk.create("/s-", mode=CreateMode.PERSISTENT_SEQUENTIAL))
+        while not await other.get_children("/"):
+            await asyncio.sleep(0.01)
+        proxy.release()
+        proxy.cut()
+        with pytest.raises(ConnectionLossError) as caught:
+            await waiting
+        assert caught.value.sent
+        assert caught.value.path == "/s-"
+        await zk.sync()
+        assert await zk.get_children("/") == ["s-0000000000"]
+
+
+async def test_unsent_requests_wait_for_the_next_connection(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        waiting = [asyncio.ensure_future(zk.create(f"/{n}")) for n in range(3)]
+        await asyncio.sleep(0)
+        proxy.allow()
+        assert await asyncio.gather(*waiting) == ["/0", "/1", "/2"]
+
+
+async def test_unsent_requests_fail_where_they_shall_not_wait(
+    connect: Connector, server: Server
+) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        connect(port=proxy.port, while_disconnected="fail") as zk,
+    ):
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        with pytest.raises(ConnectionLossError) as caught:
+            await zk.get("/")
+        assert not caught.value.sent
+
+
+async def test_request_timeout_says_whether_the_request_was_sent(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port, request_timeout=0.1) as zk:
+        proxy.hold_answers()
+        with pytest.raises(RequestTimeoutError) as late:
+            await zk.get("/")
+        assert late.value.sent
+        proxy.release()
+        assert (await zk.get("/")).data == b""  # the late answer was dropped, not taken for this
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        with pytest.raises(ConnectionLossError) as unsent:
+            await zk.get("/")
+        assert not unsent.value.sent
+
+
+async def test_cancelled_before_it_was_sent_is_never_sent(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        task = asyncio.ensure_future(zk.create("/same-turn"))
+        await asyncio.sleep(0)
+        task.cancel()
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        waiting = asyncio.ensure_future(zk.create("/disconnected"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        proxy.allow()
+        await zk.create("/last")
+        assert await zk.get_children("/") == ["last"]
+
+
+async def test_cancelled_after_it_was_sent_leaves_its_place(connect: Connector) -> None:
+    async with connect() as zk:
+        for name in "abc":
+            await zk.create(f"/{name}", name.encode())
+        tasks = [asyncio.ensure_future(zk.get(f"/{name}")) for name in "abc"]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not isinstance(first, BaseException) and first.data == b"a"
+        assert isinstance(second, asyncio.CancelledError)
+        assert not isinstance(third, BaseException) and third.data == b"c"
+
+
+async def test_an_expired_session_is_followed_by_a_new_one(
+    connect: Connector, server: Server
+) -> None:
+    states: list[SessionState] = []
+    events: list[WatchEvent] = []
+    async with Proxy(server.port) as proxy, connect(port=proxy.port, session_timeout=0.4) as zk:
+        old = zk.session_id
+        await zk.create("/e", mode=CreateMode.EPHEMERAL)
+        await zk.get("/e", watch=events.append)
+        zk.on_state(states.append)
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        waiting = asyncio.ensure_future(zk.create("/late"))
+        async with connect() as other:
+            while await other.exists("/e"):
+                await asyncio.sleep(0.05)
+        proxy.allow()
+        with pytest.raises(SessionExpiredError):
+            await waiting
+        await zk.wait_connected()
+        assert zk.session_id != old
+        assert states == [
+            SessionState.CONNECTING,
+            SessionState.EXPIRED,
+            SessionState.CONNECTING,
+            SessionState.CONNECTED,
+        ]
+        assert [event.type for event in events] == [EventType.SESSION_LOST]
+        assert await zk.get_children("/") == []
+
+
+async def test_silence_of_the_server_is_noticed(connect: Connector, server: Server) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port, session_timeout=0.6) as zk:
+        proxy.hold_answers()
+        await changed_to(zk, SessionState.CONNECTING)
+        proxy.release()
+        await zk.wait_connected()
+        assert await zk.get_children("/") == []
+
+
+async def test_an_idle_session_lives_on(connect: Connector) -> None:
+    async with connect(session_timeout=0.4) as zk:
+        session = zk.session_id
+        states: list[SessionState] = []
+        zk.on_state(states.append)
+        await asyncio.sleep(1.5)
+        await zk.get("/")
+        assert (zk.session_id, states) == (session, [])
+
+
+async def test_close_ends_the_session_at_once(connect: Connector) -> None:
+    async with connect() as other:
+        async with connect() as zk:
+            await zk.create("/e", mode=CreateMode.EPHEMERAL)
+        assert await other.exists("/e") is None
+        assert zk.state is SessionState.CLOSED
+        await zk.close()
+        with pytest.raises(ClosedError):
+            await zk.get("/")
+        with pytest.raises(ClosedError):
+            await zk.start()
+
+
+async def test_close_ends_quickly_with_requests_that_wait(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        sent = asyncio.ensure_future(zk.get("/"))
+        await asyncio.sleep(0)
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        unsent = asyncio.ensure_future(zk.get("/"))
+        await asyncio.sleep(0)
+        await asyncio.gather(zk.close(), zk.close())
+        with pytest.raises((ConnectionLossError, ClosedError)):
+            await sent
+        with pytest.raises(ClosedError):
+            await unsent
+
+
+async def test_refused_credentials_are_final(server: Server) -> None:
+    zk = kraal.connect(f"{HOST}:{server.port}", auth=[("bogus", b"")])
+    await zk.start()
+    with pytest.raises(AuthFailedError):
+        await zk.get("/")
+    await changed_to(zk, SessionState.AUTH_FAILED)
+    with pytest.raises(AuthFailedError):
+        await zk.get("/")
+    with pytest.raises(AuthFailedError):
+        await zk.wait_connected()
+    await zk.close()
+    assert zk.state is SessionState.CLOSED
+
+
+async def test_refused_add_auth(connect: Connector) -> None:
+    async with connect() as zk:
+        with pytest.raises(AuthFailedError):
+            await zk.add_auth("bogus", b"")
+        assert zk.state is SessionState.AUTH_FAILED
+
+
+async def test_credentials_are_sent_on_every_connection(connect: Connector, server: Server) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        connect(port=proxy.port, auth=[("digest", b"a:1")]) as zk,
+    ):
+        await zk.add_auth("digest", b"b:2")
+        proxy.cut()
+        await changed_to(zk, SessionState.CONNECTING)
+        users = {identity.id for identity in await zk.who_am_i()}
+        assert {"a", "b"} <= users
+
+
+async def test_another_server_is_found(connect: Connector, server: Server, chroot: str) -> None:
+    nobody = free_port()
+    hosts = f"{HOST}:{nobody},{HOST}:{server.port}{chroot}"
+    async with connect(), kraal.connect(hosts) as zk:
+        assert zk.server == (HOST, server.port)
+        assert await zk.get_children("/") == []
+
+
+async def test_start_may_be_given_up(server: Server) -> None:
+    zk = kraal.connect(f"{HOST}:{free_port()}")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await zk.start()
+    assert zk.state is SessionState.CLOSED
+
+
+async def test_a_session_may_be_continued(connect: Connector, server: Server) -> None:
+    async with Proxy(server.port) as proxy:
+        async with connect(port=proxy.port) as zk:
+            await zk.create("/e", mode=CreateMode.EPHEMERAL)
+            session = zk.session
+            proxy.refuse()
+        async with connect(session=session) as again:
+            assert again.session_id == session.id
+            assert await again.get_ephemerals() == ["/e"]
+
+
+async def test_a_forked_child_gets_an_error(connect: Connector) -> None:
+    async with connect() as zk:
+        pid = os.fork()
+        if not pid:
+            try:
+                zk.get("/").send(None)
+            except ForkedError:
+                os._exit(7)
+            os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
+        with pytest.raises(NoNodeError):
+            await zk.get("/nope")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["", ",", "h:0", "h:99999", "h:x", "[::1", "h:1/a//b", "h:1/a/../b"],
+)
+def test_hosts_that_cannot_be_read(hosts: str) -> None:
+    with pytest.raises(ConfigError, match="hosts"):
+        kraal.connect(hosts)
+
+
+def test_settings_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="session_timeout"):
+        kraal.connect("h", session_timeout=-1)
+    with pytest.raises(ValueError, match="while_disconnected"):
+        kraal.connect("h", while_disconnected="panic")  # type: ignore[arg-type]
