@@ -22,6 +22,7 @@ from kraal.pipeline.applied_reply import applied_reply
 from kraal.pipeline.client_order import HEADER_BYTES
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
+from kraal.pipeline.prepare.preparer import BODY_CHECKS
 from kraal.pipeline.reply import connect_response, refusal, sync_reply
 from kraal.pipeline.session_tracker import Session, TouchTable
 from kraal.replica.handshake import Decision
@@ -100,19 +101,25 @@ class Following(Replica):
     def propose_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
-        """Forward a write; one that does not decode is refused by the leader."""
+        """Forward a write. Raises DecodeError: a leader may not survive what does not decode."""
+        BODY_CHECKS[op](frame, HEADER_BYTES)
         if self.lacks_room and self._refuses_for_room(conn, xid, op, frame):
             return
         session = conn.session
         assert session is not None
         if session.is_local and self._refuses_local(now_ms, wall_ms, conn, xid, op, frame):
             return
+        self._forward(now_ms, conn, session.id, xid, op, frame)
+
+    def _forward(
+        self, now_ms: int, conn: ClientConnection, session_id: int, xid: int, op: int, frame: bytes
+    ) -> None:
         conn.pending.append(WRITE_IN_FLIGHT)
-        self._forwarded.append((session.id, xid, op, conn, now_ms))
-        self._upstream.request(session.id, frame, conn.auth)
+        self._forwarded.append((session_id, xid, op, conn, now_ms))
+        self._upstream.request(session_id, frame, conn.auth)
 
     def propose_session_write(
-        self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
+        self, now_ms: int, _wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes
     ) -> None:
         """The end of a session, or a new timeout for it. Raises DecodeError."""
         session = conn.session
@@ -121,7 +128,7 @@ class Following(Replica):
             self._clients.close_in_order(conn, frame)
         elif op == _CLOSE_SESSION:
             self.tracker.mark_closing(session)
-            self.propose_write(now_ms, wall_ms, conn, xid, op, frame[:HEADER_BYTES])
+            self._forward(now_ms, conn, session.id, xid, op, frame[:HEADER_BYTES])
         else:
             request = proto.CreateSessionRequest.decode(frame, HEADER_BYTES)[0]
             self._create_session(

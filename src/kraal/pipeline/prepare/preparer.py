@@ -77,6 +77,24 @@ ZNODE_WRITES = frozenset((*_RULE_OF, int(OpCode.MULTI)))
 SESSION_WRITES = frozenset((OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION))
 
 
+def _check_multi(frame: bytes, at: int) -> None:
+    try:
+        multi.decode(frame, at)
+    except multi.NullAclError:
+        raise
+    except DecodeError:
+        return  # it costs a zxid, so it is the leader that refuses it
+
+
+BODY_CHECKS: dict[int, Callable[[bytes, int], object]] = {
+    **{op: unpack for op, (unpack, _) in _RULE_OF.items()},
+    int(OpCode.MULTI): _check_multi,
+}
+"""For each write, what raises DecodeError where `Preparer.write` does: such a request must not get
+to an original leader, which would never commit anything again (reference/client-protocol.md
+section 13)."""
+
+
 class Preparer:
     """Drafts transactions against the tree and what is in flight."""
 
