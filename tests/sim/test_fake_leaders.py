@@ -225,6 +225,59 @@ def test_the_opening_must_make_sense(opening: bytes) -> None:
     assert b"/before" in play.recover().peer.tree.nodes
 
 
+@pytest.mark.parametrize("answer", [PacketType.SNAP, PacketType.DIFF])
+def test_where_the_log_cannot_be_cut_the_leader_is_asked_for_everything(
+    answer: PacketType,
+) -> None:
+    play = Play(with_history=True)
+    play.lead(upto="epoch")
+    first = play.lines
+    play.stranger.dialled_in.clear()
+    cut = (play.zxid >> 32) - 1 << 32 | 7  # of an epoch that nobody had
+    play.send(wire.bare(PacketType.TRUNC, cut))
+    play.world.run(300)
+    assert all(line.is_closed for line in first)
+    assert {server.peer.state for server in play.servers} == {State.FOLLOWING}
+    play.lines = list(play.stranger.dialled_in)
+    assert len(play.lines) == 2
+    for line in play.lines:
+        ((kind, zxid, _, _),) = line.take()
+        assert (kind, zxid) == (PacketType.FOLLOWER_INFO, E0)
+    play.send(leader_info())
+    for line in play.lines:
+        # With nothing, and without a vote: the leader of this epoch has counted it already.
+        assert line.take() == [(PacketType.ACK_EPOCH, 0, b"\xff\xff\xff\xff", ())]
+    assert {server.peer.tree.last_zxid for server in play.servers} == {play.zxid}
+    if answer == PacketType.SNAP:
+        stream = b"".join(encode_stream(DataTree.pristine()))
+        play.send(wire.bare(PacketType.SNAP, 1 << 32 | 7) + stream)
+    else:
+        play.send(wire.bare(PacketType.DIFF, 1 << 32 | 7))
+        play.send(
+            *(part for n in range(1, 8) for part in (proposal(1 << 32 | n), commit(1 << 32 | n)))
+        )
+    play.send(new_leader())
+    play.world.run(300)
+    play.send(UP_TO_DATE)
+    assert {server.peer.tree.last_zxid for server in play.servers} == {1 << 32 | 7}
+    assert all(b"/before" not in server.peer.tree.nodes for server in play.servers)
+    play.recover()
+
+
+def test_only_the_leader_that_was_promised_to_is_told_of_nothing() -> None:
+    """Another one might count on it, and what was committed would be lost."""
+    play = Play(with_history=True)
+    play.lead(upto="epoch")
+    play.stranger.dialled_in.clear()
+    play.send(wire.bare(PacketType.TRUNC, 7))
+    play.world.run(300)
+    play.lines = list(play.stranger.dialled_in)
+    assert len(play.lines) == 2
+    play.send(leader_info(EPOCH + 1))
+    assert play.have_left
+    assert b"/before" in play.recover().peer.tree.nodes
+
+
 # History and broadcast: what is proposed and committed
 
 

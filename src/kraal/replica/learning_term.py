@@ -17,7 +17,7 @@ from kraal.tree.snapshot import StreamDecoder
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import SetDataTxn, Txn
 from kraal.zab.history import Entry
-from kraal.zab.learner import Learner, SnapshotReader
+from kraal.zab.learner import Learner, Phase, SnapshotReader
 from kraal.zab.link import Link
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class LearningTerm:
         self._unlogged_zxid = 0
         """Last transaction that this observer would have logged."""
         self._adopted: DataTree | None = None
+        self._is_emptied = False
+        """Whether an empty tree is to take the place of the present one."""
         self.learner: Learner[Txn] | None = None
         self.replica: Following | None = None
         self.observers: ObserverService | None = None
@@ -62,10 +64,32 @@ class LearningTerm:
             config_version=peer.config.version,
             accepted_epoch=peer.accepted_epoch,
             current_epoch=peer.current_epoch,
-            last_zxid=peer.tree.last_zxid,
+            last_zxid=0 if self._is_emptied else peer.tree.last_zxid,
             host=self,
             now_ms=now_ms,
+            is_emptied=self._is_emptied,
         )
+
+    def cut_refused(self) -> None:
+        """The log cannot be cut where the leader wants it: ask the same leader for everything.
+
+        Whoever claims to have nothing is sent all there is. The leader has been told the truth
+        in the connection before, and does not count this server again in the same epoch
+        (reference/quorum-protocol.md section 4.3), so no vote rests on the claim; what this
+        server has stays on its disk until the whole history of the leader is there.
+        """
+        assert self.learner is not None
+        if self.learner.phase != Phase.TRUNCATING:
+            return
+        logger.warning("The leader is asked for its whole tree instead")
+        self.learner.close()
+        self.learner = None
+        self._is_emptied = True
+        config = self._peer.server_config
+        self._adopted = DataTree.pristine(
+            extended_types=config.extended_types, digests=config.storage.digest_enabled
+        )
+        self._peer.dial_again()
 
     def logged(self, now_ms: int, zxid: int) -> None:
         """Everything up to zxid is durable here."""

@@ -238,7 +238,7 @@ class Peer:
         self.now_ms, self.wall_ms = now_ms, wall_ms
         self._disk_jobs -= 1
         if isinstance(self.term, LearningTerm) and self.term.learner is not None:
-            self.term.learner.cut_refused()
+            self.term.cut_refused()
         else:
             self._look()
 
@@ -289,6 +289,10 @@ class Peer:
     def save_current_epoch(self, epoch: int) -> None:
         self.shell.save_current_epoch(epoch)
         self.current_epoch = epoch
+
+    def dial_again(self) -> None:
+        """Connect anew to whom this server follows or observes."""
+        self._dial()
 
     def truncate(self, zxid: int) -> None:
         """Cut the log; `truncated` or `cut_refused` is the answer."""

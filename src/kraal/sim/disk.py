@@ -9,10 +9,12 @@ finds a part.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from kraal.errors import CutError
 from kraal.model.config import ServerConfig
 from kraal.model.zxid import counter
 from kraal.sim.scheduler import MS
@@ -167,15 +169,21 @@ class SimDisk:
 
     # Synchronisation with a leader
 
-    def truncate(self, zxid: int, done: Callable[[Recovered], None]) -> None:
+    def truncate(
+        self, zxid: int, done: Callable[[Recovered], None], refused: Callable[[], None]
+    ) -> None:
         """Cut the log behind zxid, recover what is left and hand it to `done`."""
         left: list[Recovered] = []
 
         def cut() -> None:
             extended_types = self._config.extended_types
-            left.append(cut_log(self._fs, self._storage, zxid, extended_types=extended_types))
+            with suppress(CutError):
+                left.append(cut_log(self._fs, self._storage, zxid, extended_types=extended_types))
 
         def finished() -> None:
+            if not left:
+                refused()
+                return
             self._use_tree(left[0].tree)
             done(left[0])
 

@@ -287,7 +287,11 @@ class SimServer(Host):
             self.world.checks.given_up(self, recovered.tree.last_zxid)
             self.peer.truncated(self.now_ms, self.wall_ms, recovered.tree, recovered.recent)
 
-        self.disk.truncate(zxid, done)
+        def refused() -> None:
+            self.world.checks.cut_refused(self, zxid)
+            self.peer.cut_refused(self.now_ms, self.wall_ms)
+
+        self.disk.truncate(zxid, done, refused)
 
     def save_snapshot(self, tree: DataTree) -> None:
         """Make this tree the content of the data directory."""

@@ -68,7 +68,7 @@ class LearnerHost(Protocol[T]):
     def truncate(self, zxid: int) -> None:
         """Cut the log behind zxid and load what is left.
 
-        `Learner.truncated` is the answer, or `cut_refused` where that cannot be done.
+        `Learner.truncated` is the answer, unless that cannot be done.
         """
 
     def append(self, zxid: int, payload: bytes) -> None:
@@ -147,7 +147,13 @@ class Learner(Generic[T]):
         last_zxid: int,
         host: LearnerHost[T],
         now_ms: int,
+        is_emptied: bool = False,
     ) -> None:
+        """`is_emptied`: the host has put an empty tree in the place of its own.
+
+        Then `last_zxid` is 0, whatever was there, and only the leader that this server has
+        promised to follow may know it so: there it does not count.
+        """
         self.is_observer = is_observer
         self.link = link
         self._host = host
@@ -162,7 +168,7 @@ class Learner(Generic[T]):
         self.phase = Phase.DISCOVERY
         self._last_received_ms = now_ms
         self._is_past_newleader = False
-        self._has_snapshot = False
+        self._is_emptied = self._has_snapshot = is_emptied
         self._may_repeat = False
         """Whether the first transaction behind a snapshot is still to come."""
         self._snapshot: tuple[SnapshotReader, int] | None = None
@@ -236,6 +242,9 @@ class Learner(Generic[T]):
             self._end(f"epoch {offered} is offered, and {accepted} was accepted")
             return
         counted = self._current_epoch
+        if self._is_emptied and offered != accepted:
+            self._end(f"epoch {offered} is offered by another leader than that of {accepted}")
+            return
         if offered > self._accepted_epoch:
             self._host.save_accepted_epoch(offered)
             self._accepted_epoch = offered
@@ -259,7 +268,7 @@ class Learner(Generic[T]):
             self._snapshot = (self._host.snapshot_reader(), zxid)
             self.phase = Phase.SNAPSHOT
         elif kind == PacketType.TRUNC:
-            if not 0 <= zxid <= self._last_zxid:
+            if not 0 <= zxid <= self._last_zxid or self._is_emptied:
                 raise DecodeError(f"a cut at {show(zxid)} where {show(self._last_zxid)} is last")
             self._last_zxid = zxid
             self.phase = Phase.TRUNCATING
@@ -285,11 +294,6 @@ class Learner(Generic[T]):
         if self.phase == Phase.TRUNCATING:
             self.phase = Phase.SYNCING
             self._resume(now_ms)
-
-    def cut_refused(self) -> None:
-        """The log cannot be cut there, and nothing has changed."""
-        if self.phase == Phase.TRUNCATING:
-            self._end(f"what the log holds does not lead to {show(self._last_zxid)}")
 
     def _collect(self, now_ms: int, packet: Packet) -> None:
         """History between the opening packet and UPTODATE."""

@@ -31,6 +31,10 @@ class DurabilityCheck(Watcher):
     def given_up(self, server: SimServer, zxid: int) -> None:
         self._durable[server.id] = zxid
 
+    def cut_refused(self, server: SimServer, zxid: int) -> None:
+        violated(PROMISE, "%s cannot end its history at %s, as its leader wants it",
+                 server.name, show(zxid))  # fmt: skip
+
     def booted(self, server: SimServer, recovered: Recovered, known: Epochs) -> None:
         durable = self._durable.get(server.id, -1)
         if recovered.tree.last_zxid < durable:

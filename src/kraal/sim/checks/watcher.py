@@ -42,6 +42,9 @@ class Watcher:
     def giving_up(self, server: SimServer, zxid: int) -> None:
         """Its history is about to change: not more than up to zxid will stay for sure."""
 
+    def cut_refused(self, server: SimServer, zxid: int) -> None:
+        """Its history cannot be made to end at zxid, and is as it was."""
+
     def adopting(self, server: SimServer) -> None:
         """A leader's tree is about to take the place of all it has."""
 
