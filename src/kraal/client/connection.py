@@ -87,6 +87,10 @@ class Owner(Protocol):
     """What a connection tells the session that it belongs to, always in the loop's thread."""
 
     last_zxid: int
+    next_xid: int
+    """Of the next request. It goes on from one connection to the next: by session and xid a
+    server knows which request a committed transaction answers, and one of an earlier connection
+    may be committed late."""
 
     def accepted(self, connection: Connection, answer: Accepted) -> None: ...
     def lost(self, connection: Connection, error: Exception | None) -> None: ...
@@ -107,8 +111,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._pending: deque[AnyRequest] = deque()
-        self._next_xid = 1
-        self._expected_xid = 1
+        self._next_xid = self._expected_xid = owner.next_xid
         self._rest = bytearray()
         self._needed = 0
         self._is_open = False
@@ -236,7 +239,7 @@ class Connection(asyncio.Protocol):
             pieces.append(body)
             append(request)
             xid = xid + 1 if xid < _MAX_XID else 1
-        self._next_xid = xid
+        self._next_xid = self._owner.next_xid = xid
         outbox.clear()
         if pieces:
             transport.write(b"".join(pieces))

@@ -85,6 +85,7 @@ class SessionKeeper:
         self.states = StateKeeper()
         self.watches = watches
         self.last_zxid = 0
+        self.next_xid = 1
         self.server: Server | None = None
         self._rng = rng
         self._id = session.id if session else 0
