@@ -4,6 +4,7 @@ PYTHON ?= python3
 BENCH_ARGS ?=
 SEEDS ?= 1000
 PROFILE ?= faults
+RECIPE ?=
 JOBS ?= 1
 
 BIN := .venv/bin
@@ -40,8 +41,9 @@ interop: $(STAMP) ## compare with Apache ZooKeeper and real clients, long runs i
 soak: $(STAMP) ## run the long runs only
 	$(BIN)/python -m pytest -m soak
 
-sim: $(STAMP) ## ensembles in virtual time; SEEDS=1000 PROFILE=faults JOBS=1
-	$(BIN)/python -m kraal.sim --seeds $(SEEDS) --profile $(PROFILE) --jobs $(JOBS)
+sim: $(STAMP) ## ensembles in virtual time; SEEDS=1000 JOBS=1 PROFILE=faults or RECIPE=all
+	$(BIN)/python -m kraal.sim --seeds $(SEEDS) --jobs $(JOBS) \
+		$(if $(RECIPE),--recipe $(RECIPE),--profile $(PROFILE))
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of every decoder and of a whole replica
 	$(BIN)/python -m tests.fuzz

@@ -38,7 +38,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "storage.memory",
         "storage.retention",
     ),
-    "sim": ("replica", "pipeline", "zab", "storage", "tree", "wire"),
+    "sim": ("recipes", "client", "replica", "pipeline", "zab", "storage", "tree", "wire"),
 }
 
 PURE_ROOMS = ("model", "wire", "tree", "zab", "pipeline", "replica")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kraal.sim.bugs import BUGS
-from kraal.sim.summary import summarise
+from kraal.sim.summary import Kind, summarise
 
 SEEDS_MAX = 60
 FOUND = {
@@ -27,7 +27,7 @@ FOUND = {
 def test_a_bug_on_purpose_is_found(bug: str) -> None:
     profile, first = FOUND[bug]
     for seed in range(first, first + SEEDS_MAX):
-        if summarise(seed, profile=profile, bug=bug).violation is not None:
+        if summarise(seed, Kind(profile, bug=bug)).violation is not None:
             return
     pytest.fail(f"{SEEDS_MAX} seeds of {profile} do not find it")
 

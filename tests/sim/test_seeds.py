@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kraal.sim.profile import PROFILES
-from kraal.sim.summary import summarise
+from kraal.sim.summary import Kind, summarise
 
 SEEDS = {
     "faults": range(1, 13),
@@ -27,7 +27,7 @@ SEEDS = {
     ("profile", "seed"), [(profile, seed) for profile, seeds in SEEDS.items() for seed in seeds]
 )
 def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
-    summary = summarise(seed, profile=profile, bug=None)
+    summary = summarise(seed, Kind(profile))
     assert summary.violation is None
     assert summary.transactions
 
@@ -47,7 +47,7 @@ def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
 )
 def test_a_seed_that_failed_once_keeps_every_promise(profile: str, seed: int) -> None:
     """Each was another story when it was found; the rooms' own tests tell what was wrong."""
-    assert summarise(seed, profile=profile, bug=None).violation is None
+    assert summarise(seed, Kind(profile)).violation is None
 
 
 @pytest.mark.soak
@@ -55,14 +55,14 @@ def test_a_seed_that_failed_once_keeps_every_promise(profile: str, seed: int) ->
 @pytest.mark.parametrize("profile", PROFILES)
 def test_many_seeds_keep_every_promise(profile: str) -> None:
     for seed in range(100, 400):
-        assert summarise(seed, profile=profile, bug=None).violation is None, seed
+        assert summarise(seed, Kind(profile)).violation is None, seed
 
 
 def test_a_seed_is_the_same_story_in_every_process() -> None:
     """Also where sets of strings have another order."""
     program = (
-        "from kraal.sim.summary import summarise;"
-        "print([summarise(seed, profile='faults', bug=None) for seed in (3, 4)])"
+        "from kraal.sim.summary import Kind, summarise;"
+        "print([summarise(seed, Kind('faults')) for seed in (3, 4)])"
     )
     stories = {
         subprocess.run(
@@ -74,7 +74,7 @@ def test_a_seed_is_the_same_story_in_every_process() -> None:
         ).stdout
         for hash_seed in ("1", "2")
     }
-    here = [summarise(seed, profile="faults", bug=None) for seed in (3, 4)]
+    here = [summarise(seed, Kind("faults")) for seed in (3, 4)]
     assert stories == {f"{here}\n"}
 
 

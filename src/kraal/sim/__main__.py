@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
 from time import monotonic
 
 import click
 
-from kraal.sim.bugs import BUGS
 from kraal.sim.profile import PROFILES
-from kraal.sim.summary import Summary, run_profile, summarise
+from kraal.sim.scenarios import SCENARIOS
+from kraal.sim.summary import ALL_BUGS, Kind, Summary, summarise
 from kraal.sim.world import World
 
 TRACE_LINES = 400
@@ -33,8 +33,13 @@ FAILURES_MAX = 20
     type=click.Choice(sorted(PROFILES)),
     help="What goes wrong.",
 )
+@click.option(
+    "--recipe",
+    type=click.Choice([*sorted(SCENARIOS), "all"]),
+    help="Try the client or a recipe, instead of a profile.",
+)
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
-@click.option("--bug", type=click.Choice(sorted(BUGS)), help="Break the servers on purpose.")
+@click.option("--bug", type=click.Choice(sorted(ALL_BUGS)), help="Break something on purpose.")
 @click.option("--trace", is_flag=True, help="Print the last events of every seed.")
 @click.option("--lines", default=TRACE_LINES, show_default=True, help="How many of them.")
 @click.option("--first", is_flag=True, help="Stop at the first violation.")
@@ -42,6 +47,7 @@ def main(
     seeds: int,
     start: int,
     profile: str,
+    recipe: str | None,
     jobs: int,
     bug: str | None,
     trace: bool,
@@ -50,47 +56,56 @@ def main(
 ) -> None:
     """Run whole ensembles in virtual time; each seed is another story.
 
+    With --recipe applications use the client in them as any application does.
+
     A seed fails when a promise is broken. The exit code is 1 then.
     """
-    if trace:
-        for seed in range(start, start + seeds):
-            _print_trace(seed, profile, bug, lines)
-        return
+    failures_max = 1 if first else FAILURES_MAX
+    kinds = [Kind(profile, None, bug)]
+    if recipe is not None:
+        names = sorted(SCENARIOS) if recipe == "all" else [recipe]
+        kinds = [Kind(profile, name, bug) for name in names]
     failed = 0
+    for kind in kinds:
+        if trace:
+            for seed in range(start, start + seeds):
+                _print_trace(seed, kind, lines)
+        else:
+            failed += _run_all(range(start, start + seeds), kind, jobs, failures_max)
+    sys.exit(1 if failed else 0)
+
+
+def _run_all(seeds: Sequence[int], kind: Kind, jobs: int, failures_max: int) -> int:
+    """Run seeds and say what came of them; returns how many failed."""
+    failed = done = 0
     began = told = monotonic()
     totals = [0, 0, 0]
-    done = 0
-    for done, summary in enumerate(_summaries(range(start, start + seeds), profile, bug, jobs), 1):
+    for done, summary in enumerate(_summaries(seeds, kind, jobs), 1):
         for at, value in enumerate((summary.virtual_ms, summary.transactions, summary.faults)):
             totals[at] += value
         if summary.violation is not None:
             failed += 1
             click.echo(f"seed {summary.seed} ({summary.virtual_ms} ms): {summary.violation}")
-            click.echo(f"  replay: {_command(summary.seed, profile, bug)}")
-            if first or failed == FAILURES_MAX:
+            click.echo(f"  replay: {kind.command(summary.seed)}")
+            if failed == failures_max:
                 break
         if monotonic() - told > PROGRESS_SECONDS:
             told = monotonic()
             click.echo(f"{done} seeds, {_pace(done, began)}, {failed} failed", err=True)
     click.echo(
-        f"{done} seeds of {profile} ({_pace(done, began)}): {failed} failed; "
+        f"{done} seeds of {kind} ({_pace(done, began)}): {failed} failed; "
         f"{totals[0] // 60_000} minutes of virtual time, {totals[1]} transactions, "
         f"{totals[2]} faults"
     )
-    sys.exit(1 if failed else 0)
+    return failed
 
 
 def _pace(done: int, began: float) -> str:
     return f"{60 * done / max(monotonic() - began, 0.001):.0f} a minute"
 
 
-def _command(seed: int, profile: str, bug: str | None) -> str:
-    also = f" --bug '{bug}'" if bug else ""
-    return f"python -m kraal.sim --seeds 1 --start {seed} --profile {profile}{also} --trace"
-
-
-def _summaries(seeds: Iterable[int], profile: str, bug: str | None, jobs: int) -> Iterator[Summary]:
-    one = partial(summarise, profile=profile, bug=bug)
+def _summaries(seeds: Iterable[int], kind: Kind, jobs: int) -> Iterator[Summary]:
+    one = partial(summarise, kind=kind)
     if jobs == 1:
         yield from map(one, seeds)
         return
@@ -98,13 +113,13 @@ def _summaries(seeds: Iterable[int], profile: str, bug: str | None, jobs: int) -
         yield from pool.imap_unordered(one, seeds, chunksize=4)
 
 
-def _print_trace(seed: int, profile: str, bug: str | None, lines: int) -> None:
+def _print_trace(seed: int, kind: Kind, lines: int) -> None:
     handler = _TraceHandler()
     logger = logging.getLogger("kraal")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    outcome = run_profile(seed, profile, bug, handler.watch)
+    outcome = kind.run(seed, handler.watch)
     for line in outcome.world.trace_lines(lines):
         click.echo(line)
     if outcome.violation is not None and outcome.violation.__cause__ is not None:

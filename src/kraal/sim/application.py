@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from kraal.client import Client, connect
 from kraal.sim.dial import Directory
 from kraal.sim.loop import SimLoop
 from kraal.sim.scheduler import Action, Host
@@ -50,12 +51,19 @@ class Application(Host):
     def _ended(self, main: asyncio.Task[Any]) -> None:
         self.is_done = True
         error = None if main.cancelled() else main.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         if error is not None:
             self.failed(error)
 
     def trace(self, what: str, *args: object) -> None:
         """Note what happened."""
         self.world.trace(self, what, *args)
+
+    def connect(self, chroot: str = "", *, session_timeout: float = 4.0) -> Client:
+        """A client of the servers, not started yet."""
+        hosts = self.directory.connect_string + chroot
+        return connect(hosts, session_timeout=session_timeout, rng=self.random)
 
     # What befalls it
 
@@ -70,6 +78,13 @@ class Application(Host):
             else:
                 transport.near.close()
         self.loop.die()
+
+    def wind_up(self) -> None:
+        """The story is over: let go of everything, without a word."""
+        if self.is_up:
+            self.die()
+            self.loop.die()
+        self.loop.wind_up()
 
     def turn(self, action: Action) -> None:
         """One input; a failure ends the run."""

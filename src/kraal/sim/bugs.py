@@ -23,7 +23,7 @@ Bug = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def _patched(owner: Any, name: str, broken: Callable[..., Any]) -> Iterator[None]:
+def patched(owner: Any, name: str, broken: Callable[..., Any]) -> Iterator[None]:
     """`broken` takes the place of a method; its first argument is the sound one."""
     sound = getattr(owner, name)
 
@@ -44,7 +44,7 @@ def _ack_before_flush() -> AbstractContextManager[None]:
         sound(server, zxid, payload)
         server.after(0, lambda: server.peer.logged(server.now_ms, server.wall_ms, zxid))
 
-    return _patched(SimServer, "append", append)
+    return patched(SimServer, "append", append)
 
 
 def _forget_accepted_epoch() -> AbstractContextManager[None]:
@@ -53,7 +53,7 @@ def _forget_accepted_epoch() -> AbstractContextManager[None]:
     def save(_sound: Callable[..., None], *_: Any) -> None:
         pass
 
-    return _patched(epochs, "save_accepted", save)
+    return patched(epochs, "save_accepted", save)
 
 
 def _skip_truncation() -> AbstractContextManager[None]:
@@ -71,7 +71,7 @@ def _skip_truncation() -> AbstractContextManager[None]:
 
         disk._server.after(1000, finished)
 
-    return _patched(SimDisk, "truncate", truncate)
+    return patched(SimDisk, "truncate", truncate)
 
 
 def _commit_on_half() -> AbstractContextManager[None]:
@@ -84,7 +84,7 @@ def _commit_on_half() -> AbstractContextManager[None]:
         half = max(len(config.voters) // 2, 1)
         return zxids[half - 1] if len(zxids) >= half else sound(config, acked)
 
-    return _patched(EnsembleConfig, "quorum_zxid", quorum_zxid)
+    return patched(EnsembleConfig, "quorum_zxid", quorum_zxid)
 
 
 def _apply_out_of_order() -> AbstractContextManager[None]:
@@ -105,7 +105,7 @@ def _apply_out_of_order() -> AbstractContextManager[None]:
         finally:
             del host.committed
 
-    return _patched(Learner, "_serve", serve)
+    return patched(Learner, "_serve", serve)
 
 
 def _lose_watch() -> AbstractContextManager[None]:
@@ -115,7 +115,7 @@ def _lose_watch() -> AbstractContextManager[None]:
         if event[0] is not EventType.NODE_DELETED or zxid % 8:
             sound(table, event, zxid)
 
-    return _patched(WatchTable, "fire", fire)
+    return patched(WatchTable, "fire", fire)
 
 
 def _answer_sync_at_once() -> AbstractContextManager[None]:
@@ -131,7 +131,7 @@ def _answer_sync_at_once() -> AbstractContextManager[None]:
         finally:
             leader._outstanding = outstanding
 
-    return _patched(Leader, "sync", sync)
+    return patched(Leader, "sync", sync)
 
 
 def _expire_early() -> AbstractContextManager[None]:
@@ -146,7 +146,7 @@ def _expire_early() -> AbstractContextManager[None]:
     ) -> None:
         pass
 
-    return _patched(Leading, "touch", touch)
+    return patched(Leading, "touch", touch)
 
 
 # Bugs that the simulation has found, brought back.
@@ -163,7 +163,7 @@ def _forget_deletion() -> AbstractContextManager[None]:
             if latest is not None and latest[1] is image:
                 del outstanding._latest[path]
 
-    return _patched(Outstanding, "installed", installed)
+    return patched(Outstanding, "installed", installed)
 
 
 def _answer_syncs_late() -> AbstractContextManager[None]:
@@ -173,7 +173,7 @@ def _answer_syncs_late() -> AbstractContextManager[None]:
         if leader._outstanding and leader._outstanding[0][0] <= point:
             leader._commit_run(now_ms, point)
 
-    return _patched(Leader, "_commit_up_to", commit)
+    return patched(Leader, "_commit_up_to", commit)
 
 
 BUGS: dict[str, Bug] = {

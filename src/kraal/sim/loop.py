@@ -13,7 +13,7 @@ import socket
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import Context
 from functools import partial
 from random import Random
@@ -30,6 +30,7 @@ TURN_US = (1, 30)
 """How long a turn of the loop takes."""
 TURNS_MAX = 50_000
 """In one second: a loop that has more to do works for nothing."""
+WIND_UP_TURNS_MAX = 1000
 LOOKUP_US = (10, 2 * MS)
 
 Ts = TypeVarTuple("Ts")
@@ -110,9 +111,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        if not self._is_dead:
-            self._ready.append(handle)
-            self._schedule()
+        self._ready.append(handle)
+        self._schedule()
         return handle
 
     def call_later(
@@ -132,8 +132,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers[handle] = None
         if not self._is_dead:
-            self._timers[handle] = None
             self._arm(handle)
         return handle
 
@@ -161,14 +161,19 @@ class SimLoop(asyncio.AbstractEventLoop):
         return list(self._timers)
 
     def _schedule(self) -> None:
-        if not self._is_scheduled:
+        if not self._is_scheduled and not self._is_dead:
             self._is_scheduled = True
             self.host.after(self.random.randint(*TURN_US), self._turn)
 
     def _turn(self) -> None:
-        """Everything that is ready now, as one turn of asyncio's loops."""
         self._is_scheduled = False
         self._count_turn()
+        self._run_ready()
+        if self._ready:
+            self._schedule()
+
+    def _run_ready(self) -> None:
+        """Everything that is ready now, as one turn of asyncio's loops."""
         before = events._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, self._generator_is_dropped)
@@ -178,13 +183,9 @@ class SimLoop(asyncio.AbstractEventLoop):
                 handle = self._ready.popleft()
                 if not handle.cancelled():
                     handle._run()
-                if self._is_dead:
-                    return
         finally:
             events._set_running_loop(before)
             sys.set_asyncgen_hooks(*hooks)
-        if self._ready:
-            self._schedule()
 
     def _count_turn(self) -> None:
         second = self.host.scheduler.now_us // SECOND
@@ -211,22 +212,46 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Those that are not done, the oldest first."""
         return sorted(asyncio.all_tasks(self), key=hash)
 
+    def stacks(self) -> list[str]:
+        """Where each task waits, for people."""
+        return [
+            f"{task.get_name()}: {' > '.join(_waits(task.get_coro()))}" for task in self.tasks()
+        ]
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self._is_dead:
             self._failed(context)
 
     def _generator_is_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Somebody stopped reading in the midst of it."""
-        if not self._is_dead:
-            self.create_task(generator.aclose())
+        self.create_task(generator.aclose())
 
     def die(self) -> None:
         """The process is gone. Nothing of it runs any more, not even what cleans up."""
         self._remains = self.tasks()  # kept: their coroutines would be closed otherwise
         self._is_dead = True
+        self.transports.clear()
+
+    def wind_up(self) -> None:
+        """When all is over: end what is left of the tasks, outside of the story and its time.
+
+        Otherwise Python would end them one day, and could not where they wait to clean up.
+        """
+        assert self._is_dead
+        for task in self._remains:
+            task.cancel()
+        for _ in range(WIND_UP_TURNS_MAX):
+            if not self._ready:
+                if not self._timers or all(task.done() for task in self.tasks()):
+                    break
+                timer = min(self._timers, key=asyncio.TimerHandle.when)
+                del self._timers[timer]
+                self._began_s += max(timer.when() - self.time(), 0)
+                self._ready.append(timer)
+            self._run_ready()
         self._ready.clear()
         self._timers.clear()
-        self.transports.clear()
+        self._remains.clear()
 
     # The network
 
@@ -273,3 +298,14 @@ class SimLoop(asyncio.AbstractEventLoop):
             transport.close()
             raise
         return transport, protocol
+
+
+def _waits(coro: Any) -> Iterator[str]:
+    """The chain of awaits below a coroutine."""
+    while coro is not None:
+        code = getattr(coro, "cr_code", None) or getattr(coro, "ag_code", None)
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+        if code is None:
+            return
+        yield f"{code.co_qualname}:{frame.f_lineno if frame else '?'}"
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)

@@ -10,6 +10,7 @@ from kraal.sim.scheduler import MS, Host
 from kraal.sim.server import SimServer
 
 if TYPE_CHECKING:
+    from kraal.sim.application import Application
     from kraal.sim.world import World
 
 FOREVER_US = 1 << 62
@@ -50,6 +51,10 @@ class Nemesis:
             "deaf client": self._deaf_client,
             "client dies": self._client_dies,
             "client leaves": self._client_leaves,
+            "application hangs up": self._application_hangs_up,
+            "application dies": self._application_dies,
+            "application pauses": self._application_pauses,
+            "session ends": self._session_ends,
         }
         self._faults = [faults[name] for name in weights]
         self._weights = list(weights.values())
@@ -86,6 +91,9 @@ class Nemesis:
                 server.resume()
             else:
                 server.start()
+        for app in world.applications:
+            if app.is_paused:
+                app.resume()
         world.disturbed_us = world.scheduler.now_us
 
     # Whom it strikes
@@ -238,7 +246,8 @@ class Nemesis:
         return next(iter(self._world.servers.values()))
 
     def _hosts(self) -> list[Host]:
-        return [*self._world.servers.values(), *self._world.clients]
+        world = self._world
+        return [*world.servers.values(), *world.clients, *world.applications]
 
     def _divide(self, some: list[Host], *, one_way: bool) -> None:
         network = self._world.network
@@ -311,3 +320,47 @@ class Nemesis:
     def _client_leaves(self) -> None:
         if self._world.clients:
             self._random.choice(self._world.clients).close_session()
+
+    # Applications
+
+    def _application(self) -> Application | None:
+        found = [app for app in self._world.applications if app.is_up and not app.is_paused]
+        return self._random.choice(found) if found else None
+
+    def _application_hangs_up(self) -> None:
+        """It loses a connection, each time with another part of what was on its way."""
+        app = self._application()
+        if app is not None and app.loop.transports:
+            transport = self._random.choice(list(app.loop.transports))
+            app.trace("loses its connection %s", transport.near.name)
+            lose_all = self._random.random() < 0.3
+            self._world.network.cut(transport.near, transport.near.peer, lose_all=lose_all)
+
+    def _application_dies(self) -> None:
+        app = self._application()
+        if app is not None:
+            app.kill()
+            self._later(1000, self._world.replace_application)
+
+    def _application_pauses(self) -> None:
+        app = self._application()
+        if app is None:
+            return
+        app.trace("is paused")
+        app.pause()
+
+        def resume() -> None:
+            if app.is_up and app.is_paused:
+                app.trace("goes on")
+                app.resume()
+
+        self._later(self._random.choice((50, 1000, 6000)), resume)
+
+    def _session_ends(self) -> None:
+        """The session of an application ends while it uses it: somebody closes it."""
+        sessions, leader = self._world.checks.history.tree.sessions, self._world.leader()
+        if sessions and leader is not None and not leader.is_paused:
+            session_id = self._random.choice(sorted(sessions))
+            self._world.trace(leader, "ends session 0x%x", session_id)
+            self._world.checks.sessions.ended_on_request.add(session_id)
+            leader.end_session(session_id)

@@ -16,6 +16,7 @@ from kraal.model.config import ServerConfig
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
+from kraal.replica.leading import Leading
 from kraal.replica.peer import Peer
 from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
@@ -219,6 +220,16 @@ class SimServer(Host):
         self._endpoints[endpoint] = None
         if len(self._endpoints) > 100:
             self._endpoints = {end: None for end in self._endpoints if end.is_open}
+
+    def end_session(self, session_id: int) -> None:
+        """Somebody asks this leader to end a session at once."""
+
+        def expire() -> None:
+            replica = self.peer.replica
+            if isinstance(replica, Leading):
+                replica.expire(self.now_ms, self.wall_ms, session_id)
+
+        self.turn(expire)
 
     # The election
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from random import Random
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from kraal.model.config import EnsembleSettings, SecurityConfig, ServerConfig, StorageConfig
@@ -18,6 +18,9 @@ from kraal.sim.network import Conditions, Network
 from kraal.sim.scheduler import MS, Host, Scheduler
 from kraal.sim.server import SimServer
 from kraal.sim.violation import ViolationError, violated
+
+if TYPE_CHECKING:
+    from kraal.sim.application import Application
 
 TRACE_KEPT = 2000
 DATA = PurePath("/data")
@@ -123,6 +126,8 @@ class World:
             server.is_idle = True
         self.clients: list[SimClient] = []
         self.on_client_lost: Callable[[], None] | None = None
+        self.applications: list[Application] = []
+        self.on_application_lost: Callable[[], None] | None = None
 
     # Time
 
@@ -151,6 +156,11 @@ class World:
         """One died: another one takes its place, if somebody wants that."""
         if self.on_client_lost is not None:
             self.on_client_lost()
+
+    def replace_application(self) -> None:
+        """One died: another one takes its place, if somebody wants that."""
+        if self.on_application_lost is not None:
+            self.on_application_lost()
 
     def silence(self, ms: int) -> None:
         """Let clients ask for nothing for a while: servers come to rest as they are."""

@@ -183,6 +183,13 @@ class History:
             return None
         return versions[found]
 
+    def since(self, zxid: int, path: bytes) -> list[Version | None]:
+        """The znode in every state from that of `zxid` to the present one; None: not there."""
+        versions = self._versions.get(path, [])
+        first = bisect_right(versions, zxid, key=_zxid_of) - 1
+        found = [version if version.children is not None else None for version in versions]
+        return [None, *found] if first < 0 else list(found[first:])
+
 
 def _zxid_of(version: Version) -> int:
     return version.zxid

@@ -24,13 +24,14 @@ class Checks(Watcher):
     def __init__(self, world: World) -> None:
         self.history = History()
         self.requests = RequestCheck(self.history)
+        self.sessions = SessionCheck(world, self.history)
         self.membership = MembershipCheck(self.history)
         self.panel: list[Watcher] = [
             HistoryCheck(self.history),
             self.requests,
             WatchCheck(self.history),
             ReadCheck(self.history),
-            SessionCheck(world, self.history),
+            self.sessions,
             self.membership,
             EpochCheck(),
             DurabilityCheck(),

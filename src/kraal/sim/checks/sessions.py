@@ -30,8 +30,12 @@ class SessionCheck(Watcher):
         self._heard_by: dict[int, tuple[SimServer, Replica, int]] = {}
         """By session: the server whose client sent something last, its term, its local time."""
         self._heard_us: dict[int, int] = {}
+        self._revived_us: dict[int, int] = {}
+        """By session, when it was heard of after a silence of its timeout or more."""
         self._closing: set[int] = set()
         """Sessions whose end was proposed at least."""
+        self.ended_on_request: set[int] = set()
+        """Sessions that somebody wanted to end before their time."""
         history.before.append(self._committing)
         history.after.append(self._committed)
 
@@ -56,8 +60,12 @@ class SessionCheck(Watcher):
     def heard(self, server: SimServer, conn: ClientConnection) -> None:
         session, replica = conn.session, server.peer.replica
         if session is not None and replica is not None:
+            now_us = server.scheduler.now_us
+            silence_us = now_us - self._heard_us.get(session.id, now_us)
+            if silence_us >= session.timeout_ms * MS:
+                self._revived_us[session.id] = now_us
             self._heard_by[session.id] = server, replica, server.now_ms
-            self._heard_us[session.id] = server.scheduler.now_us
+            self._heard_us[session.id] = now_us
 
     def appended(self, server: SimServer, zxid: int, payload: bytes) -> None:
         session_id, cxid, _, _, kind = HEADER.unpack_from(payload)
@@ -65,7 +73,9 @@ class SessionCheck(Watcher):
             return
         self._closing.add(session_id)
         replica = server.peer.replica
-        if cxid or replica is None or replica.mode != Mode.LEADER:
+        if cxid or session_id in self.ended_on_request:
+            return
+        if replica is None or replica.mode != Mode.LEADER:
             return
         timeout_ms = self._history.tree.sessions.get(session_id)
         if timeout_ms is not None and session_id in self._heard_by:
@@ -86,12 +96,19 @@ class SessionCheck(Watcher):
             # A learner reports with its answer to a ping.
             tick_ms = leader.config.tick_time_ms
             late_ms = 2 * self._world.network.conditions.late_us // MS + tick_ms
+            revived_us = self._revived_us.get(session_id)
+            if revived_us is not None and heard_us - revived_us < late_ms * MS:
+                return  # a leader that did not hear of it yet had waited long enough
             silence_ms = (self._world.scheduler.now_us - heard_us) // MS + late_ms
         if silence_ms < timeout_ms:
             violated(
                 "no session ends too early", "%s is ended %d ms after it was heard of",
                 show(session_id), silence_ms,
             )  # fmt: skip
+
+    def is_ending(self, session_id: int) -> bool:
+        """Whether somebody has proposed, at least, to end it."""
+        return session_id in self._closing
 
     def session_over(self, client: SimClient) -> None:
         session_id = client.session.id

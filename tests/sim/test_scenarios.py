@@ -1,0 +1,69 @@
+"""The client and its recipes keep their promises under faults; the checks are checked by bugs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kraal.sim.scenarios import SCENARIOS
+from kraal.sim.scenarios.bugs import RECIPE_BUGS
+from kraal.sim.summary import Kind, summarise
+
+SEEDS_MAX = 40
+FOUND = {
+    "resend silently": ("writes", 1),
+}
+"""By bug, the recipe and the seed to begin with: one that finds it at present."""
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("recipe", SCENARIOS)
+def test_a_seed_keeps_every_promise(recipe: str, seed: int) -> None:
+    summary = summarise(seed, Kind(recipe=recipe))
+    assert summary.violation is None
+    assert summary.transactions
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("recipe", SCENARIOS)
+def test_many_seeds_keep_every_promise(recipe: str) -> None:
+    for seed in range(100, 300):
+        assert summarise(seed, Kind(recipe=recipe)).violation is None, seed
+
+
+@pytest.mark.parametrize("bug", FOUND)
+def test_a_bug_on_purpose_is_found(bug: str) -> None:
+    recipe, first = FOUND[bug]
+    for seed in range(first, first + SEEDS_MAX):
+        if summarise(seed, Kind(recipe=recipe, bug=bug)).violation is not None:
+            return
+    pytest.fail(f"{SEEDS_MAX} seeds of {recipe} do not find it")
+
+
+def test_every_bug_is_looked_for() -> None:
+    assert set(FOUND) == set(RECIPE_BUGS)
+
+
+def test_a_seed_is_the_same_story_in_every_process() -> None:
+    """Also where sets of strings have another order, and objects other addresses."""
+    program = (
+        "from kraal.sim.scenarios import SCENARIOS;"
+        "from kraal.sim.summary import Kind, summarise;"
+        "print([summarise(5, Kind(recipe=recipe)) for recipe in SCENARIOS])"
+    )
+    stories = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    here = [summarise(5, Kind(recipe=recipe)) for recipe in SCENARIOS]
+    assert stories == {f"{here}\n"}
