@@ -14,6 +14,7 @@ from enum import Enum
 from zlib import adler32
 
 from kraal.errors import CorruptError
+from kraal.storage.bits import mended_length
 
 _FILE_HEADER = struct.Struct(">4siq")
 MAGIC = b"ZKLG"
@@ -94,9 +95,11 @@ class LogScanner:
                 window = self._read(base + at, max(WINDOW_BYTES, head + length + 1))
                 base, at, end = base + at, 0, head + length
                 if end >= len(window):
+                    self._check_length(base, length)
                     return self._stop(base, Tail.CUT)
             payload = window[at + head : end]
             if window[end] != END[0]:
+                self._check_length(base + at, length)
                 self._check_unfinished(base + at, checksum, payload)
                 return self._stop(base + at, Tail.UNFINISHED)
             if adler32(payload) != checksum:
@@ -108,6 +111,13 @@ class LogScanner:
             self.end = base + end + 1
             yield base + at, payload
             at = end + 1
+
+    def _check_length(self, offset: int, length: int) -> None:
+        """CorruptError when the record is whole with a length that differs in one bit."""
+        head = self._read(offset, FRAME.size)
+        following = self._read(offset + FRAME.size, self._max + 1)
+        if mended_length(head, following, self._max) is not None:
+            raise self._damaged(offset, f"the length {length} of a record has a flipped bit")
 
     def _check_unfinished(self, offset: int, checksum: int, payload: bytes) -> None:
         """CorruptError when the record was finished once: its content is whole, and a whole

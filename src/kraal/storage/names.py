@@ -19,6 +19,8 @@ UNFINISHED = "unfinished-"
 """What we are still writing: neither server takes such a name for a log or a snapshot."""
 REPLACED = "replaced-"
 """Logs and snapshots that a leader's history took the place of; nobody reads them."""
+BEFORE_REPAIR = "before-repair-"
+"""What a repair put aside or changed, as it was; nobody reads it, nobody deletes it."""
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _MAX_ZXID = 0x7FFF_FFFF_FFFF_FFFF
 

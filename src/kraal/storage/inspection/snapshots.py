@@ -1,0 +1,259 @@
+"""Reading snapshots for people: summary, tree listing, differences, soundness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+from kraal.errors import CorruptError, DecodeError
+from kraal.model.config import StorageConfig
+from kraal.model.create_mode import CONTAINER_OWNER, is_extended_owner, owner_ttl_ms
+from kraal.model.path import ROOT
+from kraal.model.zxid import show
+from kraal.storage.inspection.findings import Mend, Report, Severity
+from kraal.storage.inspection.log_check import RESYNC, Progress, no_progress
+from kraal.storage.inspection.txn_text import acl_json, data_json, iso_time, text
+from kraal.storage.interface import FileSystem, failing
+from kraal.storage.names import SNAPSHOT, Named, zxid_of
+from kraal.storage.snapshot_store import SnapshotStore
+from kraal.tree import snapshot
+from kraal.tree.data_tree import DataTree
+from kraal.tree.snapshot import SnapshotDigest
+from kraal.tree.znode import Znode
+from kraal.wire.records.data import Stat
+
+_MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSnapshot:
+    """A snapshot that was read and whose seals hold."""
+
+    path: PurePath
+    zxid: int
+    tree: DataTree
+    carried: SnapshotDigest | None
+
+
+def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> LoadedSnapshot:
+    """Read one file, whatever directory it is in. CorruptError says what is wrong with it."""
+    zxid = zxid_of(path.name, SNAPSHOT)
+    if zxid is None:
+        raise CorruptError(f"{path}: a snapshot's name is snapshot.<zxid>, with .gz or .snappy")
+    config = StorageConfig(data_dir=path.parent, data_log_dir=path.parent)
+    store = SnapshotStore(fs, config, extended_types=True)
+    store.directory = path.parent
+    found = Named(zxid, path.name)
+
+    def pieces() -> Iterator[bytes]:
+        for piece in store.stream(found):
+            progress(str(path), len(piece))
+            yield piece
+
+    try:
+        tree, carried = snapshot.decode(pieces(), extended_types=True, digests=True)
+    except DecodeError as error:
+        raise CorruptError(f"{path} is damaged: {error}") from error
+    reached = tree.last_zxid
+    tree.last_zxid = zxid
+    if reached > zxid:
+        tree.is_mixture = True
+    return LoadedSnapshot(path, zxid, tree, carried)
+
+
+def check(
+    fs: FileSystem, config: StorageConfig, progress: Progress = no_progress
+) -> tuple[Report, list[Named]]:
+    """All snapshots of a directory: what is wrong with them, and the sound ones, newest first."""
+    report = Report()
+    store = SnapshotStore(fs, config)
+    sound: list[Named] = []
+    for found in store.named():
+        path = store.directory / found.name
+        with failing("reading", path):
+            size = fs.size(path)
+        progress(str(path), size)
+        if store.looks_valid(found) and store.verify(found):
+            sound.append(found)
+            _check_copy(fs, report, path, found)
+            continue
+        if not size:
+            kind, what = "zero-length-snapshot", "the snapshot has 0 bytes"
+        elif store.looks_valid(found):
+            kind, what = "damaged-snapshot", "its checksum does not match its content"
+        else:
+            kind, what = "torn-snapshot", "the snapshot is incomplete"
+        report.add(kind, Severity.WARNING, f"{what}; a start passes it over", path)
+    _mend_damaged(report, sound)
+    return report, sound
+
+
+def _mend_damaged(report: Report, sound: list[Named]) -> None:
+    """Damaged ones may go when a sound one is newer: no start needs them any more."""
+    newest = sound[0].zxid if sound else -1
+    for at, finding in enumerate(report.findings):
+        zxid = zxid_of(finding.path.name, SNAPSHOT) if finding.path is not None else None
+        if finding.kind == "copied-snapshot" or zxid is None or finding.path is None:
+            continue
+        mend, remedy = None, ""
+        if zxid < newest:
+            mend = Mend("move the damaged snapshot away", finding.path, set_aside=True)
+        elif not sound:
+            remedy = f"restore a backup, or {RESYNC}"
+        report.findings[at] = replace(finding, remedy=remedy, mend=mend)
+
+
+def _check_copy(fs: FileSystem, report: Report, path: PurePath, found: Named) -> None:
+    plain = f"{SNAPSHOT}.{found.zxid:x}"
+    if found.name in (plain, f"{plain}.gz", f"{plain}.snappy"):
+        return
+    with failing("reading", path.parent):
+        has_twin = fs.exists(path.with_name(plain))
+    report.add(
+        "copied-snapshot",
+        Severity.WARNING,
+        "for both servers this is a snapshot like any other, whatever its ending",
+        path,
+        remedy="" if has_twin else "keep copies outside version-2",
+        mend=Mend("move the copy away", path, set_aside=True) if has_twin else None,
+    )
+
+
+def summary(loaded: LoadedSnapshot) -> dict[str, Any]:
+    """Figures of a whole snapshot."""
+    tree = loaded.tree
+    paths = [path for path in tree.nodes if path != ROOT]
+    largest = max(paths, key=lambda path: len(tree.nodes[path].data or b""))
+    busiest = max(paths, key=lambda path: len(tree.nodes[path].children or ()))
+    digest = loaded.carried
+    return {
+        "file": str(loaded.path),
+        "zxid": show(loaded.zxid),
+        "last_zxid": show(_last_zxid(loaded)),
+        "znodes": len(paths),
+        "data_bytes": sum(len(tree.nodes[path].data or b"") for path in paths),
+        "ephemerals": sum(map(len, tree.ephemerals.values())),
+        "containers": len(tree.containers),
+        "ttl_znodes": len(tree.ttls),
+        "sessions": len(tree.sessions),
+        "acl_lists": len(list(tree.acls)),
+        "depth": max(map(depth_of, paths)),
+        "largest": {"path": shown(largest), "size": len(tree.nodes[largest].data or b"")},
+        "most_children": {
+            "path": shown(busiest),
+            "children": len(tree.nodes[busiest].children or ()),
+        },
+        "digest": None if digest is None else f"0x{digest.digest & _MASK_64:x}",
+        "digest_zxid": None if digest is None else show(digest.zxid),
+    }
+
+
+def _last_zxid(loaded: LoadedSnapshot) -> int:
+    """As SnapshotFormatter says it: the highest zxid of the name and of any stat."""
+    highest = loaded.zxid
+    for node in loaded.tree.nodes.values():
+        stat = Stat.unpack(node.stat)
+        highest = max(highest, stat.mzxid, stat.pzxid)
+    return highest
+
+
+def depth_of(path: bytes) -> int:
+    """0 for the root."""
+    return 0 if path in (b"", ROOT) else path.count(b"/")
+
+
+def shown(path: bytes) -> str:
+    return "/" if path in (b"", ROOT) else text(path)
+
+
+def listed(tree: DataTree, path: bytes, max_depth: int | None) -> Iterator[bytes]:
+    """The znode and those below it in the order of their paths, so many levels down."""
+    root = b"" if path == ROOT else path
+    base = depth_of(root)
+    left = [root] if root in tree.nodes else []
+    while left:
+        at = left.pop()
+        yield at
+        if max_depth is None or depth_of(at) - base < max_depth:
+            left.extend(sorted(tree.nodes[at].children or (), reverse=True))
+
+
+def node_json(path: bytes, node: Znode, *, with_data: bool) -> dict[str, Any]:
+    """A znode with its stat, as the disk has it."""
+    stat = Stat.unpack(node.stat)
+    data = data_json(node.data)
+    owner = node.stored_owner()
+    return {
+        "path": shown(path),
+        "czxid": show(stat.czxid),
+        "mzxid": show(stat.mzxid),
+        "pzxid": show(stat.pzxid),
+        "ctime": iso_time(stat.ctime),
+        "mtime": iso_time(stat.mtime),
+        "version": stat.version,
+        "cversion": node.created_children,
+        "aversion": stat.aversion,
+        "owner": f"0x{owner & _MASK_64:x}",
+        "kind": kind_of(owner),
+        "children": len(node.children or ()),
+        "acl": acl_json(node.acl.encoded),
+        **(data if with_data else {"size": data["size"]}),
+    }
+
+
+def kind_of(owner: int) -> str:
+    """What the stored owner makes of a znode."""
+    if owner == CONTAINER_OWNER:
+        return "container"
+    if owner and is_extended_owner(owner):
+        return f"ttl {owner_ttl_ms(owner)} ms"
+    return "ephemeral" if owner else "persistent"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One znode that two trees do not share."""
+
+    path: bytes
+    what: str
+    """`added`, `removed` or `changed`."""
+    details: tuple[str, ...] = ()
+    """Of a changed one: which fields."""
+
+
+def differences(old: DataTree, new: DataTree) -> Iterator[Difference]:
+    """In the order of paths; data are compared, and stats, and ACLs."""
+    for path in sorted(old.nodes.keys() | new.nodes.keys()):
+        if path == ROOT:
+            continue
+        before, after = old.nodes.get(path), new.nodes.get(path)
+        if before is None:
+            yield Difference(path, "added")
+        elif after is None:
+            yield Difference(path, "removed")
+        elif details := tuple(_changed(before, after)):
+            yield Difference(path, "changed", details)
+
+
+def _changed(before: Znode, after: Znode) -> Iterator[str]:
+    if before.data != after.data:
+        yield f"data {len(before.data or b'')} -> {len(after.data or b'')} bytes"
+    if before.acl.encoded != after.acl.encoded:
+        yield "acl"
+    if before.stored_owner() != after.stored_owner():
+        yield "owner"
+    if before.stat != after.stat:
+        old, new = Stat.unpack(before.stat), Stat.unpack(after.stat)
+        for name in ("version", "cversion", "aversion", "num_children"):
+            if getattr(old, name) != getattr(new, name):
+                yield f"{name} {getattr(old, name)} -> {getattr(new, name)}"
+        for name in ("czxid", "mzxid", "pzxid"):
+            if getattr(old, name) != getattr(new, name):
+                yield f"{name} {show(getattr(old, name))} -> {show(getattr(new, name))}"
+
+
+def newest_sound(fs: FileSystem, config: StorageConfig) -> Named | None:
+    store = SnapshotStore(fs, config)
+    return next((one for one in store.valid() if store.verify(one)), None)

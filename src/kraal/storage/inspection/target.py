@@ -1,0 +1,49 @@
+"""Which directory a tool was pointed at, and how its files are to be read."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from kraal.errors import DataDirError
+from kraal.model.config import StorageConfig
+from kraal.storage.data_dir import LOCK_NAME, VERSION_DIR, Layout
+from kraal.storage.interface import FileSystem, failing
+
+EXTENDED_TYPES = True
+"""Tools take an owner of TTL shape for a TTL: no session id looks like one."""
+
+
+def located(
+    fs: FileSystem, directory: PurePath, log_directory: PurePath | None = None
+) -> StorageConfig:
+    """The configuration of a data directory, named as in zoo.cfg or by its `version-2`.
+
+    Raises DataDirError when there is none.
+    """
+    data = _without_version(directory)
+    logs = data if log_directory is None else _without_version(log_directory)
+    config = StorageConfig(data_dir=data, data_log_dir=logs)
+    layout = Layout.of(config)
+    for place in dict.fromkeys((layout.snapshots, layout.logs)):
+        with failing("reading", place):
+            if not fs.exists(place):
+                raise DataDirError(f"{place.parent} is no data directory: it has no {VERSION_DIR}")
+    return config
+
+
+def _without_version(directory: PurePath) -> PurePath:
+    return directory.parent if directory.name == VERSION_DIR else directory
+
+
+def is_in_use(fs: FileSystem, config: StorageConfig) -> bool:
+    """Whether a kraal server runs on the directory; Apache ZooKeeper leaves no trace of that."""
+    for directory in dict.fromkeys((config.data_dir, config.data_log_dir)):
+        path = directory / LOCK_NAME
+        with failing("reading", path):
+            if not fs.exists(path):
+                continue
+            held = fs.lock(path)
+        if held is None:
+            return True
+        held.release()
+    return False
