@@ -38,8 +38,8 @@ def view(rows: list[Row], *, shows_log: bool = False, events: tuple[str, ...] = 
     )
 
 
-def drawn(shown: View, height: int = 30) -> list[str]:
-    console = Console(file=io.StringIO(), width=110, height=height, color_system=None)
+def drawn(shown: View, height: int = 30, width: int = 110) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     console.print(screen.render(shown, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
@@ -64,13 +64,35 @@ def test_a_row_says_what_the_server_does(processes: list[ServerProcess]) -> None
         )
     )
     assert cells(lines) == [
-        ["1", "3001", "leader", "3", "0x300000012", "4", "0.3/7", "1234", "", "running"],
+        ["1", "3001", "leader", "3", "0x300000012", "4", "0.3", "1234", "", "running"],
         ["2", "3002", "-", "2", "", "", "", "", "", "has no leader"],
         ["3", "3003", "-", "3", "", "", "", "", "", "stopped"],
     ]
     assert "connect to 127.0.0.1:3001" in lines[0]
     assert "k kill" in lines[-1]
     assert "q quit" in lines[-1]
+
+
+def test_the_table_fits_80_columns(processes: list[ServerProcess]) -> None:
+    seen = Seen(
+        figures=Figures(
+            mode="follower", zxid=0x1200000345, clients=1000, average_ms=123.4, maximum_ms=4567,
+            received=9,
+        ),
+        epoch=18,
+        requests_per_s=98765.4,
+    )  # fmt: skip
+    for process in processes[:2]:
+        process.state = State.RUNNING
+    processes[2].state, processes[2].exit_code = State.FAILED, -11
+    rows = [Row(processes[0], seen), Row(processes[1], Seen(reason="has no leader", epoch=2))]
+    lines = drawn(view([*rows, Row(processes[2], seen)]), width=80)
+    figures = ["follower", "18", "0x1200000345", "1000", "123.4", "98765", "", "running"]
+    assert [row[2:] for row in cells(lines)] == [
+        figures,
+        ["-", "2", "", "", "", "", "", "has no leader"],
+        ["-", "18", "", "", "", "", "", "signal 11"],
+    ]
 
 
 def test_what_ended_by_itself_says_how(processes: list[ServerProcess]) -> None:

@@ -230,6 +230,28 @@ class TestWhoIsAMember:
         assert load_text(tmp_path, text).warnings == (advice,)
 
     @pytest.mark.parametrize(
+        ("line", "address"),
+        [
+            ("server.3=h1:1:5", "h1:1"),  # the quorum port
+            ("server.3=h3:1:5\nserver.4=h3:6:1", "h3:1"),  # one's quorum, the other's election
+            ("server.3=[::1]:7:2\nserver.4=[0:0::1]:8:2:observer", "[0:0:0:0:0:0:0:1]:2"),
+        ],
+    )
+    def test_equal_addresses_are_said(self, tmp_path: Path, line: str, address: str) -> None:
+        lines = f"server.1=h1:1:2\nserver.2=h2:1:2\n{line}\n"
+        warnings = load_text(tmp_path, f"clientPort=2181\n{LIMITS}{lines}").warnings
+        (warned,) = (text for text in warnings if "the same address" in text)
+        assert f"have the same address {address}: only one" in warned
+
+    def test_repeated_server_lines_are_said(self, tmp_path: Path) -> None:
+        lines = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nserver.2=d:1:2\n"
+        loaded = load_text(tmp_path, f"clientPort=2181\n{LIMITS}{lines}")
+        (warned,) = loaded.warnings
+        assert warned.endswith("zoo.cfg: server.2 is set more than once, and the last line counts")
+        assert loaded.config.ensemble is not None
+        assert loaded.config.ensemble.config.members[2].quorum[0].host == "d"
+
+    @pytest.mark.parametrize(
         ("peer_type", "line", "role", "warned"),
         [
             ("participant", "b:1:2:observer", Role.OBSERVER, True),

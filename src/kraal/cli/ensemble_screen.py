@@ -89,13 +89,14 @@ def ended(exit_code: int) -> str:
 
 
 def _table(view: View) -> Table:
-    table = Table(expand=False)
+    """Fits a terminal of 80 columns; where even that is too wide, the state gives way."""
+    table = Table(expand=False, padding=0)
     for heading in ("id", "port"):
-        table.add_column(heading, justify="right")
-    table.add_column("role", min_width=11)
-    for heading in ("epoch", "zxid", "clients", "avg/max ms", "req/s", "pid"):
-        table.add_column(heading, justify="right")
-    table.add_column("state", min_width=16)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("role", min_width=8, no_wrap=True)
+    for heading in ("epoch", "zxid", "clients", "ms", "req/s", "pid"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state")
     for index, row in enumerate(view.rows):
         table.add_row(*_cells(row), style="reverse" if index == view.selected else "")
     return table
@@ -117,10 +118,11 @@ def _cells(row: Row) -> Iterator[Text]:
     else:
         yield Text(f"{figures.zxid:#x}")
         yield Text(str(figures.clients))
-        yield Text(f"{figures.average_ms:.1f}/{figures.maximum_ms}")
+        yield Text(f"{figures.average_ms:.1f}")
         yield Text("" if seen.requests_per_s is None else f"{seen.requests_per_s:.0f}")
     yield Text("" if process.pid is None else str(process.pid))
-    yield Text(describe(process, seen), _STATE_STYLES[process.state])
+    text = describe(process, seen).removeprefix("ended by ").removeprefix("ended with ")
+    yield Text(text, _STATE_STYLES[process.state], no_wrap=True, overflow="ellipsis")
 
 
 def _line(text: str) -> Text:

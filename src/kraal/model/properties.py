@@ -6,6 +6,7 @@ Source: reference/operations.md section 1.1.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,6 +45,14 @@ def parse_text(text: str) -> dict[str, str]:
     Raises ConfigError where an escape is malformed.
     """
     return {entry.key: entry.value for entry in entries(text) if entry.key is not None}
+
+
+def repeated(data: bytes) -> list[str]:
+    """Keys of a file that are there more than once, each once."""
+    counts = Counter(
+        entry.key for entry in entries(data.decode("latin-1")) if entry.key is not None
+    )
+    return [key for key, count in counts.items() if count > 1]
 
 
 def entries(text: str) -> Iterator[Entry]:

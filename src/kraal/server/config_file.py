@@ -82,6 +82,7 @@ def load(
     settings.check_parsed()
     if path is not None:
         _warn_if_relative(settings, "the configuration file", str(path))
+        settings.warnings += _repeated_servers(path)
     elsewhere = {*defined, *variables, *overrides}
     members_in_file = not any(map(_names_members, elsewhere))
     config = _server(settings, path.absolute() if path and members_in_file else None)
@@ -106,6 +107,12 @@ def _read(
         raise ConfigError(f"{path}: {error.strerror}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _repeated_servers(path: Path) -> list[str]:
+    """The original takes the last of several lines in silence, and the membership is another."""
+    keys = filter(is_membership_key, properties.repeated(path.read_bytes()))
+    return [f"{path}: {key} is set more than once, and the last line counts" for key in keys]
 
 
 def _canonical(values: Mapping[str, str]) -> dict[str, str]:
@@ -360,6 +367,7 @@ def _membership(settings: Settings, myid: int | None) -> Membership:
             )
         path = Path(dynamic_file)
         lines = _read(path, lambda content: dynamic_config.settings(path.name, content))
+        settings.warnings += _repeated_servers(path)
     members = membership(
         lines,
         server_id=myid,

@@ -5,11 +5,11 @@ Source: reference/operations.md sections 1.4 to 1.6, reference/quorum-protocol.m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from kraal.errors import ConfigError
-from kraal.model.ensemble import EnsembleConfig, Member
+from kraal.model.ensemble import Address, EnsembleConfig, Member
 
 NO_SERVER = -1
 """The id in `myid` that counts as none."""
@@ -49,7 +49,8 @@ def membership(
     if server_id is None:
         # The original says it after the limits; here the file can be named first.
         return Membership(None, config)
-    return Membership(config.members.get(server_id), config, _advice(len(config.voters)))
+    warnings = (*_advice(len(config.voters)), *_shared_addresses(config))
+    return Membership(config.members.get(server_id), config, warnings)
 
 
 def _own_line(config: EnsembleConfig, server_id: int | None) -> Member | None:
@@ -57,6 +58,19 @@ def _own_line(config: EnsembleConfig, server_id: int | None) -> Member | None:
     if server_id is None:
         return next(iter(config.members.values()))
     return config.members.get(server_id)
+
+
+def _shared_addresses(config: EnsembleConfig) -> Iterator[str]:
+    """Servers that claim the same place; the original says nothing, and they never all run."""
+    owners: dict[Address, int] = {}
+    for member in config.members.values():
+        for address in dict.fromkeys(member.quorum + member.election):
+            owner = owners.setdefault(address, member.id)
+            if owner != member.id:
+                yield (
+                    f"server.{owner} and server.{member.id} have the same address {address}:"
+                    " only one of them can listen there"
+                )
 
 
 def _advice(voters: int) -> tuple[str, ...]:

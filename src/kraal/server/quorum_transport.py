@@ -59,7 +59,7 @@ class QuorumLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
-        self.name = f"{show(peer[0])}:{peer[1]}"
+        self.name = str(Address(show(peer[0]), peer[1]))
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self._no_delay))

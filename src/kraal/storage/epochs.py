@@ -21,6 +21,11 @@ from kraal.storage.interface import FileSystem, failing
 ACCEPTED_NAME = "acceptedEpoch"
 CURRENT_NAME = "currentEpoch"
 _READ_MAX_BYTES = 64
+_NEXT_STEP = (
+    "Deleting or writing it by hand could break a promise to other members. Put the file back from"
+    " a copy, or, while the other members have a leader, move version-2 away, keep myid and start:"
+    " the member copies the state from its leader."
+)
 
 
 class Epochs(NamedTuple):
@@ -102,5 +107,6 @@ def _read(fs: FileSystem, path: PurePath) -> int | None:
     lines = content.decode("latin-1").splitlines()
     number = decimal(lines[0], bits=64) if lines else None
     if number is None:
-        raise CorruptError(f"Found {lines[0] if lines else 'null'} in {path}")
+        found = repr(lines[0]) if lines else "nothing"
+        raise CorruptError(f"Found {found} in {path}, where an epoch is due. {_NEXT_STEP}")
     return number
