@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from kraal.model.config import ServerConfig, StorageConfig, ThrottleConfig
+from kraal.pipeline.counters import Counters
 from kraal.replica.status import (
     ConnectionStatus,
+    Figures,
     Latency,
     Mode,
     ServerStatus,
     SessionStatus,
     WatchStatus,
 )
+from kraal.server import metrics
 
 FIRST, SECOND = 0x100000F1DB60000, 0x100000F1DB60001
 CONFIG = ServerConfig(
@@ -41,12 +44,6 @@ STATUS = ServerStatus(
     session_count=2,
     approximate_data_bytes=74,
     uptime_ms=738,
-    proposal_count=0,
-    snapshot_count=1,
-    connections_rejected=0,
-    digest_mismatches=0,
-    fsync_latency=Latency(minimum_ms=0, total_ms=2, maximum_ms=1, count=145),
-    gauges={"connection_drop_probability": 0.0, "open_file_descriptor_count": 55},
 )
 COMMAND_SOCKET = ConnectionStatus(
     host="127.0.0.1", port=59480, session_id=0, queued=0, received=1, sent=0, outstanding=0,
@@ -75,6 +72,15 @@ class Source:
 
     def server_status(self) -> ServerStatus:
         return self.status
+
+    def figures(self, *, lifetime: bool = False) -> Figures:
+        counters = Counters(started_ms=0)
+        counters.flushed(145, 0.5, 1.9)
+        counters.load.wrote(b"/app/x", 4, 3)
+        learners = [1, 2] if self.status.mode is Mode.LEADER else []
+        return metrics.figures(
+            self.status, counters, None, learners, disk=(10**9, False), lifetime=lifetime
+        )
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]:
         return self.connections

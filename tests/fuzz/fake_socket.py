@@ -35,7 +35,6 @@ class FakeSocket(asyncio.Transport):
             member=None,
             counters=self.world.replica.counters,
             config=config,
-            storage=SimpleNamespace(snapshots_taken=0),
         )
         status = ServerStatusSource(cast(Server, server))
         server.listener = ClientListener(config, self.world.replica.counters, status)

@@ -19,6 +19,7 @@ from kraal.model.ensemble import EnsembleConfig
 from kraal.model.path import is_valid
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import ClientConnection
+from kraal.pipeline.counters import Counts
 from kraal.pipeline.prepare import multi
 from kraal.pipeline.read import Reader
 from kraal.pipeline.session_tracker import SessionTracker
@@ -188,7 +189,7 @@ def _reader() -> tuple[Reader, ClientConnection]:
     tree = seeds.tree()
     authority = Authority(SecurityConfig())
     client = Listening(World(small_config()))
-    watches = WatchTable(lambda _conn, _acl: True, lambda _conn, _data: None)
+    watches = WatchTable(lambda _conn, _acl: True, lambda _conn, _data: None, Counts())
     return Reader(tree, watches, authority), client.conn
 
 

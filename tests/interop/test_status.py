@@ -16,10 +16,9 @@ from tests.support.servers import apache, four_letter_word, kraal, require_refer
 
 WORDS = ("ruok", "isro", "srvr", "stat", "conf", "dump", "mntr")
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
-# What the original measures of each learner or of each part of the tree: names that vary.
+# Names that vary with who leads and which connection read or wrote what.
 VARYING = re.compile(r"zk_.*(_learner_handler_|_per_namespace)")
-# Gauges that kraal has no figure for.
-NO_GAUGE = {f"zk_{which}_client_response_size" for which in ("last", "min", "max")}
+OF_A_LEARNER = re.compile(r"zk_(?P<figure>[a-z0-9]+)_\d+_(?P<name>learner_handler_.*)")
 EQUAL = (
     "peer_state", "server_state", "quorum_size", "learners",
     "synced_followers", "synced_non_voting_followers", "synced_observers", "pending_syncs",
@@ -48,13 +47,11 @@ class Captured:
     """`mntr` of a server that stands alone."""
 
     def figures(self, role: str) -> dict[str, str]:
+        return {name: value for name, value in self.all(role).items() if not VARYING.match(name)}
+
+    def all(self, role: str) -> dict[str, str]:
         text = self.alone if role == "standalone" else self.answers[role]["mntr"]
-        return _figures(text)
-
-
-def _figures(text: str) -> dict[str, str]:
-    pairs = (line.split("\t") for line in text.splitlines())
-    return {name: value for name, value in pairs if not VARYING.match(name)}
+        return dict(line.split("\t") for line in text.splitlines())
 
 
 def ask(member: Member) -> dict[str, str]:
@@ -118,6 +115,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
 
 
 pytestmark = [pytest.mark.apache, pytest.mark.timeout(240)]
+ROLES = ("standalone", "leader", "follower", "observer", "read-only")
 each_role = pytest.mark.parametrize("role", ["leader", "follower", "observer", "read-only"])
 
 
@@ -157,21 +155,44 @@ def test_words_without_a_leader_say_the_same(captured: Mapping[str, Captured], w
     assert captured[KRAAL].silent[word] == captured[APACHE].silent[word]
 
 
-@each_role
-def test_a_role_has_the_reference_s_metrics(captured: Mapping[str, Captured], role: str) -> None:
-    """Those that only this role has, against a server that stands alone, are all there."""
+@pytest.mark.parametrize("role", ROLES)
+def test_mntr_has_the_reference_s_names(captured: Mapping[str, Captured], role: str) -> None:
     ours, theirs = (captured[kind].figures(role).keys() for kind in (KRAAL, APACHE))
-    assert ours - theirs == set(), "names that the original does not know"
-    alone, their_own = (captured[kind].figures("standalone").keys() for kind in (KRAAL, APACHE))
-    assert ours - alone == theirs - their_own
+    assert {name for name in ours if not name.startswith("zk_kraal_")} == theirs
 
 
-@pytest.mark.parametrize("role", ["standalone", "leader", "follower", "observer", "read-only"])
-def test_all_gauges_are_there(captured: Mapping[str, Captured], role: str) -> None:
-    """`mntr` of the original begins with gauges; `watch_bytes` is its first counter."""
-    theirs = list(captured[APACHE].figures(role))
-    gauges = set(theirs[: theirs.index("zk_watch_bytes")])
-    assert gauges - captured[KRAAL].figures(role).keys() == NO_GAUGE
+@pytest.mark.parametrize("role", ROLES)
+def test_mntr_has_the_reference_s_types(captured: Mapping[str, Captured], role: str) -> None:
+    """A whole number is one at both, and what has a point has one at both."""
+    ours, theirs = (captured[kind].figures(role) for kind in (KRAAL, APACHE))
+    assert {name for name, value in ours.items() if "." in value} == {
+        name for name, value in theirs.items() if "." in value
+    }
+
+
+def test_a_leader_has_the_reference_s_figures_of_learners(
+    captured: Mapping[str, Captured],
+) -> None:
+    ours, theirs = (
+        {(found["figure"], found["name"]) for found in map(OF_A_LEARNER.match, names) if found}
+        for names in (captured[kind].all("leader") for kind in (KRAAL, APACHE))
+    )
+    assert ours
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("role", ["leader", "follower", "observer"])
+def test_reads_and_writes_are_counted_by_namespace(
+    captured: Mapping[str, Captured], role: str
+) -> None:
+    """Each client read its own znode, and every server applied all four writes."""
+    for kind in (KRAAL, APACHE):
+        figures = captured[kind].all(role)
+        read = [name for name in figures if re.match(r"zk_cnt_e\d_read_per_namespace", name)]
+        assert [figures[name] for name in read] == ["1"]
+        assert figures[read[0].replace("cnt", "sum")] == "73"
+        written = [figures.get(f"zk_sum_e{n}_write_per_namespace") for n in range(1, 5)]
+        assert written == ["5"] * 4, kind
 
 
 @pytest.mark.parametrize("kind", [KRAAL, APACHE])

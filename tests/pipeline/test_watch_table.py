@@ -11,6 +11,7 @@ import pytest
 
 from kraal.model.acl import ALL, OPEN_UNSAFE, Acl
 from kraal.pipeline.connection import ClientConnection
+from kraal.pipeline.counters import Counts
 from kraal.pipeline.watch_table import (
     PERSISTENT,
     RECURSIVE,
@@ -36,7 +37,7 @@ class Watching:
 
     def __init__(self) -> None:
         self.heard: dict[ClientConnection, Heard] = {}
-        self.table = WatchTable(self._may_read, self._send)
+        self.table = WatchTable(self._may_read, self._send, Counts())
         self.me = connection()
 
     def _may_read(self, _conn: ClientConnection, acl: AclList) -> bool:

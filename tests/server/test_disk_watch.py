@@ -70,13 +70,13 @@ def test_a_snapshot_must_leave_room_for_the_log() -> None:
 
 def test_a_server_without_room_reads_deletes_and_keeps_sessions(tmp_path: Path) -> None:
     with running(tmp_path) as server, connected(server.port) as client:
-        assert figure(server, "disk_free_bytes") > 0
-        assert figure(server, "disk_writes_refused") == 0
+        assert figure(server, "kraal_disk_free_bytes") > 0
+        assert figure(server, "kraal_disk_writes_refused") == 0
         for path in ("/kept", "/deleted", "/deleted-too"):
             assert create(client, path, b"data") == OK
     with running(tmp_path, disk__refuseFreeBytes=NO_DISK_HAS_SO_MUCH) as server:
         with connected(server.port) as client:
-            assert figure(server, "disk_writes_refused") == 1
+            assert figure(server, "kraal_disk_writes_refused") == 1
             zxid = client.call("exists", raw.path_and_watch("/kept", False)).zxid
             assert data_of(client, "/kept") == b"data"
             assert create(client, "/new") == THROTTLED

@@ -9,26 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from kraal.admin import java_text
+from kraal.admin import java_text, monitor
 from kraal.admin.environment import environment
 from kraal.admin.source import StatusSource
+from kraal.admin.version import VERSION
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, Role
 from kraal.replica.status import (
     ConnectionStatus,
     EnsembleStatus,
-    Latency,
-    LeaderStatus,
     Mode,
     ServerStatus,
     SessionStatus,
 )
-from kraal.version import REFERENCE_VERSION
-
-VERSION = (
-    f"{REFERENCE_VERSION}-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 2026-02-11 20:18 UTC"
-)
-"""What clients and tools parse: the reference release that this server speaks as."""
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
 TRACE_MASK = 306
@@ -313,88 +306,11 @@ def _crst(source: StatusSource, _status: ServerStatus) -> str:
     return "Connection stats reset.\n"
 
 
-def _mntr(_source: StatusSource, status: ServerStatus) -> str:
-    figures = {**metrics(status), **status.gauges}
+def _mntr(source: StatusSource, status: ServerStatus) -> str:
     return _lines(
-        [
-            f"zk_version\t{VERSION}",
-            f"zk_server_state\t{status.mode}",
-            *_peer_lines(status.ensemble),
-            *(f"zk_{name}\t{java_text.number(value)}" for name, value in figures.items()),
-        ]
+        f"zk_{name}\t{value if isinstance(value, str) else java_text.number(value)}"
+        for name, value in monitor.entries(source, status)
     )
-
-
-def _peer_lines(status: EnsembleStatus | None) -> list[str]:
-    lines = []
-    if status is not None and status.peer_state is not None:
-        lines.append(f"zk_peer_state\t{status.peer_state}")
-        if status.observer_master_id is not None:
-            lines.append(f"zk_observer_master_id\t{status.observer_master_id}")
-    return lines
-
-
-def metrics(status: ServerStatus) -> dict[str, int | float]:
-    """The figures of a server by the reference's metric names (sections 4.2 to 4.4)."""
-    return {
-        "ephemerals_count": status.ephemerals_count,
-        "num_alive_connections": status.connections,
-        "avg_latency": java_text.average(status.latency.average_ms),
-        "min_latency": status.latency.minimum_ms,
-        "max_latency": status.latency.maximum_ms,
-        "outstanding_requests": status.outstanding,
-        "znode_count": status.node_count,
-        "global_sessions": status.session_count,
-        "local_sessions": status.local_session_count,
-        "packets_sent": status.sent,
-        "packets_received": status.received,
-        "watch_count": status.watch_count,
-        "approximate_data_size": status.approximate_data_bytes,
-        "uptime": status.uptime_ms,
-        "connection_rejected": status.connections_rejected,
-        "proposal_count": status.proposal_count,
-        "digest_mismatches_count": status.digest_mismatches,
-        **_ensemble_metrics(status.ensemble),
-        **_summary("fsynctime", status.fsync_latency),
-        "cnt_snapshottime": status.snapshot_count,
-        **{key: value
-           for name, latency in status.summaries.items()
-           for key, value in _summary(name, latency).items()},
-    }  # fmt: skip
-
-
-def _ensemble_metrics(status: EnsembleStatus | None) -> dict[str, int | float]:
-    """Gauges of a member that has a leader, and those of the leader."""
-    if status is None or status.peer_state is None:
-        return {}
-    figures: dict[str, int | float] = {"quorum_size": len(status.config.voters)}
-    if status.synced_observers is not None:
-        figures["synced_observers"] = status.synced_observers
-    return figures if status.leader is None else figures | _leader_metrics(status.leader)
-
-
-def _leader_metrics(leader: LeaderStatus) -> dict[str, int | float]:
-    return {
-        "learners": leader.learners,
-        "synced_followers": leader.synced_followers,
-        "synced_non_voting_followers": leader.synced_non_voting_followers,
-        "synced_observers": leader.synced_observers,
-        "pending_syncs": leader.pending_syncs,
-        "leader_uptime": leader.uptime_ms,
-        "last_proposal_size": leader.last_proposal_bytes,
-        "min_proposal_size": leader.min_proposal_bytes,
-        "max_proposal_size": leader.max_proposal_bytes,
-    }
-
-
-def _summary(name: str, latency: Latency) -> dict[str, int | float]:
-    return {
-        f"avg_{name}": java_text.average(latency.average_ms),
-        f"min_{name}": latency.minimum_ms,
-        f"max_{name}": latency.maximum_ms,
-        f"cnt_{name}": latency.count,
-        f"sum_{name}": latency.total_ms,
-    }
 
 
 _ALWAYS: Mapping[str, Callable[[StatusSource], str]] = MappingProxyType(

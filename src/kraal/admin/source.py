@@ -8,6 +8,7 @@ from typing import Protocol
 from kraal.model.config import ServerConfig
 from kraal.replica.status import (
     ConnectionStatus,
+    Figures,
     ServerStatus,
     SessionStatus,
     WatchStatus,
@@ -26,6 +27,10 @@ class StatusSource(Protocol):
         ...
 
     def server_status(self) -> ServerStatus: ...
+
+    def figures(self, *, lifetime: bool = False) -> Figures:
+        """Metrics since the last reset, or those of the whole life of the process."""
+        ...
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]: ...
 

@@ -93,6 +93,14 @@ class ReaperConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """What operators are shown, and where (reference/operations.md sections 3.1 and 4.1)."""
+
+    slow_request_threshold_ms: int = 1000
+    """`kraal.slowRequestThresholdMs`: requests that take at least as long are remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleSettings:
     """What a member of an ensemble is told beyond its own server's settings.
 
@@ -165,6 +173,7 @@ class ServerConfig:
     security: SecurityConfig = field(default_factory=SecurityConfig)
     throttle: ThrottleConfig = field(default_factory=ThrottleConfig)
     reaper: ReaperConfig = field(default_factory=ReaperConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
     ensemble: EnsembleSettings | None = None
     """None: a standalone server."""
 

@@ -58,6 +58,11 @@ def ancestors(path: bytes) -> Iterator[bytes]:
         yield ROOT
 
 
+def first_element(path: bytes) -> bytes:
+    """The name of the top-level znode; empty for the root."""
+    return path.split(b"/", 2)[1] if b"/" in path else b""
+
+
 def text(path: bytes | None) -> str:
     """The path for people: logs, four-letter words, errors."""
     return "" if path is None else path.decode("utf-8", "replace")

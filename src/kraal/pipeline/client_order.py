@@ -28,6 +28,7 @@ from kraal.pipeline.prepare.preparer import SESSION_WRITES, ZNODE_WRITES
 from kraal.pipeline.read import ReadHandler
 from kraal.pipeline.reply import refusal, reply
 from kraal.tree.data_tree import DataTree
+from kraal.wire.framing import LENGTH_BYTES
 from kraal.wire.jute.primitives import NULL, pack_int
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
@@ -160,9 +161,13 @@ class ClientOrder:
                     break
         conn.last_op, conn.last_cxid = op, xid
         if answered:
-            self._counters.latency.add(0, answered)
+            self._counters.read_latency.add(0, answered)
             conn.record_latency(0, answered)
             self._mark_dirty(conn)
+        load = self._counters.load
+        load.left -= taken
+        if load.left < 0:
+            load.requests(tree, conn, frames[:taken])
         if taken < len(frames):
             self._stall(now_ms, conn, frames[taken:])
 
@@ -220,7 +225,7 @@ class ClientOrder:
         xid, op = _unpack_header(frame)
         zxid = self._tree.last_zxid
         handler = self._reads.get(op)
-        self._counters.latency.add(0, 1)
+        self._counters.read_latency.add(0)
         if type(frame) is RefusedFrame:
             self.send(conn, refusal(xid, zxid, op))
         elif handler is not None:
@@ -324,6 +329,7 @@ class ClientOrder:
         if conn not in self._stalled:
             self._stalled[conn] = None
             conn.stalled_ms = now_ms
+            self._counters.requests_stalled += 1
         self.pause(conn)
 
     def resume_stalled(self, now_ms: int, wall_ms: int) -> None:
@@ -358,6 +364,8 @@ class ClientOrder:
 
     def _throttled(self, frames: Iterable[bytes]) -> list[bytes]:
         """Frames of which those that waited too long are refused in their turn (section 11.2)."""
+        frames = list(frames)
+        self._counters.requests_throttled += len(frames)
         return [
             frame
             if len(frame) < HEADER_BYTES or _unpack_header(frame)[1] in _UNTHROTTLED
@@ -399,8 +407,12 @@ class ClientOrder:
         if out:
             count = len(out)
             conn.sent += count
-            self._counters.sent += count
-            conn.channel.write(out[0] if count == 1 else b"".join(out))
+            data = out[0] if count == 1 else b"".join(out)
+            counters = self._counters
+            counters.sent += count
+            counters.bytes_sent += len(data)
+            counters.response_sizes.add(len(out[-1]) - LENGTH_BYTES)
+            conn.channel.write(data)
             out.clear()
 
     def close(self, conn: ClientConnection) -> None:

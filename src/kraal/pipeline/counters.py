@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-
-class LatencyCounter:
-    """Minimum, maximum, sum and count of latencies in milliseconds."""
-
-    __slots__ = ("count", "maximum", "minimum", "total")
-
-    def __init__(self) -> None:
-        self.minimum = self.maximum = self.total = self.count = 0
-
-    def add(self, latency_ms: int, count: int = 1) -> None:
-        if not self.count or latency_ms < self.minimum:
-            self.minimum = latency_ms
-        self.maximum = max(self.maximum, latency_ms)
-        self.total += latency_ms * count
-        self.count += count
-
-    def merge(self, other: LatencyCounter) -> None:
-        """Add what the other one counted."""
-        if other.count:
-            low = other.minimum
-            self.minimum = min(self.minimum, low) if self.count else low
-            self.maximum = max(self.maximum, other.maximum)
-            self.total += other.total
-            self.count += other.count
+from kraal.pipeline.load import Load
+from kraal.pipeline.session_journal import SessionJournal
+from kraal.pipeline.summary import Summary, merged
 
 
 class SizeCounter:
@@ -43,45 +22,156 @@ class SizeCounter:
             self.minimum = size if self.minimum < 0 else min(self.minimum, size)
 
 
-class Counters:
+class Counts:
+    """What happened, by how often it did; times in milliseconds, sizes in bytes."""
+
+    def __init__(self) -> None:
+        # Connections and sessions.
+        self.connect_requests = 0
+        self.connections_rejected = 0
+        self.connections_dropped = 0
+        """Lost without a closeSession."""
+        self.connections_revalidated = 0
+        self.sessionless_expired = 0
+        self.closed_without_server = 0
+        """Clients sent away because there was no leader."""
+        self.sessions_expired = 0
+        # Requests and what answers them.
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.watch_bytes = 0
+        self.requests_throttled = 0
+        """Answered with ThrottledOp."""
+        self.requests_stalled = 0
+        """Times that a connection had to wait for room."""
+        self.large_requests_rejected = 0
+        self.read_latency = Summary()
+        self.update_latency = Summary()
+        self.watches_fired: dict[str, Summary] = {
+            kind: Summary() for kind in ("created", "deleted", "changed", "children")
+        }
+        # The way of a write.
+        self.changes_installed = 0
+        """Images of znodes that became the tree's."""
+        self.propagation = Summary()
+        """From the time that a transaction carries to its effect here."""
+        self.digest_mismatches = 0
+        self.sync_waits = Summary()
+        """Of the oldest transaction of a flush, until the flush began."""
+        self.fsync = Summary()
+        self.wait_and_sync = Summary()
+        self.sync_batches = Summary()
+        """Transactions of a flush."""
+        self.slow_syncs = 0
+        self.pauses = Summary()
+        """Turns of the event loop that came late, by how much."""
+        self.insecure_admin_requests = 0
+        self._zero_storage()
+        self._zero_ensemble()
+
+    def _zero_storage(self) -> None:
+        self.snapshot_time = Summary()
+        self.snapshot_load_time = Summary()
+        self.replay_time = Summary()
+        self.replayed = Summary()
+        self.recovery_time = Summary()
+        self.snapshot_errors = 0
+        self.snapshots_rate_limited = 0
+        self.restore_time = Summary()
+        self.restore_errors = 0
+        self.restores_rate_limited = 0
+
+    def _zero_ensemble(self) -> None:
+        """What a leader does, then what a learner gets, then changes of roles."""
+        self.proposals = 0
+        self.commits = 0
+        self.quorum_latency = Summary()
+        """From a proposal to its quorum."""
+        self.diffs_sent = 0
+        self.snapshots_sent = 0
+        self.diffs_under_way = Summary()
+        self.snapshots_under_way = Summary()
+        self.sessions_revalidated = 0
+        """For learners."""
+        self.proposals_received = 0
+        self.commits_received = 0
+        self.proposal_latency = Summary()
+        """From the time that a transaction carries to its arrival here."""
+        self.elections = 0
+        self.election_time = Summary()
+        self.unavailable_time = Summary()
+        self.leader_unavailable_time = Summary()
+        self.follower_sync_time = Summary()
+        self.observer_sync_time = Summary()
+
+    def add(self, other: Counts) -> None:
+        """Together with what the other one, or a part of it, counted."""
+        for name, mine in vars(Counts()).items():
+            its = getattr(other, name)
+            if isinstance(mine, Summary):
+                getattr(self, name).merge(its)
+            elif isinstance(mine, dict):
+                for key, summary in its.items():
+                    getattr(self, name)[key].merge(summary)
+            else:
+                setattr(self, name, getattr(self, name) + its)
+
+
+class Counters(Counts):
     """What `srvr` and `mntr` report; `reset` is `srst`."""
 
     def __init__(self, *, started_ms: int) -> None:
+        super().__init__()
         self.started_ms = started_ms
-        self.reset()
+        self.load = Load()
+        self.journal = SessionJournal()
+        self._before = Counts()
+        """What was counted before the last reset."""
+        self._reset_term()
 
     def reset(self) -> None:
+        """Begin to count anew; `lifetime` goes on."""
+        self._before = self.lifetime()
+        super().__init__()
+        self.load.reset()
         self._reset_term()
-        # Of terms that are over.
-        self.past_latency = LatencyCounter()
-        self.past_update_latency = LatencyCounter()
-        self.sessions_expired = 0
-        self.connections_revalidated = 0
-        self.connections_rejected = 0
-        self.digest_mismatches = 0
-        self.fsync = LatencyCounter()
-        # In an ensemble; what a leader does, then what a learner gets, then changes of roles.
-        self.proposals = 0
-        self.commits = 0
-        self.proposals_received = 0
-        self.commits_received = 0
-        self.elections = 0
-        self.election_time = LatencyCounter()
-        self.unavailable_time = LatencyCounter()
-        self.leader_unavailable_time = LatencyCounter()
-        self.follower_sync_time = LatencyCounter()
-        self.observer_sync_time = LatencyCounter()
+
+    def lifetime(self) -> Counts:
+        """Everything since the process began."""
+        whole = Counts()
+        whole.add(self._before)
+        whole.add(self)
+        return whole
+
+    def synchronised(self, with_snapshot: bool, under_way: int) -> None:
+        """A learner is brought in step in this way, one of so many at this time."""
+        if with_snapshot:
+            self.snapshots_sent += 1
+            self.snapshots_under_way.add(under_way)
+        else:
+            self.diffs_sent += 1
+            self.diffs_under_way.add(under_way)
+
+    def flushed(self, count: int, waited_ms: float, duration_ms: float) -> None:
+        """So many transactions went to the disk in one flush, which the oldest waited for."""
+        self.sync_batches.add(count)
+        self.sync_waits.add(int(waited_ms))
+        self.fsync.add(int(duration_ms))
+        self.wait_and_sync.add(int(waited_ms + duration_ms))
 
     def begin_term(self, now_ms: int) -> None:
         """A server that changes its role counts its clients' requests anew, as the original."""
         self.started_ms = now_ms
-        self.past_latency.merge(self.latency)
-        self.past_update_latency.merge(self.update_latency)
         self._reset_term()
 
     def _reset_term(self) -> None:
         self.received = 0
         self.sent = 0
-        self.latency = LatencyCounter()
-        self.update_latency = LatencyCounter()
+        self.response_sizes = SizeCounter()
         self.proposal_sizes = SizeCounter()
+        self._latency_before = merged(self.read_latency, self.update_latency)
+
+    @property
+    def latency(self) -> Summary:
+        """Of this term's requests, reads and writes."""
+        return merged(self.read_latency, self.update_latency).without(self._latency_before)

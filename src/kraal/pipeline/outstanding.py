@@ -26,6 +26,8 @@ class Outstanding:
         self.changes: list[Change] = []
         """What the present draft changes, in order."""
         self._before: list[Change | None] = []
+        self.installed_count = 0
+        """Changes that became the tree's."""
         self.digest = self._digest_before = tree.digest
         """The sum of all terms behind the present draft; a sum of 32-bit terms needs no modulus."""
 
@@ -86,6 +88,7 @@ class Outstanding:
 
     def installed(self, changes: list[Change]) -> None:
         """Drop what the tree now holds itself, unless it was changed again since."""
+        self.installed_count += len(changes)
         latest = self._latest
         for change in changes:
             if latest.get(change[0]) is change:

@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from kraal.model.path import ancestors
 from kraal.pipeline.connection import ClientConnection
+from kraal.pipeline.counters import Counts
 from kraal.tree.acl_cache import AclList
 from kraal.tree.data_tree import Event, EventType
 
@@ -25,6 +26,13 @@ _EVENT = struct.Struct(">iiqiiii")
 _NOTIFICATION_XID = -1
 _SYNC_CONNECTED = 3
 _HEADER_BYTES = 28
+
+_FIRED = {
+    EventType.NODE_CREATED: "created",
+    EventType.NODE_DELETED: "deleted",
+    EventType.NODE_DATA_CHANGED: "changed",
+    EventType.NODE_CHILDREN_CHANGED: "children",
+}
 
 Table = dict[bytes, dict[ClientConnection, int]]
 
@@ -55,9 +63,13 @@ class WatchTable:
         self,
         may_read: Callable[[ClientConnection, AclList], bool],
         send: Callable[[ClientConnection, bytes], None],
+        counters: Counts,
     ) -> None:
         self._may_read = may_read
         self._send = send
+        self._counters = counters
+        self.count = 0
+        """Watches in both tables."""
         self.data: Table = {}
         self.child: Table = {}
         self.recursive = 0
@@ -66,21 +78,22 @@ class WatchTable:
     def __bool__(self) -> bool:
         return bool(self.data or self.child)
 
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.data.values())) + sum(map(len, self.child.values()))
-
     def add_data(self, path: bytes, conn: ClientConnection, mode: int = STANDARD) -> None:
         watchers = self.data.setdefault(path, {})
         before = watchers.get(conn, 0)
         if mode == RECURSIVE and not before & RECURSIVE:
             self.recursive += 1
+        if not before:
+            self.count += 1
         watchers[conn] = before | mode
         conn.data_watches.add(path)
 
     def add_child(self, path: bytes, conn: ClientConnection, mode: int = STANDARD) -> None:
         watchers = self.child.setdefault(path, {})
-        watchers[conn] = watchers.get(conn, 0) | mode
+        before = watchers.get(conn, 0)
+        if not before:
+            self.count += 1
+        watchers[conn] = before | mode
         conn.child_watches.add(path)
 
     def modes(self, path: bytes, conn: ClientConnection) -> tuple[int, int]:
@@ -161,8 +174,10 @@ class WatchTable:
             for conn in [c for c, modes in watchers.items() if modes & STANDARD]:
                 self._drop(table, path, conn, STANDARD)
         frame = notification(kind, path, zxid)
+        self._counters.watches_fired[_FIRED[kind]].add(len(told))
         for conn in told:
             if conn not in skip and self._may_read(conn, acl):
+                self._counters.watch_bytes += len(frame)
                 self._send(conn, frame)
         return told
 
@@ -177,6 +192,7 @@ class WatchTable:
         if left:
             watchers[conn] = left
             return
+        self.count -= 1
         del watchers[conn]
         if not watchers:
             del table[path]

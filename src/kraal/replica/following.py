@@ -22,8 +22,10 @@ from kraal.pipeline.applied_reply import applied_reply
 from kraal.pipeline.client_order import HEADER_BYTES
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
+from kraal.pipeline.load import SlowRequest
 from kraal.pipeline.prepare.preparer import BODY_CHECKS
 from kraal.pipeline.reply import connect_response, refusal, sync_reply
+from kraal.pipeline.session_journal import What
 from kraal.pipeline.session_tracker import Session, TouchTable
 from kraal.replica.handshake import Decision
 from kraal.replica.replica import Replica
@@ -32,7 +34,7 @@ from kraal.tree.apply import apply, digest_matches
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
-from kraal.wire.records.txn import CreateSessionTxn, Txn
+from kraal.wire.records.txn import CreateSessionTxn, CreateTxn, SetDataTxn, Txn
 
 logger = logging.getLogger("kraal.replica.following")
 _pack_create_session = struct.Struct(">iii").pack
@@ -83,6 +85,7 @@ class Following(Replica):
         self._upstream = upstream
         self._is_different = False
         """Whether the digest of a transaction did not match."""
+        self._slow_ms = config.admin.slow_request_threshold_ms
         self._forwarded: deque[Forwarded] = deque()
         self._syncs: deque[Callable[[], None]] = deque()
         """Who is told of the leader's answers, in the order of the questions."""
@@ -174,13 +177,17 @@ class Following(Replica):
 
     def committed(self, now_ms: int, wall_ms: int, txns: Sequence[Txn]) -> None:
         """Apply transactions in their order and answer those who wait for them."""
-        forwarded = self._forwarded
+        forwarded, counters = self._forwarded, self.counters
+        counters.propagation.add(wall_ms - txns[-1].time_ms, len(txns))
         for txn in txns:
             head = forwarded[0] if forwarded else None
             if head is not None and head[0] == txn.client_id and head[1] == txn.cxid:
                 self._apply(now_ms, txn, forwarded.popleft())
             else:
                 self._apply(now_ms, txn, None)
+        body = txns[-1].body
+        if isinstance(body, (CreateTxn, SetDataTxn)):
+            counters.load.wrote(body.path or b"", len(body.data or b""), len(txns))
         self._clients.resume_stalled(now_ms, wall_ms)
         self._clients.flush(now_ms)
 
@@ -207,6 +214,11 @@ class Following(Replica):
             _, xid, op, conn, received_ms = asked
             latency_ms = now_ms - received_ms
             self.counters.update_latency.add(latency_ms)
+            if latency_ms >= self._slow_ms:
+                path = getattr(body, "path", None) or b""
+                self.counters.load.slow.append(
+                    SlowRequest(txn.time_ms, latency_ms, op, path, txn.client_id, conn.host)
+                )
             if not conn.closed:
                 conn.record_latency(latency_ms, 1)
                 if type(body) is CreateSessionTxn:
@@ -270,7 +282,7 @@ class Following(Replica):
             self._move_here(now_ms, conn, session_id, timeout_ms)
         else:
             conn.session = None
-            self._refuse_session(conn)
+            self._refuse_session(conn, session_id)
 
     def cut_off(self, session_id: int) -> None:
         """A session goes on in another connection: nothing more is taken from the present one.
@@ -280,7 +292,7 @@ class Following(Replica):
         """
         session = self.tracker.sessions.get(session_id)
         if session is not None and session.connection is not None:
-            self._abort(session.connection)
+            self._abort(session.connection, "the session goes on elsewhere")
 
     # Sessions of this server's clients
 
@@ -289,10 +301,11 @@ class Following(Replica):
     ) -> None:
         if decision.is_new:
             session_id = self._handshake.next_session_id()
-            self._bind(conn, self.tracker.add(session_id, decision.timeout_ms, now_ms))
+            session = self.tracker.add(session_id, decision.timeout_ms, now_ms)
+            self._bind(conn, session, What.CREATED)
             self._create_session(now_ms, conn, session_id, decision.timeout_ms)
         elif not decision.is_proven:
-            self._refuse_session(conn)
+            self._refuse_session(conn, decision.session_id)
         else:
             # Not the tracked one yet; requests that come already wait for the answer.
             session_id, timeout_ms = decision.session_id, decision.timeout_ms

@@ -22,16 +22,18 @@ from kraal.pipeline.client_order import HEADER_BYTES
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.container_manager import ContainerManager
 from kraal.pipeline.counters import Counters
+from kraal.pipeline.load import SlowRequest
 from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Membership, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
 from kraal.pipeline.reply import NO_REPLY, connect_response, sync_reply
 from kraal.pipeline.room import grows
+from kraal.pipeline.session_journal import What
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
-from kraal.replica.replica import LogSink, Replica
+from kraal.replica.replica import LogSink, Replica, silent
 from kraal.replica.status import Mode
-from kraal.tree.apply import install
+from kraal.tree.apply import Change, install
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
@@ -103,6 +105,7 @@ class Leading(Replica):
         self._append = sink.append
         self._in_flight: deque[Proposal] = deque()
         self._last_proposed = tree.last_zxid
+        self._slow_ms = config.admin.slow_request_threshold_ms
         self._large_bytes = 0
         self._large_from = config.throttle.large_request_threshold_bytes
 
@@ -114,10 +117,41 @@ class Leading(Replica):
     def committed(self, now_ms: int, wall_ms: int, zxid: int) -> None:
         """A quorum has everything up to zxid on disk."""
         in_flight = self._in_flight
-        while in_flight and in_flight[0][0] <= zxid:
-            self._commit(now_ms, in_flight.popleft())
+        if in_flight and in_flight[0][0] <= zxid:
+            self._commit_up_to(now_ms, wall_ms, zxid)
         self._clients.resume_stalled(now_ms, wall_ms)
         self._clients.flush(now_ms)
+
+    def _commit_up_to(self, now_ms: int, wall_ms: int, zxid: int) -> None:
+        """Commit what is in flight up to zxid, which is something; figures are of the whole run."""
+        in_flight, counters = self._in_flight, self.counters
+        if now_ms - in_flight[0][5] >= self._slow_ms:
+            self._note_slow(now_ms, wall_ms, zxid)
+        before = len(in_flight)
+        while in_flight and in_flight[0][0] <= zxid:
+            proposal = in_flight.popleft()
+            self._commit(now_ms, proposal)
+        count = before - len(in_flight)
+        latency_ms = now_ms - proposal[5]
+        counters.quorum_latency.add(latency_ms, count)
+        counters.propagation.add(latency_ms, count)
+        counters.changes_installed += self.outstanding.installed_count
+        self.outstanding.installed_count = 0
+        if changes := proposal[3][1]:
+            path, image, _ = max(changes, key=_length_of_path)  # beside it, parents
+            if image is not None:
+                counters.load.wrote(path, len(image.data or b""), count)
+
+    def _note_slow(self, now_ms: int, wall_ms: int, zxid: int) -> None:
+        for last, op, session_id, made, conn, received_ms in self._in_flight:
+            latency_ms = now_ms - received_ms
+            if last > zxid or latency_ms < self._slow_ms:
+                return
+            path = max(made[1], key=_length_of_path)[0] if made[1] else b""
+            host = conn.host if conn is not None else ""
+            self.counters.load.slow.append(
+                SlowRequest(wall_ms, latency_ms, op, path, session_id, host)
+            )
 
     def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
@@ -127,7 +161,7 @@ class Leading(Replica):
                 "Expiring session %s: nothing was heard of it for its timeout of %d ms",
                 show(session.id), session.timeout_ms,
             )  # fmt: skip
-            self._expire(now_ms, wall_ms, session)
+            self._expire(now_ms, wall_ms, session, silent(session))
         for path in self._reaper.due(now_ms, wall_ms):
             draft = self._draft(0, 0, (), wall_ms)
             made = self._preparer.delete_container(draft, path)
@@ -140,11 +174,11 @@ class Leading(Replica):
             return False
         self.tracker.mark_closing(session)
         logger.info("Expiring session %s on request", show(session_id))
-        self._expire(now_ms, wall_ms, session)
+        self._expire(now_ms, wall_ms, session, "on request")
         return True
 
-    def _expire(self, now_ms: int, wall_ms: int, session: Session) -> None:
-        self.counters.sessions_expired += 1
+    def _expire(self, now_ms: int, wall_ms: int, session: Session, why: str) -> None:
+        self._note_expired(session, why)
         self._close_session(now_ms, wall_ms, session.id)
 
     def close_orphans(self, now_ms: int, wall_ms: int) -> None:
@@ -341,7 +375,7 @@ class Leading(Replica):
         elif decision.is_proven and self.revalidate(now_ms, decision.session_id, self):
             self._move_here(now_ms, conn, decision.session_id, decision.timeout_ms)
         elif self._ensemble is None or self._ensemble.has_quorum(now_ms):
-            self._refuse_session(conn)
+            self._refuse_session(conn, decision.session_id)
         else:
             self._clients.close(conn)  # another server may lead, which knows the session
 
@@ -349,7 +383,7 @@ class Leading(Replica):
         self, now_ms: int, wall_ms: int, conn: ClientConnection, timeout_ms: int
     ) -> None:
         session_id = self._handshake.next_session_id()
-        self._bind(conn, self.tracker.add(session_id, timeout_ms, now_ms))
+        self._bind(conn, self.tracker.add(session_id, timeout_ms, now_ms), What.CREATED)
         self.tracker.sessions[session_id].owner = self
         draft = self._draft(session_id, 0, (), wall_ms)
         made = self._session_txn(draft, conn, timeout_ms)
@@ -391,3 +425,7 @@ class Leading(Replica):
                 self._clients.committed(conn, answer)
         if op == _CLOSE_SESSION:
             self._session_closed(session_id, conn)
+
+
+def _length_of_path(change: Change) -> int:
+    return len(change[0])

@@ -46,6 +46,7 @@ class LeadingTerm:
             now_ms=peer.now_ms,
             older=peer.older_history,
         )
+        self.leader.synchronised = peer.counters.synchronised
 
     def start(self) -> None:
         """Let learners register."""
@@ -131,6 +132,7 @@ class LeadingTerm:
     def revalidate(self, now_ms: int, handler: LearnerHandler, session_id: int) -> bool:
         """Whether a session lives."""
         assert self.replica is not None, "learners are served once the term is established"
+        self._peer.counters.sessions_revalidated += 1
         return self.replica.revalidate(now_ms, session_id, handler)
 
     def touch(self, now_ms: int, session_id: int, timeout_ms: int) -> None:

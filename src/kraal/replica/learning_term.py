@@ -141,6 +141,8 @@ class LearningTerm:
         if txn.zxid != zxid:
             raise DecodeError(f"the transaction of {show(zxid)} calls itself {show(txn.zxid)}")
         check(txn)
+        if self.replica is not None:
+            self._peer.counters.proposal_latency.add(self._peer.wall_ms - txn.time_ms)
         if txn.kind == OpCode.RECONFIG:
             self._see_config(_config_text(txn))
         return txn

@@ -52,6 +52,7 @@ class ObserverService:
             now_ms=now_ms,
             older=peer.older_history,
         )
+        self.master.synchronised = peer.counters.synchronised
 
     # What the observer master asks
 

@@ -15,7 +15,7 @@ from kraal.pipeline.counters import Counters
 from kraal.pipeline.reply import connect_response, refusal
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
-from kraal.replica.replica import Replica
+from kraal.replica.replica import MOVED, Replica, silent
 from kraal.replica.status import Mode
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
@@ -58,9 +58,11 @@ class ReadOnly(Replica):
         """There are no writes."""
         return 0
 
-    def tick(self, now_ms: int, _wall_ms: int) -> None:
+    def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed: sessions expire."""
+        super().tick(now_ms, wall_ms)
         for session in self.tracker.expired(now_ms):
+            self._note_expired(session, silent(session))
             self._session_closed(session.id, None)
 
     def propose_write(
@@ -105,7 +107,7 @@ class ReadOnly(Replica):
             return
         known = self.tracker.sessions.get(session_id)
         if known is not None and known.connection is not None:
-            self._abort(known.connection)
+            self._abort(known.connection, MOVED)
         self._bind(conn, self.tracker.add(session_id, decision.timeout_ms, now_ms))
         self._send_greeting(conn, session_id, decision.timeout_ms)
 

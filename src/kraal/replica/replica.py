@@ -23,6 +23,7 @@ from kraal.pipeline.counters import Counters
 from kraal.pipeline.read import Reader
 from kraal.pipeline.reply import connect_response
 from kraal.pipeline.room import grows
+from kraal.pipeline.session_journal import What
 from kraal.pipeline.session_tracker import Session, Sessions
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Decision, Handshake
@@ -31,6 +32,14 @@ from kraal.replica.status import Mode
 from kraal.tree.acl_cache import AclList
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
+
+MOVED = "the session goes on in another connection"
+EXPIRED = "the session is over"
+
+
+def silent(session: Session) -> str:
+    """Why a session expired."""
+    return f"nothing was heard of it for its timeout of {session.timeout_ms} ms"
 
 
 class LogSink(Protocol):
@@ -67,7 +76,7 @@ class Replica:
         self.authority = Authority(config.security)
         self.tracker = tracker
         self._clients = ClientOrder(tree, self.authority, self.counters, config.throttle, self)
-        self.watches = WatchTable(self._may_read, self._clients.send)
+        self.watches = WatchTable(self._may_read, self._clients.send, self.counters)
         reader = Reader(tree, self.watches, self.authority)
         self._clients.start(reader.handlers, answers_sync=answers_sync)
         ensemble = config.ensemble
@@ -99,18 +108,27 @@ class Replica:
         """A client connected; its ConnectRequest is still to come."""
         self.connections[conn] = None
 
-    def closed(self, conn: ClientConnection) -> None:
+    def closed(self, conn: ClientConnection, why: str = "the client closed it") -> None:
         """The connection is gone; its watches go with it, its session stays."""
+        session = conn.session
+        if session is not None and session.connection is conn:
+            if not session.closing:
+                self.counters.connections_dropped += 1
+            self.counters.journal.note(
+                session.id, What.DISCONNECTED, f"{conn.host}:{conn.port}: {why}"
+            )
         conn.closed = True
         self.connections.pop(conn, None)
         self.watches.forget(conn)
         self._clients.forget(conn)
-        if conn.session is not None and conn.session.connection is conn:
-            conn.session.connection = None
+        if session is not None and session.connection is conn:
+            session.connection = None
 
     def connect(self, now_ms: int, wall_ms: int, conn: ClientConnection, frame: bytes) -> None:
         """The first frame of a connection: a new session, or one that moves here."""
         self.counters.received += 1
+        self.counters.connect_requests += 1
+        self.counters.journal.wall_ms = wall_ms
         conn.received += 1
         decision = self._handshake.decide(frame)
         if decision is None:
@@ -141,7 +159,8 @@ class Replica:
         else:
             self.tracker.touch(session, now_ms)
         if not self._admits(frames):
-            self._abort(conn)
+            self.counters.large_requests_rejected += 1
+            self._abort(conn, "too much is in flight for its large request")
             return
         self._clients.take(now_ms, wall_ms, conn, frames)
         self._clients.flush(now_ms)
@@ -162,18 +181,25 @@ class Replica:
         self._clients.resume(now_ms, wall_ms, conn)
         self._clients.flush(now_ms)
 
-    def tick(self, now_ms: int, _wall_ms: int) -> None:
+    def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed."""
+        self.counters.load.tick(now_ms)
+        self.counters.journal.wall_ms = wall_ms
         if self._local is not None:
             for session in self._local.expired(now_ms):
-                self.counters.sessions_expired += 1
+                self._note_expired(session, silent(session))
                 if session.connection is not None:
-                    self._abort(session.connection)
+                    self._abort(session.connection, EXPIRED)
+
+    def _note_expired(self, session: Session, why: str) -> None:
+        self.counters.sessions_expired += 1
+        self.counters.journal.note(session.id, What.EXPIRED, why)
 
     def close(self) -> None:
         """The term is over: every client has to find another server, or this one again."""
+        self.counters.closed_without_server += len(self.connections)
         for conn in list(self.connections):
-            self._abort(conn)
+            self._abort(conn, "this server's role is over")
 
     # Writes: what `ClientOrder` asks of its owner
 
@@ -216,8 +242,8 @@ class Replica:
             return False
         session = self._local.open(session_id, decision.timeout_ms, now_ms)
         if session.connection is not None:
-            self._abort(session.connection)
-        self._bind(conn, session)
+            self._abort(session.connection, MOVED)
+        self._bind(conn, session, What.CREATED if decision.is_new else What.CONNECTED)
         answer = connect_response(
             session_id, decision.timeout_ms, with_read_only=conn.with_read_only
         )
@@ -254,7 +280,10 @@ class Replica:
 
     # Sessions
 
-    def _bind(self, conn: ClientConnection, session: Session) -> None:
+    def _bind(self, conn: ClientConnection, session: Session, what: What = What.CONNECTED) -> None:
+        self.counters.journal.note(
+            session.id, what, f"{conn.host}:{conn.port}, timeout {session.timeout_ms} ms"
+        )
         conn.session = session
         session.connection = conn
 
@@ -265,27 +294,33 @@ class Replica:
         known = self.tracker.sessions.get(session_id)
         if known is not None and known.connection not in (None, conn):
             assert known.connection is not None
-            self._abort(known.connection)
+            self._abort(known.connection, MOVED)
         self._bind(conn, self.tracker.add(session_id, timeout_ms, now_ms))
         self.counters.connections_revalidated += 1
         answer = connect_response(session_id, timeout_ms, with_read_only=conn.with_read_only)
         self._clients.send(conn, answer)
 
-    def _refuse_session(self, conn: ClientConnection) -> None:
+    def _refuse_session(self, conn: ClientConnection, session_id: int) -> None:
         """Tell the client that its session is over."""
+        self.counters.journal.note(
+            session_id, What.REFUSED, f"{conn.host}:{conn.port}: it is over, or the password wrong"
+        )
         self._clients.send(conn, connect_response(0, 0, with_read_only=conn.with_read_only))
         self._clients.close(conn)
 
     def _session_closed(self, session_id: int, asked: ClientConnection | None) -> None:
         """The client that asked gets its reply first; one that expired gets no frame."""
         self.tree.sessions.pop(session_id, None)
+        self.counters.journal.note(
+            session_id, What.CLOSED, "by its client" if asked is not None else ""
+        )
         session = self.tracker.remove(session_id)
         conn = session.connection if session is not None else None
         if conn is not None:
             if conn is asked:
                 self._clients.close(conn)
             else:
-                self._abort(conn)
+                self._abort(conn, EXPIRED)
 
     # Watches
 
@@ -300,6 +335,6 @@ class Replica:
     def _may_read(self, conn: ClientConnection, acl: AclList) -> bool:
         return self.authority.permits(acl, READ, conn.auth)
 
-    def _abort(self, conn: ClientConnection) -> None:
+    def _abort(self, conn: ClientConnection, why: str) -> None:
         conn.channel.abort()
-        self.closed(conn)
+        self.closed(conn, why)

@@ -37,6 +37,51 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A summary of whole numbers, such as times in milliseconds or sizes in bytes."""
+
+    minimum: int = 0
+    maximum: int = 0
+    total: int = 0
+    count: int = 0
+    buckets: Sequence[tuple[int, int]] = ()
+    """Values in ascending order and how often each came; large values are rounded."""
+
+    @property
+    def average(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+    def percentile(self, share: float) -> float:
+        """The value that this share does not exceed, interpolated as the reference does it."""
+        position = share * (self.count + 1)
+        below = int(position)
+        if below < 1 or not self.buckets:
+            return self.minimum
+        if below >= self.count:
+            return self.maximum
+        seen, lower = 0, None
+        for value, count in self.buckets:
+            seen += count
+            if lower is not None:
+                return lower + (position - below) * (value - lower)
+            if seen > below:
+                return value
+            if seen == below:
+                lower = value
+        return self.maximum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Metrics by their names (reference/operations.md section 4), those that a server has."""
+
+    numbers: Mapping[str, int | float] = field(default_factory=dict)
+    sets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    summaries: Mapping[str, Distribution] = field(default_factory=dict)
+    summary_sets: Mapping[str, Mapping[str, Distribution]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionStatus:
     """One client connection, for `cons`, `stat` and `dump`."""
 
@@ -124,16 +169,7 @@ class ServerStatus:
     """Global sessions."""
     approximate_data_bytes: int
     uptime_ms: int
-    proposal_count: int
-    snapshot_count: int
-    connections_rejected: int
-    digest_mismatches: int
-    fsync_latency: Latency
-    gauges: Mapping[str, int | float]
-    """Further figures of `mntr` by their reference names (without the `zk_` prefix)."""
     local_session_count: int = 0
-    summaries: Mapping[str, Latency] = field(default_factory=dict)
-    """Further summaries of `mntr` by their reference names, in milliseconds."""
     ensemble: EnsembleStatus | None = None
     """None: a server that stands alone."""
 

@@ -74,6 +74,7 @@ class ClientSocket(asyncio.Protocol):
         conn = self._conn
         if conn is None or conn.closed:
             return
+        self._listener.counters.bytes_received += len(data)
         replica = self._replica
         if conn.session is None or replica is None:
             self._begin(conn, data)
@@ -157,7 +158,9 @@ class ClientSocket(asyncio.Protocol):
             data, self._first = self._first, b""
         replica = self._replica
         if replica is None:
-            self._end(conn)  # no server of the ensemble can do more without a leader
+            # No server of the ensemble can do more without a leader.
+            self._listener.counters.closed_without_server += 1
+            self._end(conn)
             return
         frames, error = self._frames.feed(data)
         if frames:

@@ -153,6 +153,7 @@ class ClientListener:
             socket.abort()
         self._last_closing, self._closing = self._closing, {}
         for socket in list(self._last_sessionless):
+            self.counters.sessionless_expired += 1
             socket.close_if_sessionless()
         self._last_sessionless = self._sessionless
         self._sessionless = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from kraal.server.disk_thread import DiskThread
 from kraal.storage.txn_log import Flush, TxnLog
@@ -31,6 +32,7 @@ class LogWriter:
         self._loop = asyncio.get_running_loop()
         self._flush: Flush | None = None
         self._scheduled = False
+        self._scheduled_at = 0.0
         self._is_broken = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
@@ -40,6 +42,7 @@ class LogWriter:
         if not self._scheduled:
             # At the end of the loop's turn: every ready socket adds to the same flush.
             self._scheduled = True
+            self._scheduled_at = monotonic()
             self._idle.clear()
             if self._flush is None:
                 self._loop.call_soon(self._start)
@@ -66,6 +69,7 @@ class LogWriter:
             self._idle.set()
             return
         self._flush = flush
+        flush.waited_ms = (monotonic() - self._scheduled_at) * 1000
         self._disk.submit(flush.run, self._done)
 
     def _done(self, error: BaseException | None) -> None:

@@ -73,7 +73,9 @@ class Member:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._handlers: dict[QuorumLink, LearnerHandler] = {}
-        self.storage = StorageDriver(fs, config, recovered.tree, logged=self._flushed, ended=ended)
+        self.storage = StorageDriver(
+            fs, config, recovered.tree, counters=counters, logged=self._flushed, ended=ended
+        )
         self.storage.abandon_snapshot()
         self._elections = ElectionTransport(
             config.server_id,
@@ -226,7 +228,6 @@ class Member:
     # The disk
 
     def _flushed(self, flush: Flush) -> None:
-        self.counters.fsync.add(int(flush.duration_ms))
         self.peer.logged(monotonic_ms(), wall_ms(), flush.last_zxid)
         self._arm()
 

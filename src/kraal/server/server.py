@@ -35,6 +35,9 @@ logger = logging.getLogger("kraal.server")
 
 NS_PER_MS = 1_000_000
 TICK_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
+"""A tick that comes later than this is counted as a pause."""
+PAUSE_WARNING_MS = 1000
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_DATA_DIR = 3
@@ -143,6 +146,11 @@ class Server:
             recovered.replayed,
             monotonic_ms() - began,
         )
+        counters = self.counters
+        counters.snapshot_load_time.add(recovered.snapshot_ms)
+        counters.replay_time.add(recovered.replay_ms)
+        counters.replayed.add(recovered.replayed)
+        counters.recovery_time.add(monotonic_ms() - began)
         return recovered
 
     async def _start(self, recovered: Recovered) -> None:
@@ -153,7 +161,12 @@ class Server:
         self.listener = ClientListener(config, self.counters, self.status)
         if config.ensemble is None:
             self.storage = StorageDriver(
-                self.fs, config, recovered.tree, logged=self._logged, ended=self._end
+                self.fs,
+                config,
+                recovered.tree,
+                counters=self.counters,
+                logged=self._logged,
+                ended=self._end,
             )
             first_id = first_session_id(config.server_id, monotonic_ms())
             self._serve_alone(recovered.tree, first_id)
@@ -221,7 +234,6 @@ class Server:
 
     def _logged(self, flush: Flush) -> None:
         """Alone, what is durable here is committed."""
-        self.counters.fsync.add(int(flush.duration_ms))
         self._leading.committed(monotonic_ms(), wall_ms(), flush.last_zxid)
 
     def _end(self, code: int) -> None:
@@ -235,13 +247,23 @@ class Server:
     # Timers
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
+            if (late := loop.time() - due) >= PAUSE_SECONDS:
+                self._paused(int(late * 1000))
             self._tell_room()
             if self.member is not None:
                 self.member.tick()
             elif self.replica is not None:
                 self.replica.tick(monotonic_ms(), wall_ms())
+
+    def _paused(self, late_ms: int) -> None:
+        """The loop stood still: the process had no processor, or a turn took long."""
+        self.counters.pauses.add(late_ms)
+        if late_ms >= PAUSE_WARNING_MS:
+            logger.warning("The server stood still for %d ms", late_ms)
 
     async def _close_sessionless(self) -> None:
         while True:

@@ -36,11 +36,13 @@ class Snapshotter:
         *,
         last_zxid_section: bool,
         failed: Callable[[BaseException], None],
+        taken_ms: Callable[[int], None],
     ) -> None:
         self._store = store
         self._tree = tree
         self._last_zxid_section = last_zxid_section
         self._failed = failed
+        self._taken_ms = taken_ms
         self._task: asyncio.Task[bool] | None = None
 
     @property
@@ -87,6 +89,7 @@ class Snapshotter:
             await _until_durable(durable, self._tree.last_zxid)
             await thread.call(writer.commit)
             seconds = perf_counter() - began
+            self._taken_ms(int(seconds * 1000))
             logger.info("Snapshot %s: %d bytes in %.1f s", writer.name, writer.size, seconds)
             return True
         except asyncio.CancelledError:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns, time_ns
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kraal.model.config import ServerConfig
 from kraal.pipeline.connection import ClientConnection
-from kraal.pipeline.counters import Counters, LatencyCounter
 from kraal.pipeline.session_tracker import Session
+from kraal.pipeline.summary import Summary
 from kraal.replica.leading import Leading
 from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.learning_term import LearningTerm
 from kraal.replica.status import (
     ConnectionStatus,
     EnsembleStatus,
+    Figures,
     Latency,
     LeaderStatus,
     Mode,
@@ -26,6 +24,7 @@ from kraal.replica.status import (
     SessionStatus,
     WatchStatus,
 )
+from kraal.server import metrics
 from kraal.server.client_socket import ClientSocket
 from kraal.storage import data_dir
 from kraal.tree.data_tree import DataTree
@@ -60,7 +59,7 @@ class ServerStatusSource:
         server, replica = self._server, self._server.replica
         counters = server.counters
         tree = replica.tree if replica is not None else DataTree()
-        local = self.local_session_statuses()
+        local = replica.local_sessions if replica is not None else None
         return ServerStatus(
             mode=replica.mode if replica is not None else Mode.STANDALONE,
             serving=replica is not None,
@@ -70,28 +69,42 @@ class ServerStatusSource:
             sent=counters.sent,
             connections=len(replica.connections) if replica is not None else 0,
             outstanding=replica.in_flight if replica is not None else 0,
-            latency=_latency(_merged(counters.latency, counters.update_latency)),
+            latency=_latency(counters.latency),
             watch_count=replica.watches.count if replica is not None else 0,
             ephemerals_count=sum(map(len, tree.ephemerals.values())),
-            session_count=len(self.session_statuses()),
+            session_count=self._session_count(),
             local_session_count=len(local) if local is not None else 0,
             approximate_data_bytes=tree.data_bytes + len("/"),
             uptime_ms=self.monotonic_ms() - counters.started_ms,
-            proposal_count=counters.proposals,
-            snapshot_count=server.storage.snapshots_taken,
-            connections_rejected=counters.connections_rejected,
-            digest_mismatches=counters.digest_mismatches,
-            fsync_latency=_latency(counters.fsync),
-            gauges={
-                **_process_gauges(),
-                **_NO_TLS,
-                **_counts(counters),
-                "disk_free_bytes": server.disk.free_bytes,
-                "disk_writes_refused": int(server.disk.refuses_writes),
-            },
-            summaries={name: _latency(counter) for name, counter in _times(counters).items()},
             ensemble=self._ensemble_status(),
         )
+
+    def figures(self, *, lifetime: bool = False) -> Figures:
+        server = self._server
+        return metrics.figures(
+            self.server_status(),
+            server.counters,
+            server.replica,
+            [handler.server_id for handler in self._learners() if handler.server_id >= 0],
+            disk=(server.disk.free_bytes, server.disk.refuses_writes),
+            lifetime=lifetime,
+        )
+
+    def _learners(self) -> list[LearnerHandler]:
+        """Those that are connected to this leader, or to this observer master."""
+        term = self._server.member.peer.term if self._server.member is not None else None
+        if isinstance(term, LeadingTerm):
+            return list(term.leader.handlers)
+        if isinstance(term, LearningTerm) and term.observers is not None:
+            return list(term.observers.master.handlers)
+        return []
+
+    def _session_count(self) -> int:
+        replica = self._server.replica
+        if replica is None:
+            return 0
+        sessions = replica.tracker if isinstance(replica, Leading) else replica.tree
+        return len(sessions.sessions)
 
     def _ensemble_status(self) -> EnsembleStatus | None:
         member = self._server.member
@@ -190,26 +203,6 @@ class ServerStatusSource:
             conn.reset_latency()
 
 
-def _process_gauges() -> dict[str, int | float]:
-    """What the reference asks its virtual machine, here of the operating system."""
-    return {
-        "open_file_descriptor_count": len(os.listdir("/dev/fd")),  # noqa: PTH208 - only counted
-        "max_file_descriptor_count": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        "connection_drop_probability": 0.0,
-    }
-
-
-_NO_TLS = MappingProxyType(
-    {
-        "outstanding_tls_handshake": 0,
-        "auth_failed_count": 0,
-        "non_mtls_remote_conn_count": 0,
-        "non_mtls_local_conn_count": 0,
-    }
-)
-"""Gauges that the original moves on TLS connections only."""
-
-
 def _synced(master: LearnerMaster) -> list[LearnerHandler]:
     """Learners that get what is new, though some may not have all that is old."""
     return [handler for handler in master.handlers if handler.stage >= Stage.SYNCING]
@@ -219,49 +212,18 @@ def _observers_of(term: LearningTerm) -> int | None:
     return len(_synced(term.observers.master)) if term.observers is not None else None
 
 
-def _counts(counters: Counters) -> dict[str, int]:
-    return {
-        "stale_sessions_expired": counters.sessions_expired,
-        "connection_revalidate_count": counters.connections_revalidated,
-        "looking_count": counters.elections,
-        "commit_count": counters.commits,
-        "learner_proposal_received_count": counters.proposals_received,
-        "learner_commit_received_count": counters.commits_received,
-    }
-
-
-def _times(counters: Counters) -> dict[str, LatencyCounter]:
-    return {
-        "readlatency": _merged(counters.past_latency, counters.latency),
-        "updatelatency": _merged(counters.past_update_latency, counters.update_latency),
-        "election_time": counters.election_time,
-        "unavailable_time": counters.unavailable_time,
-        "leader_unavailable_time": counters.leader_unavailable_time,
-        "follower_sync_time": counters.follower_sync_time,
-        "observer_sync_time": counters.observer_sync_time,
-    }
-
-
 def _session(session: Session) -> SessionStatus:
     return SessionStatus(
         session_id=session.id, timeout_ms=session.timeout_ms, deadline_ms=session.deadline_ms
     )
 
 
-def _merged(*counters: LatencyCounter) -> LatencyCounter:
-    """Of everything that was counted by any of them."""
-    whole = LatencyCounter()
-    for counter in counters:
-        whole.merge(counter)
-    return whole
-
-
-def _latency(counter: LatencyCounter) -> Latency:
+def _latency(summary: Summary) -> Latency:
     return Latency(
-        minimum_ms=counter.minimum,
-        total_ms=counter.total,
-        maximum_ms=counter.maximum,
-        count=counter.count,
+        minimum_ms=summary.minimum,
+        total_ms=summary.total,
+        maximum_ms=summary.maximum,
+        count=summary.count,
     )
 
 

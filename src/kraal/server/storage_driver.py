@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from random import Random
+from time import monotonic
 from typing import TypeVar
 
 from kraal.errors import CutError
 from kraal.model.config import ServerConfig
+from kraal.pipeline.counters import Counters
 from kraal.server.disk_thread import DiskThread
 from kraal.server.log_writer import LogWriter
 from kraal.server.snapshotter import Snapshotter
@@ -38,12 +40,14 @@ class StorageDriver:
         config: ServerConfig,
         tree: DataTree,
         *,
+        counters: Counters,
         logged: Callable[[Flush], None],
         ended: Callable[[int], None],
     ) -> None:
         self._fs = fs
         self._config = config
         self._storage = config.storage
+        self._counters = counters
         self._logged = logged
         self._ended = ended
         self._store = SnapshotStore(fs, config.storage)
@@ -59,7 +63,6 @@ class StorageDriver:
         self._is_put_off = False
         self._may_snapshot = True
         self._job: asyncio.Task[None] | None = None
-        self.snapshots_taken = 0
         self.use_tree(tree)
 
     def use_tree(self, tree: DataTree) -> None:
@@ -71,6 +74,7 @@ class StorageDriver:
             tree,
             last_zxid_section=self._storage.serialize_last_processed_zxid,
             failed=self._snapshot_failed,
+            taken_ms=self._counters.snapshot_time.add,
         )
 
     # The log
@@ -81,7 +85,9 @@ class StorageDriver:
 
     def _after_flush(self, flush: Flush) -> None:
         self._logged_zxid = flush.last_zxid
+        self._counters.flushed(flush.count, flush.waited_ms, flush.duration_ms)
         if flush.duration_ms > self._storage.fsync_warning_threshold_ms:
+            self._counters.slow_syncs += 1
             logger.warning(
                 "Writing %d transactions took %d ms, which will adversely affect latency",
                 flush.count,
@@ -112,7 +118,6 @@ class StorageDriver:
 
     def _snapshot_done(self) -> None:
         """One that came due meanwhile follows: after a burst nothing else would start it."""
-        self.snapshots_taken += 1
         if self._is_snapshot_due and self._may_snapshot:
             self._start_snapshot()
 
@@ -169,11 +174,13 @@ class StorageDriver:
     def save_snapshot(self, tree: DataTree, done: Callable[[], None]) -> None:
         """Make a tree that nobody changes meanwhile the content of the data directory."""
 
-        def write() -> None:
+        def write() -> float:
+            began = monotonic()
             adopt_snapshot(self._fs, self._storage, tree)
+            return monotonic() - began
 
-        def finished(_result: None) -> None:
-            self.snapshots_taken += 1
+        def finished(seconds: float) -> None:
+            self._counters.snapshot_time.add(int(seconds * 1000))
             self.use_tree(tree)
             done()
 

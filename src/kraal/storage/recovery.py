@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from time import monotonic
 
 from kraal.errors import CorruptError, CutError, DecodeError, RequestError
 from kraal.model.config import StorageConfig
@@ -57,6 +58,9 @@ class Recovered:
     damaged_snapshots: list[str] = field(default_factory=list)
     """Newer ones that were given up."""
     replayed: int = 0
+    snapshot_ms: int = 0
+    """How long loading the snapshot took, and then replaying the log."""
+    replay_ms: int = 0
     recent: deque[tuple[int, bytes]] = field(default_factory=deque)
     """The last replayed transactions, without a hole: zxid and payload."""
     digest_mismatches: int = 0
@@ -132,7 +136,9 @@ def _recover(
     layout = prepare(fs, config)
     notes = replacement.complete(fs, config)
     with _collector_off():
+        began = monotonic()
         recovered = _load_snapshot(fs, config, extended_types, until)
+        recovered.snapshot_ms = int((monotonic() - began) * 1000)
         recovered.recent = deque(maxlen=recent_max)
         recovered.warnings[:0] = notes
         logs = list_logs(fs, layout.logs)
@@ -143,7 +149,9 @@ def _recover(
             until is not None or not _start_empty(fs, config, layout, recovered, logs)
         ):
             return recovered
+        began = monotonic()
         _replay(fs, config, recovered, logs, until)
+        recovered.replay_ms = int((monotonic() - began) * 1000)
     if recovered.snapshot is not None:
         forget_initialize(fs, config)
     _sync_what_was_read(fs, layout, recovered, logs)

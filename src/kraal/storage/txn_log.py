@@ -42,6 +42,7 @@ class Flush:
         "grown_bytes",
         "last_zxid",
         "size",
+        "waited_ms",
     )
 
     def __init__(
@@ -53,6 +54,8 @@ class Flush:
         self.first_zxid = first_zxid
         self.last_zxid = last_zxid
         self.count = len(parts) // _PARTS
+        self.waited_ms = 0.0
+        """How long its oldest record had been waiting when it was taken up."""
         # Known once it has run:
         self.size = 0
         """Bytes of the records, framing included."""

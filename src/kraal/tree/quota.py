@@ -68,6 +68,26 @@ def hard_limits(text: bytes | None) -> HardLimits:
     )
 
 
+def shown_limits(text: bytes | None) -> tuple[int, int]:
+    """Limits of count and bytes for people: the hard ones, else the soft ones; -1 is none."""
+    try:
+        values = parse(text)
+    except ValueError:
+        return _NO_LIMIT, _NO_LIMIT
+    count = values.get("countHardLimit", _NO_LIMIT)
+    size = values.get("byteHardLimit", _NO_LIMIT)
+    return (
+        count if count > _NO_LIMIT else values.get("count", _NO_LIMIT),
+        size if size > _NO_LIMIT else values.get("bytes", _NO_LIMIT),
+    )
+
+
+def shown_usage(text: bytes | None) -> tuple[int, int]:
+    """Znodes and bytes used, for people; -1 where the text does not say."""
+    values = usage(text)
+    return values.get("count", _NO_LIMIT), values.get("bytes", _NO_LIMIT)
+
+
 def usage(text: bytes | None) -> dict[str, int]:
     """The usage text; unreadable text counts as zero."""
     try:

@@ -110,6 +110,7 @@ class Leader(LearnerMaster):
             self.drop(handler, str(error))
             return
         handler.last_received_ms = now_ms
+        handler.packets_received += len(packets)
         acked = handler.acked
         for packet in packets:
             if packet[0] == _ACK and handler.stage == _SERVING:
@@ -446,6 +447,7 @@ class Leader(LearnerMaster):
         host = self._host
         if kind == _REQUEST:
             session_id, _, op, frame = wire.split_request(data)
+            handler.requests += 1
             if op == OP_SYNC:
                 self.sync(handler)
             else:
@@ -465,6 +467,7 @@ class Leader(LearnerMaster):
     def _send(self, handler: LearnerHandler, data: bytes) -> None:
         if self._to_observers if handler.is_observer else self._to_followers:
             self._push()
+        handler.packets_sent += 1
         handler.link.send(data)
 
     def _push(self) -> None:

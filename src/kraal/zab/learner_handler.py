@@ -35,13 +35,17 @@ class LearnerHandler:
     __slots__ = (
         "acked",
         "acked_before",
+        "connected_ms",
         "is_observer",
         "is_sent_snapshot",
         "last_received_ms",
         "last_zxid",
         "link",
         "name",
+        "packets_received",
+        "packets_sent",
         "reader",
+        "requests",
         "server_id",
         "slices",
         "slices_before",
@@ -57,6 +61,11 @@ class LearnerHandler:
         self.stage = Stage.CONNECTED
         self.server_id = -1
         self.is_observer = False
+        self.connected_ms = now_ms
+        self.packets_received = 0
+        self.packets_sent = 0
+        self.requests = 0
+        """Writes that it forwarded."""
         self.last_received_ms = now_ms
         self.last_zxid = 0
         """The end of its history when it registered."""

@@ -49,6 +49,9 @@ class LearnerMaster:
         self._observers: dict[LearnerHandler, None] = {}
         """Those that get live INFORM packets."""
         self._to_observers: list[bytes] = []
+        self.synchronised: Callable[[bool, int], None] = lambda _with_snapshot, _under_way: None
+        """Called when a learner begins to be brought in step: whether with the whole tree, and
+        how many are then under way in that way."""
 
     # Learners come and go
 
@@ -124,9 +127,11 @@ class LearnerMaster:
             older=self._older,
         )
         handler.is_sent_snapshot = plan.kind == PacketType.SNAP
-        if handler.is_observer and self._is_busy(handler.is_sent_snapshot):
+        under_way = self._under_way(handler.is_sent_snapshot)
+        if handler.is_observer and under_way >= self._under_way_max(handler.is_sent_snapshot):
             self.drop(handler, "too many learners are brought in step already")
             return False
+        self.synchronised(handler.is_sent_snapshot, under_way + 1)
         logger.info("Synchronising %s at %s: %s", handler, show(handler.last_zxid), plan)
         link = handler.link
         link.send(wire.bare(plan.kind, plan.zxid))
@@ -136,17 +141,20 @@ class LearnerMaster:
             link.stream(handler.counted(replayed(plan.proposals)))
         return True
 
-    def _is_busy(self, with_snapshots: bool) -> bool:
-        """Whether as many are synchronised in this way as observers may add to (section 4.4)."""
-        settings = self._settings
-        under_way = sum(
+    def _under_way(self, with_snapshots: bool) -> int:
+        """How many are being synchronised in this way."""
+        return sum(
             handler.stage in (Stage.SYNCING, Stage.SYNCED)
             and handler.is_sent_snapshot == with_snapshots
             for handler in self.handlers
         )
+
+    def _under_way_max(self, with_snapshots: bool) -> int:
+        """From how many on observers have to wait (section 4.4)."""
+        settings = self._settings
         if with_snapshots:
-            return under_way >= settings.max_concurrent_snap_syncs
-        return under_way >= settings.max_concurrent_diff_syncs
+            return settings.max_concurrent_snap_syncs
+        return settings.max_concurrent_diff_syncs
 
     def _send_new_leader(self, handler: LearnerHandler, epoch: int, config_text: str) -> None:
         handler.stage = Stage.SYNCING
@@ -169,6 +177,7 @@ class LearnerMaster:
         """To one learner, behind what was broadcast before."""
         if self._to_observers:
             self._push()
+        handler.packets_sent += 1
         handler.link.send(data)
 
     def _push(self) -> None:
@@ -203,7 +212,9 @@ class LearnerMaster:
 def broadcast(packets: list[bytes], handlers: Iterable[LearnerHandler]) -> None:
     """One piece for all: every one of them gets the same bytes, and `packets` is empty then."""
     if packets:
-        data = packets[0] if len(packets) == 1 else b"".join(packets)
+        count = len(packets)
+        data = packets[0] if count == 1 else b"".join(packets)
         packets.clear()
         for handler in list(handlers):
+            handler.packets_sent += count
             handler.link.send(data)

@@ -91,6 +91,7 @@ class ObserverMaster(LearnerMaster):
         try:
             packets = handler.reader.feed(data)
             handler.last_received_ms = now_ms
+            handler.packets_received += len(packets)
             for packet in packets:
                 if handler.stage == Stage.GONE or self.is_over:
                     return
@@ -121,6 +122,7 @@ class ObserverMaster(LearnerMaster):
         host = self._host
         if kind == PacketType.REQUEST:
             session_id, _, op, frame = wire.split_request(data)
+            handler.requests += 1
             relay = host.relay_sync if op == OP_SYNC else host.relay_request
             relay(handler, session_id, frame, identities)
         elif kind == PacketType.PING:

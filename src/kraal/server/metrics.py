@@ -1,0 +1,235 @@
+"""The server's metrics by their reference names, gathered when somebody asks.
+
+Source: reference/operations.md sections 4.2 to 4.4.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kraal.admin import java_text
+from kraal.model.path import first_element
+from kraal.pipeline.counters import Counters, Counts
+from kraal.pipeline.summary import Summary
+from kraal.replica.leading import Leading
+from kraal.replica.replica import Replica
+from kraal.replica.status import Distribution, Figures, LeaderStatus, Mode, ServerStatus
+from kraal.tree import quota
+from kraal.tree.data_tree import DataTree
+
+_COUNTS = {
+    "watch_bytes": "watch_bytes",
+    "throttled_ops": "requests_throttled",
+    "insecure_admin_count": "insecure_admin_requests",
+    "connection_rejected": "connections_rejected",
+    "sessionless_connections_expired": "sessionless_expired",
+    "connection_drop_count": "connections_dropped",
+    "bytes_received_count": "bytes_received",
+    "request_throttle_wait_count": "requests_stalled",
+    "response_bytes": "bytes_sent",
+    "diff_count": "diffs_sent",
+    "connection_revalidate_count": "connections_revalidated",
+    "commit_count": "commits",
+    "outstanding_changes_queued": "changes_installed",
+    "outstanding_changes_removed": "changes_installed",
+    "proposal_count": "proposals",
+    "large_requests_rejected": "large_requests_rejected",
+    "restore_error_count": "restore_errors",
+    "cnxn_closed_without_zk_server_running": "closed_without_server",
+    "looking_count": "elections",
+    "snapshot_rate_limited_count": "snapshots_rate_limited",
+    "learner_proposal_received_count": "proposals_received",
+    "digest_mismatches_count": "digest_mismatches",
+    "learner_commit_received_count": "commits_received",
+    "snapshot_error_count": "snapshot_errors",
+    "connection_request_count": "connect_requests",
+    "snap_count": "snapshots_sent",
+    "stale_sessions_expired": "sessions_expired",
+    "restore_rate_limited_count": "restores_rate_limited",
+    "revalidate_count": "sessions_revalidated",
+}
+"""Counters: the reference's name and ours."""
+
+_SUMMARIES = {
+    "leader_unavailable_time": "leader_unavailable_time",
+    "startup_txns_load_time": "replay_time",
+    "follower_sync_time": "follower_sync_time",
+    "fsynctime": "fsync",
+    "inflight_snap_count": "snapshots_under_way",
+    "restore_time": "restore_time",
+    "snapshottime": "snapshot_time",
+    "unavailable_time": "unavailable_time",
+    "startup_txns_loaded": "replayed",
+    "dbinittime": "recovery_time",
+    "inflight_diff_count": "diffs_under_way",
+    "election_time": "election_time",
+    "sync_processor_batch_size": "sync_batches",
+    "observer_sync_time": "observer_sync_time",
+    "sync_process_time": "fsync",
+    "startup_snap_load_time": "snapshot_load_time",
+    "jvm_pause_time_ms": "pauses",
+    "updatelatency": "update_latency",
+    "readlatency": "read_latency",
+    "proposal_latency": "proposal_latency",
+    "sync_processor_queue_and_flush_time_ms": "wait_and_sync",
+    "propagation_latency": "propagation",
+    "sync_processor_queue_time_ms": "sync_waits",
+    "sync_processor_queue_flush_time_ms": "fsync",
+}
+"""Summaries: the reference's name and ours."""
+
+
+def figures(
+    status: ServerStatus,
+    counters: Counters,
+    replica: Replica | None,
+    learner_ids: Iterable[int],
+    *,
+    disk: tuple[int, bool],
+    lifetime: bool,
+) -> Figures:
+    """All metrics of a server that has this status.
+
+    `disk` is how many bytes are free, and whether writes are refused for lack of them.
+    """
+    counts = counters.lifetime() if lifetime else counters
+    tree = replica.tree if replica is not None else DataTree()
+    ensemble = status.ensemble
+    leads = isinstance(replica, Leading)
+    numbers: dict[str, int | float] = {
+        **_gauges(status, counters),
+        **_process_gauges(),
+        "kraal_disk_free_bytes": disk[0],
+        "kraal_disk_writes_refused": int(disk[1]),
+        **{name: getattr(counts, ours) for name, ours in _COUNTS.items()},
+        "prep_processor_request_queued": counters.received if leads else 0,
+        "request_commit_queued": counts.commits or counts.commits_received,
+        "sync_processor_request_queued": counts.sync_batches.total,
+    }
+    if ensemble is not None and ensemble.peer_state is not None:
+        numbers["quorum_size"] = len(ensemble.config.voters)
+        if ensemble.synced_observers is not None:
+            numbers["synced_observers"] = ensemble.synced_observers
+        if ensemble.leader is not None:
+            numbers |= _leader_gauges(ensemble.leader)
+    return Figures(
+        numbers=numbers,
+        sets=quota_sets(tree),
+        summaries={
+            **{name: distribution(getattr(counts, ours)) for name, ours in _SUMMARIES.items()},
+            **{
+                f"node_{kind}_watch_count": distribution(summary)
+                for kind, summary in counts.watches_fired.items()
+            },
+            **_quorum_summaries(status, counts),
+        },
+        summary_sets={
+            "read_per_namespace": _distributions(counters.load.reads),
+            "write_per_namespace": _distributions(counters.load.writes),
+            "learner_handler_qp_size": {str(sid): Distribution() for sid in learner_ids},
+            "learner_handler_qp_time_ms": {str(sid): Distribution() for sid in learner_ids},
+        },
+    )
+
+
+def _quorum_summaries(status: ServerStatus, counts: Counts) -> dict[str, Distribution]:
+    """What only members of an ensemble count."""
+    if status.ensemble is None:
+        return {}
+    acknowledged = {"proposal_ack_creation_latency": distribution(counts.wait_and_sync)}
+    if status.mode is Mode.LEADER:
+        return acknowledged | {"quorum_ack_latency": distribution(counts.quorum_latency)}
+    return acknowledged | {"commit_propagation_latency": distribution(counts.propagation)}
+
+
+def _gauges(status: ServerStatus, counters: Counters) -> dict[str, int | float]:
+    sizes = counters.response_sizes
+    return {
+        "ephemerals_count": status.ephemerals_count,
+        "num_alive_connections": status.connections,
+        "avg_latency": java_text.average(status.latency.average_ms),
+        "min_latency": status.latency.minimum_ms,
+        "max_latency": status.latency.maximum_ms,
+        "outstanding_requests": status.outstanding,
+        "znode_count": status.node_count,
+        "global_sessions": status.session_count,
+        "local_sessions": status.local_session_count,
+        "packets_sent": status.sent,
+        "packets_received": status.received,
+        "watch_count": status.watch_count,
+        "approximate_data_size": status.approximate_data_bytes,
+        "uptime": status.uptime_ms,
+        "last_client_response_size": sizes.last,
+        "max_client_response_size": sizes.maximum,
+        "min_client_response_size": sizes.minimum,
+    }
+
+
+def _leader_gauges(leader: LeaderStatus) -> dict[str, int]:
+    return {
+        "learners": leader.learners,
+        "synced_followers": leader.synced_followers,
+        "synced_non_voting_followers": leader.synced_non_voting_followers,
+        "synced_observers": leader.synced_observers,
+        "pending_syncs": leader.pending_syncs,
+        "leader_uptime": leader.uptime_ms,
+        "last_proposal_size": leader.last_proposal_bytes,
+        "min_proposal_size": leader.min_proposal_bytes,
+        "max_proposal_size": leader.max_proposal_bytes,
+    }
+
+
+def _process_gauges() -> dict[str, int]:
+    """What the reference asks its virtual machine, here of the operating system."""
+    return {
+        "open_file_descriptor_count": _open_descriptors(),
+        "max_file_descriptor_count": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
+
+
+def _open_descriptors() -> int:
+    """Newer kernels say the number as the directory's size; listing costs with each of them."""
+    try:
+        if size := Path("/proc/self/fd").stat().st_size:
+            return size
+    except OSError:
+        pass
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def quota_sets(tree: DataTree) -> dict[str, dict[str, int]]:
+    """Limits and usage by the top-level znode; several quotas below it are added up."""
+    names = (
+        "quota_count_limit_per_namespace", "quota_bytes_limit_per_namespace",
+        "quota_count_usage_per_namespace", "quota_bytes_usage_per_namespace",
+    )  # fmt: skip
+    sets: dict[str, dict[str, int]] = {name: {} for name in names}
+    for path in tree.quotas.paths:
+        key = first_element(path).decode("utf-8", "replace")
+        limits = tree.nodes.get(quota.limits_path(path))
+        used = tree.nodes.get(quota.stats_path(path))
+        values = (
+            *quota.shown_limits(limits.data if limits is not None else None),
+            *quota.shown_usage(used.data if used is not None else None),
+        )
+        for name, value in zip(names, values, strict=True):
+            if value >= 0:
+                sets[name][key] = sets[name].get(key, 0) + value
+    return sets
+
+
+def distribution(summary: Summary) -> Distribution:
+    """The figures of a summary, as they are now."""
+    return Distribution(
+        minimum=summary.minimum,
+        maximum=summary.maximum,
+        total=summary.total,
+        count=summary.count,
+        buckets=tuple(summary.buckets()),
+    )
+
+
+def _distributions(summaries: Mapping[str, Summary]) -> dict[str, Distribution]:
+    return {key: distribution(summary) for key, summary in summaries.items()}
