@@ -13,7 +13,6 @@ import pytest
 import kraal
 from kraal.client import Client
 from tests.support import servers
-from tests.support.aio import pytest_pyfunc_call  # noqa: F401
 from tests.support.servers import HOST, Server
 
 Connector = Callable[..., AbstractAsyncContextManager[Client]]
@@ -24,6 +23,19 @@ SETTINGS = {"tickTime": 200, "reconfigEnabled": "true"}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with servers.kraal(tmp_path_factory.mktemp("client"), settings=SETTINGS) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    """A client that was closed leaves no task behind, and complains about nothing."""
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(str(context)))
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks were left behind: {left}"
+    assert not complaints
 
 
 @pytest.fixture

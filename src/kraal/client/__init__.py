@@ -46,7 +46,12 @@ from kraal.client.errors import (
     ZooKeeperError,
 )
 from kraal.client.hosts import Server
+from kraal.client.persistent import EventStream, Watch
+from kraal.client.protected import Protected
+from kraal.client.retry import Retry, RetryingClient
 from kraal.client.states import SessionState
+from kraal.client.tls import TlsOptions
+from kraal.client.transaction import Transaction
 from kraal.client.values import (
     CREATOR_ALL_ACL,
     OPEN_ACL,
@@ -87,6 +92,7 @@ __all__ = [
     "Created",
     "DataInconsistencyError",
     "EphemeralOnLocalSessionError",
+    "EventStream",
     "EventType",
     "ForkedError",
     "Get",
@@ -106,10 +112,13 @@ __all__ = [
     "NotReadOnlyError",
     "OperationTimeoutError",
     "Perms",
+    "Protected",
     "QuotaExceededError",
     "ReconfigDisabledError",
     "ReconfigInProgressError",
     "RequestTimeoutError",
+    "Retry",
+    "RetryingClient",
     "RuntimeInconsistencyError",
     "Server",
     "Session",
@@ -119,10 +128,13 @@ __all__ = [
     "SessionState",
     "Stat",
     "ThrottledError",
+    "TlsOptions",
+    "Transaction",
     "TransactionError",
     "UnimplementedError",
     "UnknownCodeError",
     "UnknownSessionError",
+    "Watch",
     "WatchCallback",
     "WatchEvent",
     "WatcherKind",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,11 +15,18 @@ from kraal.client.errors import AuthFailedError, ClosedError, NoWatcherError
 from kraal.client.hosts import Hosts, Server, parse
 from kraal.client.operations import Operations
 from kraal.client.options import Options, WhileDisconnected
+from kraal.client.persistent import STREAM_EVENTS_MAX, EventStream, Watch
+from kraal.client.protected import Protected, ProtectedCreate
+from kraal.client.retry import Retry, RetryingClient
 from kraal.client.session import SessionKeeper
 from kraal.client.states import SessionState, StateCallback
-from kraal.client.values import OPEN_ACL, Session, WatcherKind
-from kraal.client.watches import Registration, WatchTable
+from kraal.client.tls import TlsOptions, context_for
+from kraal.client.transaction import Transaction
+from kraal.client.values import OPEN_ACL, Created, Session, WatchCallback, WatcherKind
+from kraal.client.watches import Registration, Table, WatchTable
+from kraal.errors import ConfigError
 from kraal.model.acl import Acl
+from kraal.model.create_mode import CreateMode
 from kraal.model.limits import MAX_BUFFER_BYTES
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import WatchModeRequest
@@ -32,7 +40,7 @@ def connect(
     session_timeout: float = 10.0,
     read_only: bool = False,
     auth: Sequence[tuple[str, bytes]] = (),
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | TlsOptions | bool | None = None,
     connect_timeout: float | None = None,
     request_timeout: float | None = None,
     while_disconnected: WhileDisconnected = "wait",
@@ -50,7 +58,8 @@ def connect(
     read_only: whether a server that has lost its quorum will do; the client moves on to one that
         can write as soon as there is one.
     auth: credentials, such as `("digest", b"user:password")`, for every connection.
-    tls: the context of encrypted connections.
+    tls: True for encrypted connections to servers whose certificates the system trusts,
+        `TlsOptions` for files, or a context of your own.
     connect_timeout: seconds for one attempt with one server, its TLS and session included; by
         default the session timeout divided by the number of servers.
     request_timeout: seconds within which a request must be answered; by default it waits as
@@ -62,13 +71,13 @@ def connect(
     max_request_bytes: the servers' `jute.maxbuffer`: longer requests would only close the
         connection and are refused here.
 
-    Raises ConfigError for hosts that cannot be read and ValueError for other values.
+    Raises ConfigError for hosts and TLS files that cannot be read and ValueError for other values.
     """
     servers, chroot = parse(hosts)
     options = Options(
         session_timeout=session_timeout,
         read_only=read_only,
-        ssl=tls,
+        ssl=context_for(tls),
         connect_timeout=connect_timeout,
         request_timeout=request_timeout,
         while_disconnected=while_disconnected,
@@ -102,6 +111,7 @@ class Client(Operations):
         self._chroot = chroot.encode()
         self._default_acl = codec.encode_acl(default_acl)
         self._watches = WatchTable(self._shown_bytes)
+        self._rng = rng
         self._session = SessionKeeper(
             Hosts(servers, rng), options, self._watches, auth=auth, session=session, rng=rng
         )
@@ -138,6 +148,17 @@ class Client(Operations):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def set_hosts(self, hosts: str) -> None:
+        """Use other servers from now on.
+
+        The chroot stays: it must be missing or the same. The connection is left, once what was
+        sent has been answered, if its server is not among the new ones. Raises ConfigError.
+        """
+        servers, chroot = parse(hosts)
+        if chroot and chroot.encode() != self._chroot:
+            raise ConfigError(f"hosts: the chroot is {self._chroot.decode() or '/'}, not {chroot}")
+        self._session.set_hosts(servers)
 
     # State
 
@@ -187,7 +208,88 @@ class Client(Operations):
         """
         await self._session.add_auth(scheme, codec.encode_data(auth))
 
+    # More than one request
+
+    def transaction(self) -> Transaction:
+        """Writes that happen all or not at all::
+
+            async with zk.transaction() as t:
+                t.check("/config", version=3)
+                t.set("/config", b"new")
+
+        They are sent at the end of the block, unless it raises. See `Transaction`.
+        """
+        return Transaction(
+            self, lambda body, decode: self._submit(OpCode.MULTI, body, decode, None)
+        )
+
+    async def create_protected(
+        self,
+        path: str,
+        data: bytes = b"",
+        *,
+        mode: CreateMode = CreateMode.EPHEMERAL_SEQUENTIAL,
+        acl: Sequence[Acl] | None = None,
+        id: str | None = None,
+        name: Protected = Protected.CURATOR,
+    ) -> Created:
+        """Create a znode under a name that says whose it is, and survive lost answers.
+
+        After a connection loss it looks for the znode before it tries again, until the session
+        ends. If this is cancelled the znode is deleted in the background. `id` is made at random
+        if it is not given. Errors as for `create`; ConnectionLossError only if nothing was sent.
+        """
+        if id is None:
+            id = name.new_id(self._rng.getrandbits(128))
+        return await ProtectedCreate(self, path, data, mode, acl, id, name).run()
+
+    def retrying(self, retry: Retry | None = None) -> RetryingClient:
+        """The same operations, repeating what is safe to repeat (`kraal.client.retry`)."""
+        return RetryingClient(self, retry or Retry(), self._rng)
+
     # Watches
+
+    async def add_watch(
+        self, path: str, callback: WatchCallback, *, recursive: bool = False
+    ) -> Watch:
+        """Have `callback(event)` called for every event of a path, until `Watch.remove`.
+
+        A recursive watch tells of the path and everything below it, but not of CHILDREN. After a
+        reconnection or a new session there is a GAP event: read again. When the client is closed
+        there is a last one, SESSION_LOST. The path need not exist.
+        """
+        wire = self._wire(path)
+        table = Table.RECURSIVE if recursive else Table.PERSISTENT
+
+        async def withdraw() -> None:
+            removal = self._session.withdraw(registration)
+            if removal is not None:
+                await asyncio.wait((removal,))
+
+        watch = Watch(path, recursive=recursive, callback=callback, withdraw=withdraw)
+        registration = Registration(table, wire, watch)
+        body = WatchModeRequest.pack(wire, int(recursive))
+        try:
+            await self._submit(OpCode.ADD_WATCH, body, codec.decode_nothing, path, registration)
+        except asyncio.CancelledError:
+            self._withdraw(registration)
+            raise
+        return watch
+
+    def watch(
+        self, path: str, *, recursive: bool = False, limit: int = STREAM_EVENTS_MAX
+    ) -> EventStream:
+        """The events of a path as a stream, otherwise as `add_watch`::
+
+            async with zk.watch("/config", recursive=True) as events:
+                async for event in events:
+                    ...
+
+        At most `limit` events wait to be read; more of them collapse into one GAP.
+        """
+        return EventStream(
+            path, lambda callback: self.add_watch(path, callback, recursive=recursive), limit
+        )
 
     async def remove_watches(
         self, path: str, kind: WatcherKind = WatcherKind.ANY, *, local: bool = False
@@ -222,3 +324,6 @@ class Client(Operations):
 
     def _withdraw(self, watch: Registration) -> None:
         self._session.withdraw(watch)
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        self._session.in_background(work)

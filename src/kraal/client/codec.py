@@ -6,7 +6,6 @@ the format. Layouts: reference/client-protocol.md sections 3.3, 3.4 and 7.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ from kraal.wire.jute.primitives import (
     read_vector,
     skip_acl_vector,
     unpack_int,
-    write_text,
 )
 from kraal.wire.records.data import STAT, STAT_BYTES, Stat, decode_acls, encode_acls
 
@@ -52,10 +50,6 @@ def encode_acl(acl: Iterable[Acl]) -> bytes:
     return encode_acls([Acl(int(perms), scheme, id_) for perms, scheme, id_ in acl])
 
 
-def encode_strings(values: Iterable[str]) -> bytes:
-    return b"".join(map(write_text, values))
-
-
 def decode_nothing(body: bytes) -> None:
     """A reply that says all in its header."""
 
@@ -65,13 +59,19 @@ def decode_stat(body: bytes) -> Stat:
 
 
 def decode_node(body: bytes) -> Node:
-    (length,) = unpack_int(body, 0)
+    return decode_node_at(body, 0)[0]
+
+
+def decode_node_at(body: bytes, at: int) -> tuple[Node, int]:
+    (length,) = unpack_int(body, at)
     if length < 0:
         if length != -1:
             raise DecodeError(f"impossible length {length}")
         length = 0
-    end = 4 + length
-    return _make_node((body[4:end], _make_stat(_unpack_stat(body, end))))
+    begin = at + 4
+    end = begin + length
+    node = _make_node((body[begin:end], _make_stat(_unpack_stat(body, end))))
+    return node, end + STAT_BYTES
 
 
 def _decode_string(body: bytes) -> tuple[str, int]:
@@ -95,11 +95,11 @@ def decode_created_path(body: bytes) -> str:
     return decode_created(body).path
 
 
-def _names(body: bytes) -> tuple[list[str], int]:
+def decode_names_at(body: bytes, at: int) -> tuple[list[str], int]:
     # Inlined: a list of children may have a million entries.
-    (count,) = unpack_int(body, 0)
+    (count,) = unpack_int(body, at)
     names: list[str] = []
-    at, size = 4, len(body)
+    at, size = at + 4, len(body)
     for _ in range(count):
         (length,) = unpack_int(body, at)
         end = at + 4 + length
@@ -111,11 +111,11 @@ def _names(body: bytes) -> tuple[list[str], int]:
 
 
 def decode_names(body: bytes) -> list[str]:
-    return _names(body)[0]
+    return decode_names_at(body, 0)[0]
 
 
 def decode_children(body: bytes) -> Children:
-    names, at = _names(body)
+    names, at = decode_names_at(body, 0)
     return Children(names, decode_stat(body[at:]))
 
 
@@ -137,8 +137,3 @@ def _read_id(body: bytes, at: int) -> tuple[Id, int]:
 
 def decode_ids(body: bytes) -> list[Id]:
     return read_vector(_read_id, body, 0)[0] or []
-
-
-MULTI_HEADER = struct.Struct(">i?i")
-MULTI_END = MULTI_HEADER.pack(-1, True, -1)
-assert STAT.size == STAT_BYTES

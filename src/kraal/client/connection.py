@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from kraal.client.codec import Decoder
-from kraal.client.errors import ClosedError, ConnectionLossError, ZooKeeperError, error_for
+from kraal.client.errors import ConnectionLossError, SessionExpiredError, ZooKeeperError, error_for
 from kraal.client.watches import Registration
 from kraal.errors import DecodeError, ErrorCode
 from kraal.wire.jute.primitives import unpack_int
@@ -75,7 +75,7 @@ AnyRequest = Request[Any]
 
 
 class Accepted(NamedTuple):
-    """A server's answer to the handshake; a timeout of 0 means that the session is over."""
+    """A server's answer to the handshake."""
 
     session_id: int
     password: bytes
@@ -104,10 +104,14 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """Requests from the session's outbox to the server, answers back to their futures."""
 
-    def __init__(self, owner: Owner, outbox: deque[AnyRequest], hello: bytes) -> None:
+    def __init__(
+        self, owner: Owner, outbox: deque[AnyRequest], hello: bytes, *, is_probe: bool = False
+    ) -> None:
+        """A probe closes as soon as the server has accepted the session."""
         self._owner = owner
         self._outbox = outbox
         self._hello = hello
+        self._is_probe = is_probe
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._pending: deque[AnyRequest] = deque()
@@ -119,6 +123,7 @@ class Connection(asyncio.Protocol):
         self._is_scheduled = False
         self._is_paused = False
         self._is_held = False
+        self._was_refused = False
         self._error: Exception | None = None
         self.heard = self._loop.time()
         """When the server was heard of last, on the loop's clock."""
@@ -156,6 +161,7 @@ class Connection(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
         if not self._opened.done():
+            self._was_refused = self._error is None and not self._rest
             self._opened.set_result(False)
         self._owner.lost(self, self._error or exc)
 
@@ -188,14 +194,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(_PING)
 
-    def hold(self) -> None:
-        """Send nothing more; what has been sent may still be answered."""
-        self._is_held = True
-
     @property
-    def is_idle(self) -> bool:
-        """Whether every request that was sent has been answered."""
-        return not self._pending
+    def was_refused(self) -> bool:
+        """Whether the server has closed the connection without an answer to the handshake."""
+        return self._was_refused
 
     def in_flight(self) -> Iterable[AnyRequest]:
         return self._pending
@@ -206,11 +208,11 @@ class Connection(asyncio.Protocol):
         self._pending.clear()
         return taken
 
-    def close(self) -> None:
-        """Close once everything is written."""
-        if self._transport is not None:
-            self._error = self._error or ClosedError("closed by the client")
-            self._transport.close()
+    async def drain(self, timeout: float) -> None:
+        """Send nothing more, and wait a while for the answers to what was sent."""
+        self._is_held = True
+        if self._pending:
+            await asyncio.wait((self._pending[-1].future,), timeout=timeout)
 
     def abort(self, error: Exception | None = None) -> None:
         """Close at once; nothing that arrives is looked at any more."""
@@ -311,9 +313,15 @@ class Connection(asyncio.Protocol):
         answer, at = ConnectResponse.decode(frame)
         read_only = len(frame) > at and frame[at] != 0
         password = answer.password or b""
-        self._is_open = answer.timeout_ms > 0
-        if self._is_open and not self._opened.done():
+        if answer.timeout_ms <= 0:
+            self.abort(SessionExpiredError())
+            return
+        self._is_open = True
+        if not self._opened.done():
             self._opened.set_result(True)
+        if self._is_probe:
+            self.abort()
+            return
         self._owner.accepted(
             self, Accepted(answer.session_id, password, answer.timeout_ms, read_only)
         )

@@ -80,6 +80,15 @@ class Hosts:
         if server in self.servers:
             self._addresses[server] = addresses
 
+    def prefer(self, server: Server) -> None:
+        """Let the next turn begin with this server."""
+        if server in self.servers:
+            self._next = self.servers.index(server)
+
+    def shuffled(self) -> list[Server]:
+        """Every server once, in another order."""
+        return self._rng.sample(self.servers, len(self.servers))
+
     def turn(self) -> Iterator[Server]:
         """Every server once; the next turn begins behind the last that was taken."""
         for _ in range(len(self.servers)):

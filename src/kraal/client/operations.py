@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from kraal.client import codec
+from kraal.client import codec, multi
 from kraal.client.codec import Decoder
 from kraal.client.errors import (
     BadArgumentsError,
@@ -21,8 +21,10 @@ from kraal.client.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    ZooKeeperError,
+    error_for,
 )
-from kraal.client.values import AclNode, Children, Created, Node, WatchCallback
+from kraal.client.values import AclNode, Children, Created, Get, GetChildren, Node, WatchCallback
 from kraal.client.watches import Registration, Table
 from kraal.model import path as paths
 from kraal.model.acl import Acl, Id
@@ -317,6 +319,20 @@ class Operations(ABC):
     async def who_am_i(self) -> list[Id]:
         """The identities that the server knows this connection by, without passwords."""
         return await self._submit(OpCode.WHO_AM_I, b"", codec.decode_ids, None)
+
+    async def multi_read(
+        self, reads: Sequence[Get | GetChildren]
+    ) -> list[Node | list[str] | ZooKeeperError]:
+        """Several reads in one request, each with its result or its error.
+
+        Raises MarshallingError if the server finds the whole answer too long.
+        """
+        body = multi.encode_reads((read, self._wire(read.path)) for read in reads)
+        results = await self._submit(OpCode.MULTI_READ, body, multi.decode_reads, None)
+        return [
+            error_for(result.code, read.path) if isinstance(result, ZooKeeperError) else result
+            for read, result in zip(reads, results, strict=True)
+        ]
 
     # Membership
 

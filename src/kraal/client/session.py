@@ -13,7 +13,7 @@ import os
 import random
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from kraal.client.codec import Decoder, decode_nothing
@@ -26,6 +26,7 @@ from kraal.client.connection import (
     Request,
     hello_frame,
 )
+from kraal.client.dialer import Dialer, find_read_write
 from kraal.client.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -49,8 +50,9 @@ logger = logging.getLogger("kraal.client")
 T = TypeVar("T")
 
 NO_PASSWORD = bytes(16)
-BACKOFF_FIRST = 0.05
-BACKOFF_MAX = 1.0
+SEEK_FIRST = 0.1
+SEEK_MAX = 10.0
+"""Seconds between looking for a server that can write while only reading is possible."""
 CLOSE_TIMEOUT = 2.0
 """How long `close` waits for the server's answer, at most."""
 _EVENT_TYPES = {kind.value: kind for kind in EventType if kind > 0}
@@ -87,7 +89,6 @@ class SessionKeeper:
         self.last_zxid = 0
         self.next_xid = 1
         self.server: Server | None = None
-        self._rng = rng
         self._id = session.id if session else 0
         self._password = session.password if session else NO_PASSWORD
         self._timeout = session.timeout if session else options.session_timeout
@@ -100,6 +101,11 @@ class SessionKeeper:
         self._deadlines: deque[tuple[float, AnyRequest]] = deque()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._watches_unanswered = 0
+        self._is_read_only = False
+        self._has_written = session is not None
+        """Whether the session is known to the ensemble, not to a read-only server alone."""
+        self._dialer = Dialer(self, hosts, rng)
+        self._background: set[asyncio.Task[None]] = set()
         self._refusal: Callable[[], ZooKeeperError] | None = lambda: ClosedError(
             "the client was not started"
         )
@@ -135,14 +141,18 @@ class SessionKeeper:
         if self._refusal is ForkedError or self._task is None:
             return
         if self._closing is None:
-            self._refusal = ClosedError
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+        if self._background and self._connection is not None:
+            await asyncio.wait(self._background, timeout=CLOSE_TIMEOUT)
+        self._refusal = ClosedError
+        left = (self._task, *self._background)
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
         connection = self._connection
         if connection is not None:
             connection.flush()
@@ -159,7 +169,7 @@ class SessionKeeper:
         self._fail_all(ClosedError)
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
-        self.watches.lose_session()
+        self.watches.lose_session(for_good=True)
         self.states.enter(SessionState.CLOSED)
 
     # Requests
@@ -249,11 +259,10 @@ class SessionKeeper:
 
     def accepted(self, connection: Connection, answer: Accepted) -> None:
         """The server has answered the handshake."""
-        if answer.timeout_ms <= 0:
-            connection.abort(SessionExpiredError())
-            return
         self._id, self._password = answer.session_id, answer.password
         self._timeout = answer.timeout_ms / 1000
+        self._is_read_only = answer.read_only
+        self._has_written = self._has_written or not answer.read_only
         self._connection = connection
         self._heartbeat = Heartbeat(connection, self._timeout, self._silent)
         self._auth_waiting.clear()
@@ -324,98 +333,93 @@ class SessionKeeper:
 
     # Watches
 
-    def withdraw(self, watch: Registration) -> None:
-        """Forget a watch, here and, when it is of no use any more, on the server."""
-        if self.watches.withdraw(watch):
-            self._forget(watch)
+    def withdraw(self, watch: Registration) -> asyncio.Future[None] | None:
+        """Forget a watch, here and, when it is of no use any more, on the server.
 
-    def _forget(self, watch: Registration) -> None:
+        Returns the server's answer, if it is asked.
+        """
+        return self._forget(watch) if self.watches.withdraw(watch) else None
+
+    def _forget(self, watch: Registration) -> asyncio.Future[None] | None:
+        """Remove a watch on the server, if there is a connection and nobody else needs it."""
         connection = self._connection
         if connection is None or self._refusal is not None:
-            return  # watches end with their connection
+            return None  # watches end with their connection
         others = (*connection.in_flight(), *self._outbox)
         if any(r.watch is not None and r.watch.rivals(watch) for r in others):
-            return  # the server has one watch for all of them
+            return None  # the server has one watch for all of them
         body = WatchModeRequest.pack(watch.path, watch.table.kind)
         removal = self._request(OpCode.REMOVE_WATCHES, body, decode_nothing, None, None)
         removal.future.add_done_callback(_ignore_outcome)
         connection.wake()
+        return removal.future
 
     # Finding servers
 
-    async def _run(self) -> None:
-        while True:
-            connection = await self._dial()
-            await asyncio.shield(connection.closed)
-
-    async def _dial(self) -> Connection:
-        """Try servers until one has our session."""
-        delay = BACKOFF_FIRST
-        while True:
-            problems: list[str] = []
-            for server in self.hosts.turn():
-                for address in await self._addresses(server, problems):
-                    connection = await self._attempt(server, address, problems)
-                    if connection is not None:
-                        return connection
-            logger.warning("no server could be reached: %s", "; ".join(problems))
-            await asyncio.sleep(delay * self._rng.uniform(0.5, 1.0))
-            delay = min(2 * delay, BACKOFF_MAX)
+    @property
+    def timeout(self) -> float:
+        return self._timeout
 
     @property
-    def _attempt_timeout(self) -> float:
-        """The time for one server, such that all can be tried before the session ends."""
-        if self.options.connect_timeout is not None:
-            return self.options.connect_timeout
-        return self._timeout / self.hosts.count
+    def has_session(self) -> bool:
+        return self._id != 0
 
-    async def _addresses(self, server: Server, problems: list[str]) -> list[str]:
-        """The addresses that a host stands for now, in a random order."""
-        if server.is_address:
-            return [server.host]
-        try:
-            async with asyncio.timeout(self._attempt_timeout):
-                found = await self._loop.getaddrinfo(server.host, server.port, type=_STREAM)
-        except (OSError, TimeoutError, UnicodeError) as error:
-            problems.append(f"{server}: {_reason(error)}")
-            return []
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        self._rng.shuffle(addresses)
-        self.hosts.resolved(server, len(addresses))
-        return addresses
-
-    async def _attempt(
-        self, server: Server, address: str, problems: list[str]
-    ) -> Connection | None:
-        """One attempt with one server, which may find that the session has expired."""
+    def new_connection(self, *, tell_zxid: bool) -> Connection:
+        """A connection for an attempt; one that hides what we have seen is never kept."""
+        # A session of a read-only server is known to that server alone.
+        is_known = self._has_written or not self._is_read_only
         hello = hello_frame(
-            last_zxid=self.last_zxid,
+            last_zxid=self.last_zxid if tell_zxid else 0,
             timeout_ms=round(self.options.session_timeout * 1000),
-            session_id=self._id,
-            password=self._password,
+            session_id=self._id if is_known else 0,
+            password=self._password if is_known else NO_PASSWORD,
             read_only=self.options.read_only,
         )
-        context = self.options.ssl
-        self.server = server
-        connection = Connection(self, self._outbox, hello)
-        try:
-            async with asyncio.timeout(self._attempt_timeout):
-                await self._loop.create_connection(
-                    lambda: connection, address, server.port,
-                    ssl=context, server_hostname=server.host if context else None,
-                )  # fmt: skip
-                await connection.answered()
-        except SessionExpiredError:
-            self._expire()
-            return None
-        except (OSError, TimeoutError, ZooKeeperError) as error:
-            problems.append(f"{server}: {_reason(error)}")
-            connection.abort()
-            return None
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
+        return Connection(self, self._outbox, hello, is_probe=not tell_zxid)
+
+    def set_hosts(self, servers: Sequence[Server]) -> None:
+        """Use other servers from now on; a connection to one of them stays."""
+        self.hosts.replace(servers)
+        if self._connection is not None and self.server not in servers:
+            self._move(self._connection)
+
+    def _move(self, connection: Connection) -> None:
+        """Leave a server as soon as it has answered what it was asked."""
+
+        async def leave() -> None:
+            await connection.drain(self._timeout / 3)
+            connection.abort(ConnectionLossError("moving to another server", sent=False))
+
+        self.in_background(leave())
+
+    def in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Have something done that nobody waits for; `close` ends it."""
+        if self._refusal is not None:
+            work.close()
+            return
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _run(self) -> None:
+        while True:
+            connection = await self._dialer.dial()
+            if self._is_read_only:
+                await self._seek_read_write(connection)
+            await asyncio.shield(connection.closed)
+
+    async def _seek_read_write(self, connection: Connection) -> None:
+        """Look for a server that can write until there is one, and move there."""
+        pause = SEEK_FIRST
+        while connection is self._connection:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, SEEK_MAX)
+            others = [server for server in self.hosts.shuffled() if server != self.server]
+            found = await find_read_write(others, self.options.ssl, self._timeout / 3)
+            if found is not None and connection is self._connection:
+                self.hosts.prefer(found)
+                self._move(connection)
+                return
 
     # Endings
 
@@ -424,17 +428,23 @@ class SessionKeeper:
         if connection is not None:
             connection.abort(ConnectionLossError(f"nothing heard for {seconds:.3f} s"))
 
-    def _expire(self) -> None:
-        """The server does not know our session any more."""
+    def expire(self, *, forget_zxid: bool) -> None:
+        """The servers do not know our session any more; a new one begins with the next attempt.
+
+        What has been seen is forgotten only where the servers have lost it.
+        """
         logger.warning("session 0x%x has expired", self._id)
         self._id, self._password = 0, NO_PASSWORD
+        self._has_written = False
         self._timeout = self.options.session_timeout
+        if forget_zxid:
+            logger.error("the servers have lost what this client has seen")
+            self.last_zxid = 0
         for request in self._take_outbox():
             request.fail(SessionExpiredError(path=request.path))
         self.watches.lose_session()
         self.states.enter(SessionState.EXPIRED)
-        if self._refusal is None:
-            self.states.enter(SessionState.CONNECTING)
+        self.states.enter(SessionState.CONNECTING)
 
     def _authentication_failed(self) -> None:
         if self._refusal is not None:
@@ -446,7 +456,7 @@ class SessionKeeper:
         if self._connection is not None:
             self._connection.abort(AuthFailedError())
         self._fail_all(AuthFailedError)
-        self.watches.lose_session()
+        self.watches.lose_session(for_good=True)
         self.states.enter(SessionState.AUTH_FAILED)
 
     def _fail_all(self, error: Callable[[], ZooKeeperError]) -> None:
@@ -472,13 +482,6 @@ class _Auth(NamedTuple):
     future: asyncio.Future[None]
 
 
-_STREAM = 1  # socket.SOCK_STREAM, which is the same number everywhere
-
-
 def _ignore_outcome(future: asyncio.Future[None]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

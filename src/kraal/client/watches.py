@@ -118,18 +118,18 @@ class WatchTable:
         if callbacks:
             tell(callbacks, WatchEvent(kind, self._show(path), zxid))
 
-    def lose_session(self) -> None:
-        """One-shot watches end with their session, and say so."""
-        lost = [(path, callbacks) for table in _ONE_SHOT
-                for path, callbacks in self._tables[table].items()]  # fmt: skip
-        for table in _ONE_SHOT:
+    def lose_session(self, *, for_good: bool = False) -> None:
+        """One-shot watches end with their session, all of them with their client, and say so."""
+        lost: list[tuple[bytes, Callbacks]] = []
+        for table in Table if for_good else _ONE_SHOT:
+            lost += self._tables[table].items()
             self._tables[table] = {}
         for path, callbacks in lost:
             tell(callbacks, WatchEvent(EventType.SESSION_LOST, self._show(path), -1))
 
-    def gap(self, zxid: int, tables: Iterable[Table] = _LASTING) -> None:
+    def gap(self, zxid: int) -> None:
         """Persistent watches are registered anew; the server does not say what they missed."""
-        for table in tables:
+        for table in _LASTING:
             for path, callbacks in list(self._tables[table].items()):
                 tell(callbacks, WatchEvent(EventType.GAP, self._show(path), zxid))
 

@@ -1,0 +1,210 @@
+"""Finding a server for a session: addresses, attempts, pauses, and servers that lost their data.
+
+Every attempt has the time in which all servers can be tried before the session ends, as in the
+Java client. A server that has seen less than the client refuses it without a word
+(reference/client-protocol.md section 2.4), and so does one that serves nobody at the moment.
+Normally another server, or patience, helps. But servers that have lost their data would refuse
+for ever: once the session's time is over the client also asks them without saying what it has
+seen, and learns that they do not know the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Iterable
+from enum import Enum
+from typing import Protocol
+
+from kraal.client.connection import Connection
+from kraal.client.errors import SessionExpiredError, ZooKeeperError
+from kraal.client.hosts import Hosts, Server
+from kraal.client.options import Options
+
+logger = logging.getLogger("kraal.client")
+
+PAUSE_FIRST = 0.05
+PAUSE_MAX = 1.0
+BEHIND_MAX = 5
+"""Rounds in which servers knew the session but had seen less than the client, before it ends."""
+
+
+class Outcome(Enum):
+    """What became of an attempt that did not get a connection."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused without a word"
+    EXPIRED = "the session is over"
+
+
+class Seeker(Protocol):
+    """The session that looks for a server."""
+
+    options: Options
+    server: Server | None
+
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def has_session(self) -> bool: ...
+    def new_connection(self, *, tell_zxid: bool) -> Connection: ...
+    def expire(self, *, forget_zxid: bool) -> None: ...
+
+
+class Dialer:
+    """Tries servers until one has the session."""
+
+    def __init__(self, seeker: Seeker, hosts: Hosts, rng: random.Random) -> None:
+        self._seeker = seeker
+        self._hosts = hosts
+        self._rng = rng
+        self._problems: list[str] = []
+
+    async def dial(self) -> Connection:
+        """A connection whose session the server has accepted."""
+        loop = asyncio.get_running_loop()
+        began, pause, behind = loop.time(), PAUSE_FIRST, 0
+        while True:
+            self._problems = []
+            is_overdue = loop.time() - began > self._seeker.timeout and self._seeker.has_session
+            was_behind = False
+            for server in self._hosts.turn():
+                for address in await self._addresses(server):
+                    outcome = await self._attempt(server, address)
+                    if isinstance(outcome, Connection):
+                        return outcome
+                    if outcome is Outcome.EXPIRED:
+                        self._seeker.expire(forget_zxid=False)
+                        began, is_overdue = loop.time(), False
+                        outcome = await self._attempt(server, address)
+                        if isinstance(outcome, Connection):
+                            return outcome
+                    elif outcome is Outcome.REFUSED and is_overdue:
+                        was_behind = await self._has_lost_data(server, address) or was_behind
+                        is_overdue = self._seeker.has_session
+            behind = behind + 1 if was_behind else 0
+            if behind >= BEHIND_MAX:
+                self._seeker.expire(forget_zxid=True)
+                behind = 0
+            if self._problems:
+                logger.warning("no server could be reached: %s", "; ".join(self._problems))
+            await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
+            pause = min(2 * pause, PAUSE_MAX)
+
+    async def _has_lost_data(self, server: Server, address: str) -> bool:
+        """Ask a server without a word of what we have seen; whether it knows the session."""
+        outcome = await self._attempt(server, address, tell_zxid=False)
+        if outcome is Outcome.EXPIRED:
+            self._seeker.expire(forget_zxid=True)
+        return isinstance(outcome, Connection)
+
+    @property
+    def _attempt_timeout(self) -> float:
+        given = self._seeker.options.connect_timeout
+        return self._seeker.timeout / self._hosts.count if given is None else given
+
+    async def _addresses(self, server: Server) -> list[str]:
+        """The addresses that a host stands for now, in a random order."""
+        if server.is_address:
+            return [server.host]
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._attempt_timeout):
+                found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError, UnicodeError) as error:
+            self._problems.append(f"{server}: {_reason(error)}")
+            return []
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        self._rng.shuffle(addresses)
+        self._hosts.resolved(server, len(addresses))
+        return addresses
+
+    async def _attempt(
+        self, server: Server, address: str, *, tell_zxid: bool = True
+    ) -> Connection | Outcome:
+        """One attempt with one server. One that does not tell the zxid is closed at once."""
+        context = self._seeker.options.ssl
+        if tell_zxid:
+            self._seeker.server = server
+        connection = self._seeker.new_connection(tell_zxid=tell_zxid)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._attempt_timeout):
+                await loop.create_connection(
+                    lambda: connection, address, server.port,
+                    ssl=context, server_hostname=server.host if context else None,
+                )  # fmt: skip
+                await connection.answered()
+        except SessionExpiredError:
+            return Outcome.EXPIRED
+        except (OSError, TimeoutError, ZooKeeperError) as error:
+            self._problems.append(f"{server}: {_reason(error)}")
+            connection.abort()
+            return Outcome.REFUSED if connection.was_refused else Outcome.UNREACHABLE
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+async def find_read_write(
+    servers: Iterable[Server], context: ssl.SSLContext | None, timeout: float
+) -> Server | None:
+    """The first server that says that it can write, if there is one."""
+    for server in servers:
+        try:
+            async with asyncio.timeout(timeout):
+                if await _can_write(server, context):
+                    return server
+        except (OSError, TimeoutError):
+            continue
+    return None
+
+
+async def _can_write(server: Server, context: ssl.SSLContext | None) -> bool:
+    question = _IsReadOnly()
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: question, server.host, server.port,
+            ssl=context, server_hostname=server.host if context else None,
+        )  # fmt: skip
+        return (await question.answer).startswith(b"rw")
+    finally:
+        question.close()
+
+
+class _IsReadOnly(asyncio.Protocol):
+    """Asks the four-letter word `isro` (reference/client-protocol.md section 9.5)."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(b"isro")
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) >= 2:
+            self._answer()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if not self.answer.done():
+            self.answer.set_result(self._received)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,52 @@
+"""TLS towards the servers. Whom the client talks to is verified unless it is told otherwise."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from os import PathLike
+
+from kraal.errors import ConfigError
+
+Path = str | PathLike[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """Files in PEM; without `ca_file` the authorities that the system trusts.
+
+    `cert_file` and `key_file` are the client's own certificate (the key may be in the same file)
+    for servers that ask for one. `check_hostname` False accepts a trusted certificate for any
+    name.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password: str | None = None
+    check_hostname: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """Raises ConfigError for files that cannot be read."""
+        try:
+            made = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"tls: ca_file {self.ca_file}: {error}") from error
+        made.check_hostname = self.check_hostname
+        if self.cert_file is not None:
+            try:
+                made.load_cert_chain(self.cert_file, self.key_file, self.key_password)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"tls: cert_file {self.cert_file}: {error}") from error
+        elif self.key_file is not None:
+            raise ConfigError("tls: key_file needs cert_file")
+        return made
+
+
+def context_for(tls: ssl.SSLContext | TlsOptions | bool | None) -> ssl.SSLContext | None:
+    """The context of what `connect` was given; None: no encryption."""
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    if isinstance(tls, TlsOptions):
+        return tls.context()
+    return TlsOptions().context() if tls else None
