@@ -36,7 +36,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "storage.filesystem",
         "storage.interface",
         "storage.memory",
+        "storage.names",
         "storage.retention",
+        "wire.opcodes",
+        "wire.records.proto",
     ),
     "sim": ("recipes", "client", "replica", "pipeline", "zab", "storage", "tree", "wire"),
 }

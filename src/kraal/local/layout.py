@@ -197,16 +197,21 @@ def _write(places: Sequence[Place], settings: Mapping[str, str], *, has_members:
     written = [place.zoo_cfg for place in places if place.zoo_cfg.exists()]
     template = written[0].read_text("latin-1") if written else ""
     for place in places:
-        place.data.mkdir(parents=True, exist_ok=True)
-        myid = place.data / "myid"
-        if not myid.exists():
-            myid.write_text(f"{place.id}\n")
+        make(place)
         values = {"dataDir": str(place.data), **settings}
         if has_members:
             values |= {"clientPort": str(place.client_port), "clientPortAddress": HOST, **lines}
             if place.is_observer:
                 values["peerType"] = str(Role.OBSERVER)
         _set(place.zoo_cfg, template, values, has_members=has_members)
+
+
+def make(place: Place) -> None:
+    """The directories of a server, and its `myid`. OSError."""
+    place.data.mkdir(parents=True, exist_ok=True)
+    myid = place.data / "myid"
+    if not myid.exists():
+        myid.write_text(f"{place.id}\n")
 
 
 def _set(zoo_cfg: Path, template: str, values: Mapping[str, str], *, has_members: bool) -> None:

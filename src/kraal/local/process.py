@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
@@ -31,10 +33,16 @@ class State(StrEnum):
 
 
 class ServerProcess:
-    """`kraal serve` in a process of its own, which is only ever signalled by its pid."""
+    """`kraal serve` in a process of its own, which is only ever signalled by its pid.
 
-    def __init__(self, place: Place) -> None:
+    Another module may take the place of `kraal serve`: it is given the same options, and can be
+    told something through its standard input.
+    """
+
+    def __init__(self, place: Place, command: Sequence[str] = ("kraal", "serve")) -> None:
+        """`command` is a module to run and its first arguments."""
         self.place = place
+        self._command = command
         self.state = State.STOPPED
         self.exit_code: int | None = None
         """Of the last process; negative: the signal that ended it."""
@@ -55,13 +63,13 @@ class ServerProcess:
         if self._process is not None:
             return
         command = [
-            sys.executable, "-m", "kraal", "serve", "--parent-pid", str(os.getpid()),
+            sys.executable, "-m", *self._command, "--parent-pid", str(os.getpid()),
             str(self.place.zoo_cfg),
         ]  # fmt: skip
         with self.place.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment(os.environ),
@@ -77,6 +85,8 @@ class ServerProcess:
         if process is None or process.poll() is None:
             return False
         self._process = None
+        assert process.stdin is not None
+        process.stdin.close()
         self.exit_code = process.returncode
         if self.state in (State.RUNNING, State.PAUSED):
             self.state = State.FAILED
@@ -123,6 +133,15 @@ class ServerProcess:
             self.start()
         else:
             self._restarts = True
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input, unless it has ended."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
 
     def log_tail(self, count: int) -> list[str]:
         """The last lines of its log, without those that only tell of the polls for the table."""

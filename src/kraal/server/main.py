@@ -12,6 +12,7 @@ from collections.abc import Callable
 from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
 from kraal.server.server import Server
+from kraal.storage.interface import FileSystem
 from kraal.version import REFERENCE_VERSION, __version__
 
 logger = logging.getLogger("kraal.server")
@@ -22,32 +23,41 @@ PROFILE_VARIABLE = "KRAAL_PROFILE"
 """Names a file: the loop runs under cProfile and its figures are written there at the end."""
 
 
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def loop_factory() -> LoopFactory:
     """uvloop where it is installed, else asyncio's own."""
     try:
         import uvloop  # noqa: PLC0415
     except ImportError:
         return asyncio.new_event_loop
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    factory: LoopFactory = uvloop.new_event_loop
     return factory
 
 
-def run(config: ServerConfig) -> int:
-    """Run one server until SIGTERM or SIGINT; returns the exit code."""
+def run(
+    config: ServerConfig, *, fs: FileSystem | None = None, new_loop: LoopFactory | None = None
+) -> int:
+    """Run one server until SIGTERM or SIGINT; returns the exit code.
+
+    It stores in the operating system's file system and runs in `loop_factory`'s loop, unless
+    others are given.
+    """
     if sys.flags.optimize:
         logger.error("Python's -O removes assertions, which are part of the server; run without")
         return 1
     _fill_standard_streams()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     profile = os.environ.get(PROFILE_VARIABLE)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_loop or loop_factory()) as runner:
         if profile is None:
-            return runner.run(_serve(config))
+            return runner.run(_serve(config, fs))
         import cProfile  # noqa: PLC0415
 
         profiler = cProfile.Profile()
         try:
-            return profiler.runcall(runner.run, _serve(config))
+            return profiler.runcall(runner.run, _serve(config, fs))
         finally:
             profiler.dump_stats(profile)
 
@@ -59,8 +69,8 @@ def _fill_standard_streams() -> None:
     os.close(descriptor)
 
 
-async def _serve(config: ServerConfig) -> int:
-    server = Server(config)
+async def _serve(config: ServerConfig, fs: FileSystem | None) -> int:
+    server = Server(config, fs=fs)
     loop = asyncio.get_running_loop()
 
     def on_signal(name: str) -> None:

@@ -175,7 +175,11 @@ class Server:
         self.storage.has_room_for = self.disk.has_room_for
         self._tell_room()
         if config.client_port is not None:
-            await self.listener.start()
+            try:
+                await self.listener.start()
+            except OSError:
+                await self._shut_down()
+                raise
 
     def _serve_alone(self, tree: DataTree, first_id: int) -> None:
         self._leading = Leading(
