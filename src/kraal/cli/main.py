@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kraal.cli.care import backup, purge, restore
+from kraal.cli.data import doctor, history, log, snapshot
 from kraal.cli.ensemble import ensemble
 from kraal.cli.serve import serve
 from kraal.version import REFERENCE_VERSION, __version__
@@ -19,5 +21,5 @@ def main() -> None:
     """ZooKeeper for Python: the coordination service, without a JVM."""
 
 
-main.add_command(serve)
-main.add_command(ensemble)
+for command in (serve, ensemble, doctor, log, snapshot, history, purge, backup, restore):
+    main.add_command(command)

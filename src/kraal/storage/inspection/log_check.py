@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from zlib import adler32
 
+from kraal.errors import DecodeError
 from kraal.model.config import StorageConfig
 from kraal.model.zxid import counter, epoch, make, show
 from kraal.storage.data_dir import Layout
@@ -18,6 +20,7 @@ from kraal.storage.interface import FileSystem
 from kraal.storage.log_format import Tail
 from kraal.storage.log_reader import list_logs
 from kraal.storage.names import LOG, Named, log_name, zxid_of
+from kraal.wire.records.txn import Txn
 
 Progress = Callable[[str, int], None]
 """Told what is read and how many bytes of it were."""
@@ -25,6 +28,25 @@ RESYNC = (
     "on a member of an ensemble whose others run, move version-2 away and start it: it copies "
     "the state from its leader"
 )
+
+
+def accepting_mends(fs: FileSystem, path: PurePath, max_record_bytes: int) -> list[Mend]:
+    """Make damaged records pass, with their content as it stands: what TxnLogToolkit -r does.
+
+    Only what can be read as a transaction is taken; whether it is what was written nobody knows.
+    """
+    mends = []
+    for entry in LogWalk(fs, path, max_record_bytes):
+        if entry.fault is not Fault.CHECKSUM or entry.mended is not None:
+            continue
+        try:
+            txn = Txn.decode(entry.payload)
+        except (DecodeError, ValueError):
+            continue
+        checksum = adler32(entry.payload).to_bytes(8, "big")
+        what = f"take the damaged record of {show(txn.zxid)} as it stands: rewrite its checksum"
+        mends.append(Mend(what, path, edits=((entry.offset, checksum),)))
+    return mends
 
 
 def no_progress(_what: str, _bytes: int) -> None:
@@ -93,17 +115,21 @@ class LogChecker:
         summary = LogSummary(path)
         self.found.logs.append(summary)
         seen = 0
+        is_named_by_first = True
         for entry in walk:
             self._progress(str(path), entry.offset - seen)
             seen = entry.offset
             self._entry(path, entry)
+            if entry.txn is None and not summary.records:
+                is_named_by_first = False
             if entry.zxid is not None and (entry.fault is None or entry.mended):
                 summary.records += 1
                 summary.first = entry.zxid if summary.first is None else summary.first
                 summary.last = entry.zxid
         summary.size, summary.used = walk.size, walk.end
         self._ended(walk, summary, is_newest)
-        self._check_name(path, summary)
+        if is_named_by_first:
+            self._check_name(path, summary)
         return summary
 
     def _entry(self, path: PurePath, entry: Entry) -> None:

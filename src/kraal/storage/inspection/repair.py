@@ -61,23 +61,26 @@ def tried(fs: FileSystem, config: StorageConfig, mends: Iterable[Mend] = ()) -> 
 
 def carry_out(
     fs: FileSystem,
-    config: StorageConfig,
+    config: StorageConfig | None,
     mends: Iterable[Mend],
     *,
     done: Callable[[Mend], None] = lambda _mend: None,
 ) -> None:
     """Make the mends, durably, one after the other; no server may run on the directory.
 
+    `config` is None for a file that lies in no data directory.
+
     Raises DataDirError when a kraal server does (of Apache ZooKeeper nobody can tell), and
     StorageError.
     """
-    held = data_dir.lock(fs, config)
+    held = data_dir.lock(fs, config) if config is not None else None
     try:
         for mend in mends:
             _change(fs, mend, keep=True)
             done(mend)
     finally:
-        held.release()
+        if held is not None:
+            held.release()
 
 
 def _change(fs: FileSystem, mend: Mend, *, keep: bool) -> None:

@@ -257,3 +257,15 @@ def _changed(before: Znode, after: Znode) -> Iterator[str]:
 def newest_sound(fs: FileSystem, config: StorageConfig) -> Named | None:
     store = SnapshotStore(fs, config)
     return next((one for one in store.valid() if store.verify(one)), None)
+
+
+def subtree_sums(tree: DataTree) -> dict[bytes, tuple[int, int]]:
+    """For each znode how many lie below it, and the bytes of its data and theirs."""
+    sums = {path: (0, len(node.data or b"")) for path, node in tree.nodes.items() if path != ROOT}
+    for path in sorted(sums, key=depth_of, reverse=True):
+        if path:
+            parent = path[: path.rindex(b"/")]
+            count, size = sums[path]
+            below, total = sums[parent]
+            sums[parent] = below + count + 1, total + size
+    return sums

@@ -6,8 +6,12 @@ from pathlib import PurePath
 
 from kraal.errors import DataDirError
 from kraal.model.config import StorageConfig
+from kraal.storage import retention
 from kraal.storage.data_dir import LOCK_NAME, VERSION_DIR, Layout
+from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.interface import FileSystem, failing
+from kraal.storage.log_reader import list_logs
+from kraal.storage.retention import Purged, PurgePlan
 
 EXTENDED_TYPES = True
 """Tools take an owner of TTL shape for a TTL: no session id looks like one."""
@@ -29,6 +33,33 @@ def located(
             if not fs.exists(place):
                 raise DataDirError(f"{place.parent} is no data directory: it has no {VERSION_DIR}")
     return config
+
+
+def local() -> FileSystem:
+    """The file system of this machine."""
+    return OsFileSystem()
+
+
+def log_paths(fs: FileSystem, config: StorageConfig) -> list[PurePath]:
+    """The logs of a directory in their order."""
+    directory = Layout.of(config).logs
+    return [directory / log.name for log in list_logs(fs, directory)]
+
+
+def directories(config: StorageConfig) -> list[PurePath]:
+    """Where snapshots and logs are: one directory, or two."""
+    layout = Layout.of(config)
+    return list(dict.fromkeys((layout.snapshots, layout.logs)))
+
+
+def plan_purge(fs: FileSystem, config: StorageConfig, now_s: float) -> PurgePlan:
+    """What the settings of `config` would delete now. Raises StorageError."""
+    return retention.plan(fs, config, now_s=now_s)
+
+
+def carry_out_purge(fs: FileSystem, config: StorageConfig, chosen: PurgePlan) -> Purged:
+    """Delete it. Raises StorageError."""
+    return retention.carry_out(fs, config, chosen)
 
 
 def _without_version(directory: PurePath) -> PurePath:

@@ -2,7 +2,7 @@
 
 The line is that of the reference's TxnLogToolkit (reference/storage-formats.md section 8.1), in
 its format for UTC and English. It differs where that prints what breaks the line: the line ends
-in ACL lists, and the raw bytes of a multi's operations.
+in ACL lists, the raw bytes of a multi's operations, control characters in data.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def perms_text(perms: int) -> str:
 
 
 def text(path: bytes | None) -> str:
-    return "null" if path is None else path.decode("utf-8", "replace")
+    return "null" if path is None else printable(path.decode("utf-8", "replace"))
 
 
 def iso_time(time_ms: int) -> str:
@@ -188,4 +188,13 @@ def _acl(entry: tuple[int, str | None, str | None]) -> str:
 
 
 def _data(data: bytes | None) -> str:
-    return "" if data is None else data.decode("utf-8", "replace")
+    return "" if data is None else printable(data.decode("utf-8", "replace"))
+
+
+def printable(shown: str) -> str:
+    """The text with escapes where a terminal, or a line, would suffer."""
+    if shown.isprintable():
+        return shown
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown
+    )

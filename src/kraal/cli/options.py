@@ -1,0 +1,78 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def is_json(function: F) -> F:
+    """`--output json|text`, handed over as `is_json`."""
+    return click.option(
+        "-o",
+        "--output",
+        "is_json",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        callback=lambda _context, _parameter, value: value == "json",
+        help="For people, or for programs.",
+    )(function)
+
+
+def log_directory(function: F) -> F:
+    """`--data-log-dir`, for a directory whose logs are elsewhere."""
+    return click.option(
+        "--data-log-dir",
+        "log_directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Where the transaction logs are, if not in the data directory (dataLogDir).",
+    )(function)
+
+
+def dry_run(function: F) -> F:
+    return click.option(
+        "-n", "--dry-run", is_flag=True, help="Say what would be done, and change nothing."
+    )(function)
+
+
+def is_sure(function: F) -> F:
+    return click.option("-y", "--yes", "is_sure", is_flag=True, help="Do not ask, as in scripts.")(
+        function
+    )
+
+
+class Zxid(click.ParamType[int]):
+    """`0x200000005`, or decimal."""
+
+    name = "zxid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        try:
+            zxid = int(text, 16) if text.lower().startswith("0x") else int(text)
+        except ValueError:
+            self.fail(f"{text!r} is no zxid: write 0x200000005, or a decimal number", param, ctx)
+        if not 0 <= zxid < 1 << 63:
+            self.fail(f"{text} is out of range", param, ctx)
+        return zxid
+
+
+ZXID = Zxid()
+FILE_OR_DIRECTORY = click.Path(path_type=Path, exists=True)
+"""A data directory, a zoo.cfg that names one, or a file of one."""
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+def end(code: int) -> None:
+    """End the command with this exit code."""
+    if code:
+        raise SystemExit(code)

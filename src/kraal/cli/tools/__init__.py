@@ -1,0 +1,1 @@
+"""What the commands on data directories do, imported when one of them runs."""

@@ -1,0 +1,82 @@
+"""`kraal history`: what happened to a znode, and what it was at a zxid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from kraal.cli.tools.places import FS, directory_of, size_of_directory
+from kraal.cli.tools.terminal import failing, reading, write_json, write_table
+from kraal.model.zxid import show
+from kraal.storage.inspection import snapshots
+from kraal.storage.inspection.history import Event, History, tree_at
+from kraal.storage.inspection.txn_text import iso_time
+
+EXIT_NOTHING = 1
+
+
+@failing
+def changes(
+    path: str, data_dir: Path, log_directory: Path | None, recursive: bool, with_data: bool,
+    is_json: bool,
+) -> int:  # fmt: skip
+    """Every change that the disk still tells; exit code 1 when there is none."""
+    config = directory_of(data_dir, log_directory)
+    with reading("reading", size_of_directory(config)) as progress:
+        history = History(FS, config, path, recursive=recursive, progress=progress)
+        events = list(history.events())
+    for warning in history.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if is_json:
+        for event in events:
+            write_json(event.as_json(with_data=with_data))
+        return 0 if events else EXIT_NOTHING
+    if not events:
+        click.echo(f"Nothing on the disk tells of {path}.")
+        return EXIT_NOTHING
+    columns: list[tuple[str, Callable[[Event], object]]] = [
+        ("ZXID", lambda event: show(event.zxid)),
+        ("TIME", lambda event: iso_time(event.time_ms)),
+        ("SESSION", lambda event: f"0x{event.session & (1 << 64) - 1:x}"),
+        ("CHANGE", lambda event: event.kind),
+        ("VERSION", lambda event: "-" if event.version is None else event.version),
+        ("BYTES", lambda event: "-" if event.size is None else event.size),
+        ("NOTE", lambda event: ", ".join(filter(None, (event.owner, event.cause)))),
+    ]
+    if recursive:
+        columns.append(("PATH", lambda event: snapshots.shown(event.path)))
+    if with_data:
+        columns.append(("DATA", lambda event: repr(event.data) if event.has_data else "-"))
+    rows: list[Sequence[object]] = [[value(event) for _, value in columns] for event in events]
+    write_table([name for name, _ in columns], rows)
+    return 0
+
+
+@failing
+def state(
+    path: str, data_dir: Path, log_directory: Path | None, zxid: int, recursive: bool,
+    with_data: bool, is_json: bool,
+) -> int:  # fmt: skip
+    """The znode as it was right behind a transaction; exit code 1 when it was not there."""
+    config = directory_of(data_dir, log_directory)
+    tree = tree_at(FS, config, zxid)
+    znode = path.rstrip("/").encode()
+    if znode not in tree.nodes:
+        if is_json:
+            write_json({"path": path, "zxid": show(zxid), "exists": False})
+        else:
+            click.echo(f"{path} did not exist at {show(zxid)}.")
+        return EXIT_NOTHING
+    for one in snapshots.listed(tree, znode, None if recursive else 0):
+        found = snapshots.node_json(one, tree.nodes[one], with_data=with_data)
+        if is_json:
+            write_json({"at": show(zxid), "exists": True, **found})
+            continue
+        click.echo(found["path"])
+        for name, value in found.items():
+            if name != "path":
+                shown = ", ".join(value) if isinstance(value, list) else value
+                click.echo(f"  {name} = {shown}")
+    return 0

@@ -1,0 +1,43 @@
+"""What a command line points at: a data directory, a file of one, a zoo.cfg."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+
+from kraal.model.config import ServerConfig, StorageConfig
+from kraal.server.config_file import load
+from kraal.storage.inspection.target import directories, local, located
+
+FS = local()
+
+
+def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig:
+    """The data directory that is named, or that a zoo.cfg names. ConfigError, DataDirError."""
+    if path.is_file():
+        return configured(path).storage
+    logs = PurePath(log_directory) if log_directory is not None else None
+    return located(FS, PurePath(path), logs)
+
+
+def configured(path: Path) -> ServerConfig:
+    """A zoo.cfg as a server reads it, without the environment. Raises ConfigError."""
+    return load(path, defines={}, environment={}, overrides={}).config
+
+
+def size_of(*paths: Path | PurePath) -> int:
+    """Bytes on the disk of files, and of what lies directly in directories."""
+    total = 0
+    for path in map(Path, paths):
+        try:
+            if path.is_dir():
+                total += sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+            else:
+                total += path.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
+def size_of_directory(config: StorageConfig) -> int:
+    return size_of(*directories(config))

@@ -1,0 +1,128 @@
+"""Output of the data tools: text or JSON on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from kraal.errors import ConfigError, KraalError
+from kraal.storage.inspection.findings import Finding, Severity
+
+P = ParamSpec("P")
+R = TypeVar("R")
+EXIT_DAMAGED = 3
+EXIT_USAGE = 2
+_COLOURS = {Severity.NOTE: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+
+
+class FailedError(click.ClickException):
+    """A directory or a file that cannot be used; the exit code is that of an error."""
+
+    exit_code = EXIT_DAMAGED
+
+
+def failing(command: Callable[P, R]) -> Callable[P, R]:
+    """Tell kraal's own errors as messages, with the exit code that belongs to them."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+        except KraalError as error:
+            raise FailedError(str(error)) from error
+        except OSError as error:
+            raise FailedError(f"{error.filename or ''}: {error.strerror or error}") from error
+
+    return wrapped
+
+
+def write_json(value: Any) -> None:
+    """One document, or one line of a stream."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+@contextmanager
+def reading(what: str, total_bytes: int | None) -> Iterator[Callable[[str, int], None]]:
+    """A bar on standard error while much is read; nothing without a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _bytes: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total_bytes or None)
+        yield lambda name, size: bar.update(
+            task, advance=size, description=name.rpartition("/")[2] or what
+        )
+
+
+def write_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on a terminal; elsewhere one line for each row, with columns that align."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(*headers, box=None, header_style="bold", pad_edge=False)
+        for row in texts:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    for row in [list(headers), *texts]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def write_findings(findings: Iterable[Finding]) -> None:
+    """The worst first, each with what can be done."""
+    for finding in sorted(findings, key=lambda one: -one.severity):
+        name = click.style(finding.severity.name, fg=_COLOURS[finding.severity], bold=True)
+        click.echo(f"{name} [{finding.kind}] {finding}")
+        if finding.mend is not None:
+            click.echo(f"  can be mended: {finding.mend.what}")
+        if finding.remedy:
+            click.echo(f"  what to do: {finding.remedy}")
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "severity": finding.severity.name.lower(),
+        "kind": finding.kind,
+        "text": finding.text,
+        "file": str(finding.path) if finding.path is not None else None,
+        "offset": finding.offset,
+        "remedy": finding.remedy or None,
+        "mend": finding.mend.what if finding.mend is not None else None,
+    }
+
+
+def confirmed(question: str, *, is_sure: bool) -> None:
+    """Ask, unless it was answered on the command line; the command ends where it was not."""
+    if is_sure:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("give --yes where nobody can be asked, or --dry-run to look only")
+    click.confirm(question, abort=True)

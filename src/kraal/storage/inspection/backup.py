@@ -1,0 +1,271 @@
+"""A consistent copy of a data directory, and an empty directory filled from one.
+
+A backup is a directory that the tools read like any data directory: `version-2` with the newest
+sound snapshot and the logs behind it, each log up to its last whole record, and a manifest with
+checksums that is written last. It may be made while a server runs: what is appended meanwhile is
+left out, and a purge in between makes it begin anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from kraal.errors import CorruptError, CutError, DataDirError, StorageError
+from kraal.model.config import StorageConfig
+from kraal.model.zxid import show
+from kraal.storage import atomic_file, data_dir
+from kraal.storage.data_dir import LOCK_NAME, VERSION_DIR, Layout
+from kraal.storage.inspection.log_check import Progress, no_progress
+from kraal.storage.inspection.log_walk import LogWalk
+from kraal.storage.inspection.repair import PIECE_BYTES, tried
+from kraal.storage.interface import FileSystem, failing
+from kraal.storage.log_reader import list_logs
+from kraal.storage.names import SNAPSHOT, UNFINISHED, Named, needed_logs
+from kraal.storage.resync import cut_log
+from kraal.storage.snapshot_store import SnapshotStore
+from kraal.version import __version__
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """One file of a backup."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a backup holds; zxids as text, as tools print them."""
+
+    created: str
+    """UTC, ISO 8601."""
+    source: str
+    snapshot: str
+    first_zxid: str
+    """The state of the snapshot: nothing before it can be restored."""
+    last_zxid: str
+    files: tuple[BackedUp, ...]
+    kraal: str = __version__
+    format: int = FORMAT
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def parse(cls, content: bytes, path: PurePath) -> Manifest:
+        """CorruptError for whatever is no manifest of a format that is known."""
+        try:
+            found: dict[str, Any] = json.loads(content)
+            if found["format"] != FORMAT:
+                raise CorruptError(f"{path} is of format {found['format']}, which is not known")
+            files = tuple(
+                BackedUp(str(one["name"]), int(one["size"]), str(one["sha256"]))
+                for one in found["files"]
+            )
+            return cls(**{**found, "files": files})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptError(f"{path} is no manifest of a backup: {error}") from error
+
+
+class _ChangedError(Exception):
+    """What was being copied is not there any more."""
+
+
+@dataclass(slots=True)
+class _Copier:
+    fs: FileSystem
+    progress: Progress
+    files: list[BackedUp] = field(default_factory=list)
+
+    def copy(self, source: PurePath, target: PurePath, size: int) -> None:
+        """The first `size` bytes, durably; with their checksum."""
+        checksum = hashlib.sha256()
+        try:
+            file = self.fs.create(target)
+            try:
+                offset = 0
+                while offset < size:
+                    piece = self.fs.read(source, offset, min(PIECE_BYTES, size - offset))
+                    if not piece:
+                        raise _ChangedError(source)
+                    file.write(piece, offset)
+                    checksum.update(piece)
+                    offset += len(piece)
+                    self.progress(str(source), len(piece))
+                file.sync_data()
+            finally:
+                file.close()
+        except FileNotFoundError as error:
+            raise _ChangedError(source) from error
+        except OSError as error:
+            raise StorageError(f"copying {source} to {target} failed: {error}") from error
+        self.files.append(BackedUp(source.name, size, checksum.hexdigest()))
+
+
+def create(
+    fs: FileSystem,
+    config: StorageConfig,
+    target: PurePath,
+    *,
+    created: str,
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Back a data directory up into an empty or new directory. Raises StorageError."""
+    if fs.exists(target) and fs.listdir(target):
+        raise DataDirError(f"{target} is not empty")
+    directory = target / VERSION_DIR
+    with failing("creating", directory):
+        fs.mkdir(directory)
+    for _ in range(_ATTEMPTS):
+        copier = _Copier(fs, progress)
+        try:
+            snapshot = _copy_all(copier, config, directory)
+            break
+        except _ChangedError:
+            _empty(fs, directory)
+    else:
+        raise StorageError(f"{config.data_dir} changed during each of {_ATTEMPTS} attempts")
+    outcome = tried(fs, StorageConfig(data_dir=target, data_log_dir=target))
+    if outcome.zxid is None:
+        raise CorruptError(f"what was copied is no sound history: {outcome.error}")
+    manifest = Manifest(
+        created, str(config.data_dir), snapshot.name, show(snapshot.zxid), show(outcome.zxid),
+        tuple(copier.files),
+    )  # fmt: skip
+    with failing("flushing", directory):
+        fs.sync_directory(directory)
+    atomic_file.replace(fs, target / MANIFEST, manifest.text().encode())
+    return manifest
+
+
+def _copy_all(copier: _Copier, config: StorageConfig, directory: PurePath) -> Named:
+    fs, layout, store = copier.fs, Layout.of(config), SnapshotStore(copier.fs, config)
+    try:
+        snapshot = next((one for one in store.valid() if store.verify(one)), None)
+        if snapshot is None:
+            raise CorruptError(f"{layout.snapshots} holds no sound snapshot")
+        source = store.directory / snapshot.name
+        size = fs.size(source)
+    except FileNotFoundError as error:
+        raise _ChangedError from error
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise _ChangedError from error
+        raise
+    copier.copy(source, directory / snapshot.name, size)
+    for log in needed_logs(list_logs(fs, layout.logs), snapshot.zxid + 1):
+        walk = LogWalk(fs, layout.logs / log.name, config.max_record_bytes)
+        try:
+            for entry in walk:
+                if entry.fault is not None:
+                    raise CorruptError(
+                        f"{walk.path} is damaged at offset {entry.offset}: "
+                        f"{entry.fault.value}. Mend it first: kraal doctor {config.data_dir}"
+                    )
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise _ChangedError from error
+            raise
+        if walk.fault is not None and walk.size:
+            raise CorruptError(f"{walk.path}: {walk.fault.value} ({walk.detail})")
+        if walk.end:
+            copier.copy(walk.path, directory / log.name, walk.end)
+    return snapshot
+
+
+def _empty(fs: FileSystem, directory: PurePath) -> None:
+    with failing("emptying", directory):
+        for name in fs.listdir(directory):
+            fs.unlink(directory / name)
+
+
+def verify(fs: FileSystem, backup: PurePath, progress: Progress = no_progress) -> Manifest:
+    """Compare every file with the manifest. CorruptError says which one differs."""
+    path = backup / MANIFEST
+    with failing("reading", path):
+        if not fs.exists(path):
+            raise DataDirError(f"{backup} has no {MANIFEST}: it is no backup, or not a whole one")
+        content = fs.read(path)
+    manifest = Manifest.parse(content, path)
+    for expected in manifest.files:
+        file = backup / VERSION_DIR / PurePath(expected.name).name
+        checksum = hashlib.sha256()
+        with failing("reading", file):
+            size = fs.size(file)
+            for offset in range(0, size, PIECE_BYTES):
+                piece = fs.read(file, offset, PIECE_BYTES)
+                checksum.update(piece)
+                progress(str(file), len(piece))
+        if (size, checksum.hexdigest()) != (expected.size, expected.sha256):
+            raise CorruptError(f"{file} differs from what was backed up")
+    return manifest
+
+
+def restore(
+    fs: FileSystem,
+    backup: PurePath,
+    config: StorageConfig,
+    *,
+    until: int | None = None,
+    progress: Progress = no_progress,
+) -> int:
+    """Fill an empty data directory; returns the zxid that a start comes to.
+
+    `until` is the last transaction to keep. A crash on the way leaves a directory on which no
+    server starts. Raises DataDirError for a directory that is not empty, CorruptError for a
+    damaged backup, CutError when the backup does not lead to `until`, StorageError.
+    """
+    manifest = verify(fs, backup, progress)
+    if until is not None and not int(manifest.first_zxid, 16) <= until <= int(
+        manifest.last_zxid, 16
+    ):
+        raise CutError(
+            f"the backup leads from {manifest.first_zxid} to {manifest.last_zxid}, "
+            f"and not to {show(until)}"
+        )
+    _require_empty(fs, config)
+    held = data_dir.lock(fs, config)
+    try:
+        layout = data_dir.prepare(fs, config)
+        renames: list[tuple[PurePath, PurePath]] = []
+        copier = _Copier(fs, progress)
+        for one in manifest.files:
+            name = PurePath(one.name).name
+            place = layout.snapshots if name.startswith(SNAPSHOT + ".") else layout.logs
+            copier.copy(backup / VERSION_DIR / name, place / (UNFINISHED + name), one.size)
+            renames.append((place / (UNFINISHED + name), place / name))
+        # Logs first: without the snapshot nobody takes them for a whole history.
+        renames.sort(key=lambda pair: pair[1].name.startswith(SNAPSHOT + "."))
+        for old, new in renames:
+            with failing("renaming", old):
+                fs.rename(old, new)
+                fs.sync_directory(new.parent)
+        if until is not None:
+            cut_log(fs, config, until, extended_types=True)
+    finally:
+        held.release()
+    outcome = tried(fs, config)
+    if outcome.zxid is None:
+        raise CorruptError(outcome.error)
+    return outcome.zxid
+
+
+def _require_empty(fs: FileSystem, config: StorageConfig) -> None:
+    layout = Layout.of(config)
+    for directory in dict.fromkeys((layout.snapshots, layout.logs)):
+        with failing("reading", directory):
+            names = fs.listdir(directory) if fs.exists(directory) else []
+        if any(name != LOCK_NAME for name in names):
+            raise DataDirError(
+                f"{directory} is not empty: a restore never mixes two histories. Move it away first"
+            )
