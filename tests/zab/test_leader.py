@@ -267,6 +267,22 @@ def test_commits_reach_followers_in_order_and_once() -> None:
     assert commits == zxids
 
 
+def test_followers_get_a_commit_before_the_leader_applies_it() -> None:
+    bench = Bench()
+    link, second = bench.join(2)
+    zxid = bench.propose(1)
+    known: list[bool] = []
+
+    def committed(_now_ms: int, zxid: int) -> None:
+        commits = [of for kind, of, _, _ in link.packets if kind == PacketType.COMMIT]
+        known.append(commits == [zxid])
+
+    bench.host.committed = committed  # type: ignore[method-assign]
+    bench.leader.logged(0, zxid)
+    bench.hear(second, wire.acks([zxid]))
+    assert known == [True]
+
+
 def test_syncs_are_answered_in_their_turn_between_writes() -> None:
     bench = Bench()
     bench.join(2)

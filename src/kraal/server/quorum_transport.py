@@ -20,7 +20,6 @@ from kraal.pipeline.auth.ip import show
 logger = logging.getLogger("kraal.server.quorum")
 OUTPUT_MAX_BYTES = 256 << 20
 """What may wait for one peer."""
-BUFFER_HIGH_BYTES = 1 << 20
 SLICES_PER_TURN = 4
 DIAL_ATTEMPTS = 9
 FIRST_DELAY_MS = 10
@@ -63,7 +62,8 @@ class QuorumLink(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self._no_delay))
-        self._transport.set_write_buffer_limits(high=BUFFER_HIGH_BYTES)
+        # Send at once, not at the end of the loop's turn: the peer works meanwhile.
+        self._transport.set_write_buffer_limits(high=0)
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -280,17 +280,18 @@ class Leader(LearnerMaster):
     # Broadcast (section 5)
 
     def propose(self, zxid: int, payload: bytes) -> None:
-        """Log a transaction and send it to the followers, in zxid order."""
+        """Send a transaction to the followers and log it, in zxid order."""
         if zxid & LAST_COUNTER == LAST_COUNTER:
             self._end("the epoch has no more zxids")
             return
         self.last_proposed = zxid
         self._outstanding.append((zxid, payload))
-        self._host.append(zxid, payload)
         if self._followers:
             if not self._to_followers:
                 self._host.wake()
             self._to_followers.append(wire.proposal(zxid, payload))
+        # Behind `wake`: the proposals leave before this server is busy with its own disk.
+        self._host.append(zxid, payload)
 
     def logged(self, now_ms: int, zxid: int) -> None:
         """Everything up to zxid is durable here."""
@@ -351,7 +352,7 @@ class Leader(LearnerMaster):
                 self._to_observers.append(wire.inform(*entry))
         if self._followers:
             self._to_followers.append(wire.commits(zxids))
-        self._host.wake()
+        self._push()  # the followers apply and answer while this server does
         self._apply_up_to(now_ms, zxids[-1])
 
     def _apply_up_to(self, now_ms: int, zxid: int) -> None:
