@@ -39,6 +39,8 @@ class Application(Host):
             self, self.directory, self.random, self._loop_failed
         )
         self.loop.rate = self.random.choice(RATES)
+        self.resumed_us = 0
+        """When it last went on after a pause."""
         self.is_done = False
         """Whether it came to its end by itself."""
         self._failure: BaseException | None = None
@@ -79,6 +81,10 @@ class Application(Host):
                 transport.near.close()
         self.loop.die()
 
+    def resume(self) -> None:
+        self.resumed_us = self.scheduler.now_us
+        super().resume()
+
     def wind_up(self) -> None:
         """The story is over: let go of everything, without a word."""
         if self.is_up:
@@ -98,10 +104,14 @@ class Application(Host):
 
     def _loop_failed(self, context: dict[str, Any]) -> None:
         """Something was reported to the loop's exception handler: it is a violation."""
+        cause = context.get("exception")
+        if isinstance(cause, ViolationError):
+            self.failed(cause)
+            return
         what = context.get("message", "an unknown failure")
         culprit = context.get("task") or context.get("future") or context.get("handle")
         error = ViolationError("nothing fails unseen", f"{self.name}: {what}: {culprit}")
-        error.__cause__ = context.get("exception")
+        error.__cause__ = cause
         self.failed(error)
 
     def failed(self, error: BaseException) -> None:

@@ -30,7 +30,8 @@ TURN_US = (1, 30)
 """How long a turn of the loop takes."""
 TURNS_MAX = 50_000
 """In one second: a loop that has more to do works for nothing."""
-WIND_UP_TURNS_MAX = 1000
+WIND_UP_TURNS_MAX = 2000
+WIND_UP_PATIENCE_TURNS = 50
 LOOKUP_US = (10, 2 * MS)
 
 Ts = TypeVarTuple("Ts")
@@ -238,12 +239,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         Otherwise Python would end them one day, and could not where they wait to clean up.
         """
         assert self._is_dead
-        for task in self._remains:
-            task.cancel()
-        for _ in range(WIND_UP_TURNS_MAX):
-            if not self._ready:
-                if not self._timers or all(task.done() for task in self.tasks()):
-                    break
+        for turn in range(WIND_UP_TURNS_MAX):
+            if turn % WIND_UP_PATIENCE_TURNS == 0:
+                for task in self.tasks():  # also once more: some wait for others to clean up
+                    task.cancel()
+            if not self._ready and not self.tasks():
+                break
+            if not self._ready and self._timers:
                 timer = min(self._timers, key=asyncio.TimerHandle.when)
                 del self._timers[timer]
                 self._began_s += max(timer.when() - self.time(), 0)

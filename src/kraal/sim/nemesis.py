@@ -354,7 +354,7 @@ class Nemesis:
                 app.trace("goes on")
                 app.resume()
 
-        self._later(self._random.choice((50, 1000, 6000)), resume)
+        self._later(self._random.choice((50, 1000, 4000)), resume)
 
     def _session_ends(self) -> None:
         """The session of an application ends while it uses it: somebody closes it."""

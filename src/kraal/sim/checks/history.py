@@ -190,6 +190,10 @@ class History:
         found = [version if version.children is not None else None for version in versions]
         return [None, *found] if first < 0 else list(found[first:])
 
+    def events_after(self, zxid: int) -> list[tuple[int, EventType, bytes]]:
+        """What happened to znodes later than `zxid`."""
+        return self.events[bisect_right(self.event_zxids, zxid) :]
+
 
 def _zxid_of(version: Version) -> int:
     return version.zxid

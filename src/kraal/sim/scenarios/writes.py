@@ -6,21 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kraal.client import (
-    BadVersionError,
-    Client,
-    ConnectionLossError,
-    CreateMode,
-    NodeExistsError,
-    NoNodeError,
-    NotEmptyError,
-    SessionExpiredError,
-    SessionState,
-    Stat,
-    ThrottledError,
-)
+from kraal.client import Client, CreateMode, NoNodeError, SessionState, Stat
 from kraal.model.zxid import show
 from kraal.sim.scenarios.ledger import Ledger
+from kraal.sim.scenarios.trouble import REFUSED, TROUBLE
 from kraal.sim.trial import Scenario
 from kraal.sim.violation import violated
 
@@ -30,9 +19,6 @@ if TYPE_CHECKING:
     from kraal.sim.world import World
 
 READS = "reads never go back"
-TROUBLE = (ConnectionLossError, SessionExpiredError, ThrottledError)
-"""What any operation may meet while servers fail."""
-REFUSED = (NoNodeError, NodeExistsError, BadVersionError, NotEmptyError)
 PARENT = "/writes"
 NAMES = ("a", "b", "c")
 MODES = (
@@ -53,6 +39,8 @@ class Writes(Scenario):
         super().__init__(world)
         self._history = world.checks.history
         self._ledger = Ledger(self._history)
+        self._kept: dict[bytes, bool] = {}
+        """What protected creations wrote, and whether that is to be there at the end."""
 
     async def work(self, app: Application) -> None:
         zk = self.connect(app)
@@ -67,6 +55,7 @@ class Writes(Scenario):
             async with asyncio.TaskGroup() as group:
                 for _ in range(app.random.randint(1, 3)):
                     group.create_task(self._act(app, zk))
+            await self.rest(app)  # what failed in doubt is cleaned up meanwhile
 
     async def _act(self, app: Application, zk: Client) -> None:
         random = app.random
@@ -114,6 +103,16 @@ class Writes(Scenario):
             path = f"{PARENT}/{app.random.choice(sorted(names))}" if names else path
         await zk.delete(path)
 
+    async def _transaction(self, app: Application, zk: Client) -> None:
+        path, first, second = self._path(app), self._ledger.data(), self._ledger.data()
+        transaction = zk.transaction()
+        transaction.create(path, first)
+        transaction.set(path, second)
+        if app.random.random() < 0.3:
+            transaction.delete(path)
+        commit = self._ledger.judge(second, transaction.commit())
+        await self._ledger.judge(first, commit)
+
     async def _burst(self, app: Application, zk: Client) -> None:
         """Writes that are submitted one after the other happen in that order."""
         path = f"{PARENT}/burst-"
@@ -137,6 +136,19 @@ class Writes(Scenario):
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    async def _protected(self, app: Application, zk: Client) -> None:
+        """Created once in spite of lost connections, or not left behind."""
+        data = self._ledger.data()
+        self._kept[data] = False
+        created = await self._ledger.judge(
+            data,
+            zk.create_protected(
+                f"{PARENT}/protected-", data, mode=CreateMode.PERSISTENT_SEQUENTIAL
+            ),
+        )
+        self._happened(app, data, created.stat.czxid)
+        self._kept[data] = True
 
     def _happened(self, app: Application, data: bytes, zxid: int) -> None:
         if zxid not in self._history.txns:
@@ -194,6 +206,14 @@ class Writes(Scenario):
 
     def finish(self) -> None:
         self._ledger.compare()
+        tree = self._history.tree
+        there = {node.data for node in tree.nodes.values()}
+        dead = any(not app.is_up for app in self.world.applications)
+        for data, is_kept in self._kept.items():
+            if is_kept and data not in there:
+                violated("what was created stays", "%s is not there", data.decode())
+            if not is_kept and data in there and not dead:
+                violated("nothing is left behind", "%s failed and is there", data.decode())
 
 
 class _SessionWatch:
