@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             at = self._read(data)
         except (DecodeError, struct.error) as error:
             logger.warning("closing the connection: the server sent nonsense: %s", error)
-            self.abort(error)
+            self.abort(ConnectionLossError(f"the server sent nonsense: {error}"))
             return
         if at < len(data):
             self._rest += data[at:]

@@ -28,6 +28,7 @@ logger = logging.getLogger("kraal.client")
 
 PAUSE_FIRST = 0.05
 PAUSE_MAX = 1.0
+REPORT_EVERY = 30.0
 BEHIND_MAX = 5
 """Rounds in which servers knew the session but had seen less than the client, before it ends."""
 
@@ -62,6 +63,8 @@ class Dialer:
         self._hosts = hosts
         self._rng = rng
         self._problems: list[str] = []
+        self._reported = ""
+        self._report_again = 0.0
 
     async def dial(self) -> Connection:
         """A connection whose session the server has accepted."""
@@ -89,10 +92,16 @@ class Dialer:
             if behind >= BEHIND_MAX:
                 self._seeker.expire(forget_zxid=True)
                 behind = 0
-            if self._problems:
-                logger.warning("no server could be reached: %s", "; ".join(self._problems))
+            self._report()
             await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
             pause = min(2 * pause, PAUSE_MAX)
+
+    def _report(self) -> None:
+        """Say what keeps us from the servers, and do not repeat it every second."""
+        text, now = "; ".join(self._problems), asyncio.get_running_loop().time()
+        if text and (text != self._reported or now >= self._report_again):
+            logger.warning("no server could be reached: %s", text)
+            self._reported, self._report_again = text, now + REPORT_EVERY
 
     async def _has_lost_data(self, server: Server, address: str) -> bool:
         """Ask a server without a word of what we have seen; whether it knows the session."""

@@ -130,6 +130,7 @@ class SessionKeeper:
             self.add_auth(scheme, auth).add_done_callback(_ignore_outcome)
         _sessions.add(self)
         self._task = self._loop.create_task(self._run(), name="kraal-client")
+        self._task.add_done_callback(self._ended)
 
     def disown(self) -> None:
         """This process is a child of the one that has the session: touch nothing."""
@@ -447,17 +448,29 @@ class SessionKeeper:
         self.states.enter(SessionState.CONNECTING)
 
     def _authentication_failed(self) -> None:
-        if self._refusal is not None:
-            return
-        logger.error("the server refused the credentials")
-        self._refusal = AuthFailedError
+        if self._refusal is None:
+            logger.error("the server refused the credentials")
+            self._give_up(AuthFailedError, SessionState.AUTH_FAILED)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The search for servers never ends by itself; if it does, nobody shall wait for it."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._refusal is None:
+            self._loop.call_exception_handler(
+                {"message": "the client has met a bug of its own", "exception": error}
+            )
+            self._give_up(lambda: ClosedError(f"ended by {error!r}"), SessionState.CLOSED)
+
+    def _give_up(self, refusal: Callable[[], ZooKeeperError], state: SessionState) -> None:
+        self._refusal = refusal
         if self._task is not None:
             self._task.cancel()
-        if self._connection is not None:
-            self._connection.abort(AuthFailedError())
-        self._fail_all(AuthFailedError)
+        connection = self._connection
+        self._fail_all(refusal)
+        if connection is not None:
+            connection.abort(refusal())
         self.watches.lose_session(for_good=True)
-        self.states.enter(SessionState.AUTH_FAILED)
+        self.states.enter(state)
 
     def _fail_all(self, error: Callable[[], ZooKeeperError]) -> None:
         if self._connection is not None:
