@@ -329,8 +329,13 @@ def test_a_name_is_looked_up() -> None:
             await loop.getaddrinfo("nobody", 2181)
         with pytest.raises(socket.gaierror):
             await loop.create_connection(Client, "nobody", 2181)
+        world.are_names_known = False
+        assert await loop.getaddrinfo("10.0.0.3", 2181)
+        with pytest.raises(socket.gaierror, match="Temporary"):
+            await loop.getaddrinfo("s3", 2181)
 
-    run(main)
+    world = make_world(start=False)
+    run(main, world)
 
 
 def test_a_server_that_is_down_refuses_or_is_silent() -> None:

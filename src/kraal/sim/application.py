@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from kraal.client import Client, connect
+from kraal.client.options import WhileDisconnected
 from kraal.sim.dial import Directory
 from kraal.sim.loop import SimLoop
 from kraal.sim.scheduler import Action, Host
@@ -62,10 +63,22 @@ class Application(Host):
         """Note what happened."""
         self.world.trace(self, what, *args)
 
-    def connect(self, chroot: str = "", *, session_timeout: float = 4.0) -> Client:
+    def connect(
+        self,
+        chroot: str = "",
+        *,
+        session_timeout: float = 4.0,
+        request_timeout: float | None = None,
+        while_disconnected: WhileDisconnected = "wait",
+    ) -> Client:
         """A client of the servers, not started yet."""
-        hosts = self.directory.connect_string + chroot
-        return connect(hosts, session_timeout=session_timeout, rng=self.random)
+        return connect(
+            self.directory.connect_string + chroot,
+            session_timeout=session_timeout,
+            request_timeout=request_timeout,
+            while_disconnected=while_disconnected,
+            rng=self.random,
+        )
 
     # What befalls it
 

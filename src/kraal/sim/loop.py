@@ -264,6 +264,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         address = self._directory.address(host)
         if address is None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if host != address and not self._directory.world.are_names_known:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port or 0)))]
 
     async def create_connection(  # type: ignore[override]

@@ -55,6 +55,7 @@ class Nemesis:
             "application dies": self._application_dies,
             "application pauses": self._application_pauses,
             "session ends": self._session_ends,
+            "names": self._names,
         }
         self._faults = [faults[name] for name in weights]
         self._weights = list(weights.values())
@@ -79,6 +80,7 @@ class Nemesis:
         self._is_over = True
         world = self._world
         world.network.heal()
+        world.are_names_known = True
         world.network.conditions.late = world.network.conditions.lost = 0.0
         world.network.conditions.repeated = 0.0
         for server_id in world.server_ids:
@@ -340,7 +342,8 @@ class Nemesis:
         app = self._application()
         if app is not None:
             app.kill()
-            self._later(1000, self._world.replace_application)
+            delay = self._random.randint(1, 1000) * MS
+            self._world.scheduler.after(delay, self._world.replace_application)
 
     def _application_pauses(self) -> None:
         app = self._application()
@@ -364,3 +367,13 @@ class Nemesis:
             self._world.trace(leader, "ends session 0x%x", session_id)
             self._world.checks.sessions.ended_on_request.add(session_id)
             leader.end_session(session_id)
+
+    def _names(self) -> None:
+        """For a while no name has an address."""
+        world = self._world
+        world.are_names_known = False
+
+        def mend() -> None:
+            world.are_names_known = True
+
+        self._later(2000, mend)

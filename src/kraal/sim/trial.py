@@ -44,6 +44,7 @@ FAULTS: Mapping[str, int] = {
     "application dies": 5,
     "application pauses": 8,
     "session ends": 5,
+    "names": 2,
 }
 VOTERS = (1, 3, 3, 3, 3, 5)
 FAULT_PAUSE_MS = (50, 1500)
@@ -52,6 +53,8 @@ FLUSHES_US = ((50, 300), (50, 300), (200, 3000), (3000, 10_000))
 TIMEOUTS_S = (0.6, 1.0, 2.0)
 LIVENESS_MS = 30_000
 """So soon after the ensemble is whole again every application has got on."""
+REPLACEMENT_MS = 1000
+"""Until those that died last are replaced."""
 SETTLE_MS = 4000
 """After the last action, until everything that follows from it is done."""
 END_MS = 15_000
@@ -152,6 +155,7 @@ class Trial:
         world.run(scenario.duration_ms)
         self.nemesis.stop()
         self.recovery_ms = Convergence(world).wait_until_all_serve(RECOVERY_MS)
+        world.run(REPLACEMENT_MS)
         scenario.is_calm = True
         self._await_progress()
         scenario.is_over = True

@@ -127,6 +127,8 @@ class World:
         self.clients: list[SimClient] = []
         self.on_client_lost: Callable[[], None] | None = None
         self.applications: list[Application] = []
+        self.are_names_known = True
+        """Whether applications can look up addresses."""
         self.on_application_lost: Callable[[], None] | None = None
 
     # Time

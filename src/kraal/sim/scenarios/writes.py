@@ -10,7 +10,7 @@ from kraal.client import Client, CreateMode, NoNodeError, SessionState, Stat
 from kraal.model.zxid import show
 from kraal.sim.scenarios.ledger import Ledger
 from kraal.sim.scenarios.trouble import REFUSED, TROUBLE
-from kraal.sim.trial import Scenario
+from kraal.sim.trial import TIMEOUTS_S, Scenario
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ class Writes(Scenario):
         """What protected creations wrote, and whether that is to be there at the end."""
 
     async def work(self, app: Application) -> None:
-        zk = self.connect(app)
+        zk = app.connect(
+            self.chroot,
+            session_timeout=app.random.choice(TIMEOUTS_S),
+            request_timeout=app.random.choice((None, None, 0.3)),
+            while_disconnected=app.random.choice(("wait", "wait", "fail")),
+        )
         _SessionWatch(self.world, zk)
         async with zk:
             while not self.is_over:
@@ -51,7 +56,7 @@ class Writes(Scenario):
                     await zk.ensure_path(PARENT)
                     break
                 except TROUBLE:
-                    continue
+                    await asyncio.sleep(0.1)
             async with asyncio.TaskGroup() as group:
                 for _ in range(app.random.randint(1, 3)):
                     group.create_task(self._act(app, zk))
