@@ -30,6 +30,7 @@ from kraal.client import (
     WatchEvent,
 )
 from kraal.errors import ConfigError
+from tests.client.conftest import figure
 from tests.client.test_session import changed_to
 from tests.support import servers
 from tests.support.ensembles import KRAAL, Ensemble, Shape
@@ -98,6 +99,20 @@ async def everything(port: int) -> None:
 def test_everything_with_apache(reference: Server, loop: str) -> None:
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(everything(reference.port))
+
+
+@pytest.mark.apache
+async def test_persistent_watches_are_removed_on_servers_of_all_versions(
+    reference: Server,
+) -> None:
+    async with kraal.connect(f"{HOST}:{reference.port}") as zk:
+        before = await figure(reference, "watch_count")
+        one = await zk.add_watch("/a", print)
+        other = await zk.add_watch("/a", print, recursive=True)
+        await one.remove()
+        await other.remove()
+        await zk.sync()
+        assert await figure(reference, "watch_count") == before
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -229,25 +229,67 @@ async def test_close_ends_quickly_with_requests_that_wait(
             await unsent
 
 
-async def test_refused_credentials_are_final(server: Server) -> None:
+async def test_refused_credentials_are_told_at_the_start(server: Server) -> None:
     zk = kraal.connect(f"{HOST}:{server.port}", auth=[("bogus", b"")])
-    await zk.start()
     with pytest.raises(AuthFailedError):
-        await zk.get("/")
-    await changed_to(zk, SessionState.AUTH_FAILED)
-    with pytest.raises(AuthFailedError):
-        await zk.get("/")
-    with pytest.raises(AuthFailedError):
-        await zk.wait_connected()
-    await zk.close()
+        await zk.start()
     assert zk.state is SessionState.CLOSED
 
 
-async def test_refused_add_auth(connect: Connector) -> None:
+async def test_refused_credentials_are_final(connect: Connector) -> None:
     async with connect() as zk:
+        waiting = asyncio.ensure_future(zk.exists("/", watch=lambda _: None))
         with pytest.raises(AuthFailedError):
             await zk.add_auth("bogus", b"")
-        assert zk.state is SessionState.AUTH_FAILED
+        await asyncio.wait((waiting,))
+        assert zk.state.is_final
+        with pytest.raises(AuthFailedError):
+            await zk.get("/")
+        with pytest.raises(AuthFailedError):
+            await zk.wait_connected()
+    assert zk.state is SessionState.CLOSED
+
+
+async def test_a_client_that_was_not_started_says_so() -> None:
+    zk = kraal.connect("h")
+    with pytest.raises(ClosedError, match="not started"):
+        await zk.get("/")
+    with pytest.raises(ClosedError, match="not started"):
+        await zk.wait_connected()
+    await zk.close()
+
+
+async def test_requests_that_were_given_up_do_not_pile_up(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        for _ in range(100):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await zk.get("/")
+        assert len(zk._session._outbox) <= 1
+        proxy.allow()
+        await zk.get("/")
+
+
+async def test_close_while_moving_to_another_server_still_ends_the_session(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect() as other:
+        async with connect(port=proxy.port) as zk:
+            await zk.create("/e", mode=CreateMode.EPHEMERAL)
+            proxy.hold_answers()
+            reading = asyncio.ensure_future(zk.get("/"))
+            await asyncio.sleep(0.01)
+            zk.set_hosts(f"{HOST}:{free_port()}")
+            closing = asyncio.ensure_future(zk.close())
+            await asyncio.sleep(0.01)
+            proxy.release()
+            await asyncio.wait((reading, closing))
+            assert not reading.exception()
+        assert await other.exists("/e") is None
 
 
 async def test_credentials_are_sent_on_every_connection(connect: Connector, server: Server) -> None:

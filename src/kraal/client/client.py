@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from kraal.client import codec
 from kraal.client.codec import Decoder
-from kraal.client.errors import AuthFailedError, ClosedError, NoWatcherError
+from kraal.client.errors import NoWatcherError
 from kraal.client.hosts import Hosts, Server, parse
 from kraal.client.operations import Operations
 from kraal.client.options import Options, WhileDisconnected
@@ -119,13 +119,14 @@ class Client(Operations):
     # Life
 
     async def start(self) -> None:
-        """Connect; waits until a server has accepted the session.
+        """Connect; waits until a server has accepted the session and the credentials.
 
         Limit the time with `asyncio.timeout`. Raises AuthFailedError, ClosedError.
         """
         self._session.start()
         try:
-            await self.wait_connected()
+            await self._session.wait_connected()
+            await self._session.wait_authenticated()
         except BaseException:
             await self.close()
             raise
@@ -133,7 +134,8 @@ class Client(Operations):
     async def close(self) -> None:
         """End the session and its ephemerals; what still waits fails with ClosedError.
 
-        Waits briefly for the server's answer. Closing twice is no error.
+        Waits briefly for the server's answer; without a connection the session ends by its
+        timeout. Closing twice is no error.
         """
         await self._session.close()
 
@@ -195,11 +197,7 @@ class Client(Operations):
 
     async def wait_connected(self) -> None:
         """Wait for a connection. Raises AuthFailedError, ClosedError when there can be none."""
-        state = await self._session.states.wait_for(lambda s: s.is_connected or s.is_final)
-        if state is SessionState.AUTH_FAILED:
-            raise AuthFailedError()
-        if state is SessionState.CLOSED:
-            raise ClosedError()
+        await self._session.wait_connected()
 
     async def add_auth(self, scheme: str, auth: bytes) -> None:
         """Authenticate this connection and all later ones.

@@ -16,7 +16,13 @@ from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from kraal.client.codec import Decoder
-from kraal.client.errors import ConnectionLossError, SessionExpiredError, ZooKeeperError, error_for
+from kraal.client.errors import (
+    ConnectionLossError,
+    ForkedError,
+    SessionExpiredError,
+    ZooKeeperError,
+    error_for,
+)
 from kraal.client.watches import Registration
 from kraal.errors import DecodeError, ErrorCode
 from kraal.wire.jute.primitives import unpack_int
@@ -198,6 +204,16 @@ class Connection(asyncio.Protocol):
     def was_refused(self) -> bool:
         """Whether the server has closed the connection without an answer to the handshake."""
         return self._was_refused
+
+    def resume(self) -> None:
+        """Send again after all."""
+        self._is_held = False
+        self.flush()
+
+    def disown(self) -> None:
+        """The socket belongs to another process from now on."""
+        self._error = ForkedError()
+        self._transport = None
 
     def in_flight(self) -> Iterable[AnyRequest]:
         return self._pending

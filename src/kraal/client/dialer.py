@@ -1,7 +1,9 @@
 """Finding a server for a session: addresses, attempts, pauses, and servers that lost their data.
 
-Every attempt has the time in which all servers can be tried before the session ends, as in the
-Java client. A server that has seen less than the client refuses it without a word
+Every attempt has the time in which all servers can be tried before the session ends; where that
+is over, as in the Java client, in which they can be tried within one session timeout.
+
+A server that has seen less than the client refuses it without a word
 (reference/client-protocol.md section 2.4), and so does one that serves nobody at the moment.
 Normally another server, or patience, helps. But servers that have lost their data would refuse
 for ever: once the session's time is over the client also asks them without saying what it has
@@ -47,6 +49,9 @@ class Seeker(Protocol):
     options: Options
     server: Server | None
 
+    heard_at: float | None
+    """When a server was heard of last."""
+
     @property
     def timeout(self) -> float: ...
     @property
@@ -63,6 +68,7 @@ class Dialer:
         self._hosts = hosts
         self._rng = rng
         self._problems: list[str] = []
+        self._round_time = 0.0
         self._reported = ""
         self._report_again = 0.0
 
@@ -74,6 +80,7 @@ class Dialer:
             self._problems = []
             is_overdue = loop.time() - began > self._seeker.timeout and self._seeker.has_session
             was_behind = False
+            self._round_time = self._time_left() or self._seeker.timeout
             for server in self._hosts.turn():
                 for address in await self._addresses(server):
                     outcome = await self._attempt(server, address)
@@ -113,7 +120,14 @@ class Dialer:
     @property
     def _attempt_timeout(self) -> float:
         given = self._seeker.options.connect_timeout
-        return self._seeker.timeout / self._hosts.count if given is None else given
+        return self._round_time / self._hosts.count if given is None else given
+
+    def _time_left(self) -> float:
+        """Seconds until the session would end, or 0."""
+        if self._seeker.heard_at is None:
+            return 0
+        left = self._seeker.heard_at + self._seeker.timeout - asyncio.get_running_loop().time()
+        return max(left, 0)
 
     async def _addresses(self, server: Server) -> list[str]:
         """The addresses that a host stands for now, in a random order."""

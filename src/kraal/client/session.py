@@ -33,6 +33,7 @@ from kraal.client.errors import (
     ClosedError,
     ConnectionLossError,
     ForkedError,
+    MarshallingError,
     RequestTimeoutError,
     SessionExpiredError,
     ZooKeeperError,
@@ -41,7 +42,7 @@ from kraal.client.heartbeat import Heartbeat
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 from kraal.client.states import SessionState, StateKeeper
-from kraal.client.values import EventType, Session
+from kraal.client.values import EventType, Session, WatcherKind
 from kraal.client.watches import Registration, WatchTable, is_registered
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import AuthPacket, WatchModeRequest
@@ -87,7 +88,9 @@ class SessionKeeper:
         self.states = StateKeeper()
         self.watches = watches
         self.last_zxid = 0
-        self.next_xid = 1
+        # The other client of a session that is continued has used xids of its own.
+        self.next_xid = rng.randrange(1, 1 << 30) if session else 1
+        self.heard_at: float | None = None
         self.server: Server | None = None
         self._id = session.id if session else 0
         self._password = session.password if session else NO_PASSWORD
@@ -106,6 +109,7 @@ class SessionKeeper:
         """Whether the session is known to the ensemble, not to a read-only server alone."""
         self._dialer = Dialer(self, hosts, rng)
         self._background: set[asyncio.Task[None]] = set()
+        self._moving: asyncio.Task[None] | None = None
         self._refusal: Callable[[], ZooKeeperError] | None = lambda: ClosedError(
             "the client was not started"
         )
@@ -133,9 +137,13 @@ class SessionKeeper:
         self._task.add_done_callback(self._ended)
 
     def disown(self) -> None:
-        """This process is a child of the one that has the session: touch nothing."""
+        """This process is a child of the one that has the session: touch nothing of it."""
         self._refusal = ForkedError
-        self._connection = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self._connection is not None:
+            self._connection.disown()
+        self._fail_all(ForkedError)
 
     async def close(self) -> None:
         """End the session; every later call waits for the first one's end."""
@@ -150,13 +158,13 @@ class SessionKeeper:
         if self._background and self._connection is not None:
             await asyncio.wait(self._background, timeout=CLOSE_TIMEOUT)
         self._refusal = ClosedError
-        left = (self._task, *self._background)
+        left = [self._task, *self._background, *([self._moving] if self._moving else [])]
         for task in left:
             task.cancel()
         await asyncio.wait(left)
         connection = self._connection
         if connection is not None:
-            connection.flush()
+            connection.resume()
             farewell = self._request(OpCode.CLOSE_SESSION, b"", decode_nothing, None, None)
             connection.flush()
             await asyncio.wait(
@@ -201,6 +209,8 @@ class SessionKeeper:
             connection.wake()
         elif self.options.while_disconnected == "fail":
             raise ConnectionLossError("not connected", path=path, sent=False)
+        else:
+            self._drop_abandoned()
         return self._request(op, body, decode, path, watch).future
 
     def _request(
@@ -213,6 +223,12 @@ class SessionKeeper:
         if self.options.request_timeout is not None:
             self._note_deadline(request, self.options.request_timeout)
         return request
+
+    def _drop_abandoned(self) -> None:
+        """Requests that were given up must not pile up while there is no connection."""
+        outbox = self._outbox
+        while outbox and outbox[0].future.done():
+            outbox.popleft()
 
     def _note_deadline(self, request: AnyRequest, seconds: float) -> None:
         # All requests have the same time, so the oldest is always the next one due.
@@ -240,6 +256,20 @@ class SessionKeeper:
             self._deadline_timer = self._loop.call_at(
                 deadlines[0][0], self._check_deadlines, seconds
             )
+
+    async def wait_connected(self) -> None:
+        """Wait for a connection, and for the answers to the credentials given at first."""
+        if self._refusal is not None:
+            raise self._refusal()
+        state = await self.states.wait_for(lambda state: state.is_connected or state.is_final)
+        if self._refusal is not None:
+            raise self._refusal()
+        assert state.is_connected
+
+    async def wait_authenticated(self) -> None:
+        """Wait until the servers have accepted all credentials. Raises AuthFailedError."""
+        for auth in list(self._auths):
+            await asyncio.shield(auth.future)
 
     def add_auth(self, scheme: str, auth: bytes) -> asyncio.Future[None]:
         """Authenticate now and on every later connection."""
@@ -284,6 +314,7 @@ class SessionKeeper:
         if connection is not self._connection:
             return
         self._connection = None
+        self.heard_at = connection.heard
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -349,11 +380,28 @@ class SessionKeeper:
         others = (*connection.in_flight(), *self._outbox)
         if any(r.watch is not None and r.watch.rivals(watch) for r in others):
             return None  # the server has one watch for all of them
-        body = WatchModeRequest.pack(watch.path, watch.table.kind)
-        removal = self._request(OpCode.REMOVE_WATCHES, body, decode_nothing, None, None)
-        removal.future.add_done_callback(_ignore_outcome)
+        kind = watch.table.kind
+        removal = self._remove_on_server(connection, watch.path, kind)
+        if kind in (WatcherKind.PERSISTENT, WatcherKind.PERSISTENT_RECURSIVE):
+            removal.add_done_callback(lambda answer: self._forget_in_old_way(watch.path, answer))
+        return removal
+
+    def _remove_on_server(
+        self, connection: Connection, path: bytes, kind: WatcherKind
+    ) -> asyncio.Future[None]:
+        body = WatchModeRequest.pack(path, kind)
+        request = self._request(OpCode.REMOVE_WATCHES, body, decode_nothing, None, None)
+        request.future.add_done_callback(_ignore_outcome)
         connection.wake()
-        return removal.future
+        return request.future
+
+    def _forget_in_old_way(self, path: bytes, answer: asyncio.Future[None]) -> None:
+        """Servers before 3.9 can only remove all watches of a path."""
+        if answer.cancelled() or not isinstance(answer.exception(), MarshallingError):
+            return
+        connection = self._connection
+        if connection is not None and not self.watches.has(WatcherKind.ANY, path):
+            self._remove_on_server(connection, path, WatcherKind.ANY)
 
     # Finding servers
 
@@ -391,7 +439,8 @@ class SessionKeeper:
             await connection.drain(self._timeout / 3)
             connection.abort(ConnectionLossError("moving to another server", sent=False))
 
-        self.in_background(leave())
+        if self._moving is None or self._moving.done():
+            self._moving = self._loop.create_task(leave())
 
     def in_background(self, work: Coroutine[None, None, None]) -> None:
         """Have something done that nobody waits for; `close` ends it."""
