@@ -13,6 +13,7 @@ import pytest
 from kraal.errors import ConfigError
 from kraal.model import properties
 from kraal.model.config import (
+    AdminConfig,
     ReaperConfig,
     SecurityConfig,
     ServerConfig,
@@ -82,6 +83,7 @@ class TestDefaults:
                 ),
                 client_port=2181,
                 client_host="127.0.0.1",
+                admin=AdminConfig(enabled=True, host="127.0.0.1"),
             ),
             warnings=(),
             unknown=(),
@@ -90,7 +92,9 @@ class TestDefaults:
     def test_with_a_file_every_other_default_is_the_reference_s(self, tmp_path: Path) -> None:
         data_dir = PurePath(tmp_path / "data")
         assert load_text(tmp_path, "").config == ServerConfig(
-            storage=StorageConfig(data_dir=data_dir, data_log_dir=data_dir), client_port=2181
+            storage=StorageConfig(data_dir=data_dir, data_log_dir=data_dir),
+            client_port=2181,
+            admin=AdminConfig(enabled=True),
         )
 
     def test_the_data_directory_must_be_named(self, tmp_path: Path) -> None:
@@ -253,7 +257,48 @@ class TestEveryKey:
             close_session_txn=False,
             client_tcp_keep_alive=True,
             four_letter_words=frozenset({"srvr", "ruok", "stat", "mntr", "isro"}),
+            admin=AdminConfig(enabled=True),
         )
+
+    def test_admin_and_metrics(self, tmp_path: Path) -> None:
+        text = """
+            admin.serverAddress=127.0.0.1
+            admin.serverPort=8081
+            admin.commandURL=/do
+            admin.idleTimeout=5000
+            admin.rateLimiterIntervalInMS=1000
+            admin.snapshot.enabled=false
+            admin.restore.enabled=false
+            IPAuthenticationProvider.usexforwardedfor=true
+            metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider
+            metricsProvider.httpHost=127.0.0.1
+            metricsProvider.httpPort=7001
+            metricsProvider.exportJvmInfo=false
+            metricsProvider.numWorkerThreads=2
+            slowRequestThresholdMs=50
+        """
+        loaded = load_text(tmp_path, text)
+        assert loaded.warnings == ()
+        assert loaded.config.admin == AdminConfig(
+            enabled=True,
+            host="127.0.0.1",
+            port=8081,
+            command_url="/do",
+            idle_timeout_ms=5000,
+            rate_limiter_interval_ms=1000,
+            snapshot_enabled=False,
+            restore_enabled=False,
+            use_forwarded_for=True,
+            metrics_host="127.0.0.1",
+            metrics_port=7001,
+            export_process_info=False,
+            slow_request_threshold_ms=50,
+        )
+        assert loaded.config.admin.initial_text.endswith(text)
+        assert load_text(tmp_path, "admin.enableServer=false").config.admin == AdminConfig()
+        for wrong in ("admin.serverPort=70000", f"{text}\nmetricsProvider.httpPort=x"):
+            with pytest.raises(ConfigError, match="port out of range"):
+                load_text(tmp_path, wrong)
 
     def test_the_guide_s_spellings_count_and_yield_to_the_property_s(self, tmp_path: Path) -> None:
         text = "connectionMaxTokens=7\nrequestThrottleLimit=8\nrequest_throttle_max_requests=9"
@@ -458,9 +503,9 @@ class TestUnknownKeys:
         }  # fmt: skip
 
     def test_keys_of_features_to_come_are_named_in_one_warning(self, tmp_path: Path) -> None:
-        text = "admin.serverPort=8081\nssl.clientAuth=need\nleaderServes=no"
+        text = "audit.enable=true\nssl.clientAuth=need\nleaderServes=no"
         assert load_text(tmp_path, text).warnings == (
-            "not served by this version yet, so without effect: admin.serverPort, ssl.clientAuth",
+            "not served by this version yet, so without effect: audit.enable, ssl.clientAuth",
         )
 
     def test_a_tls_port_stays_closed_with_a_warning(self, tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ ack_latency | From a proposal to the acknowledgement of a server, by its id; one
 
 KRAALS_OWN = """
 kraal_disk_free_bytes | Bytes free where the data is; the least of both directories.
+kraal_zxid_counter_remaining | Transactions that the present epoch has room for.
 kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
 """
 """Gauges that the reference has not."""

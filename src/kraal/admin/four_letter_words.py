@@ -261,7 +261,7 @@ def _session(session_id: int) -> str:
 
 
 def _wchs(source: StatusSource, _status: ServerStatus) -> str:
-    by_path = source.watch_status().by_path
+    by_path = list(source.watch_status().by_path)
     sessions = {session for _, watching in by_path for session in watching}
     total = sum(len(watching) for _, watching in by_path)
     return _lines(

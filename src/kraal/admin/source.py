@@ -1,22 +1,29 @@
-"""What the admin room asks of a server: values out, two resets in, nothing else."""
+"""What the admin room asks of a server: values out, and the few things that operators may do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kraal.model.config import ServerConfig
 from kraal.replica.status import (
+    Access,
     ConnectionStatus,
     Figures,
+    LargeZnode,
+    LearnerStatus,
+    LoadStatus,
     ServerStatus,
+    SessionEventStatus,
     SessionStatus,
+    SlowRequestStatus,
+    SnapshotFile,
     WatchStatus,
 )
 
 
 class StatusSource(Protocol):
-    """Implemented by the server shell; every method returns at once."""
+    """Implemented by the server shell; every method that is no coroutine returns at once."""
 
     @property
     def config(self) -> ServerConfig: ...
@@ -32,7 +39,9 @@ class StatusSource(Protocol):
         """Metrics since the last reset, or those of the whole life of the process."""
         ...
 
-    def connection_statuses(self) -> Sequence[ConnectionStatus]: ...
+    def connection_statuses(self) -> Iterable[ConnectionStatus]:
+        """Made one by one while they are looked at."""
+        ...
 
     def session_statuses(self) -> Sequence[SessionStatus]:
         """Global sessions."""
@@ -66,4 +75,58 @@ class StatusSource(Protocol):
 
     def reset_connection_stats(self) -> None:
         """`crst`."""
+        ...
+
+
+class AdminSource(StatusSource, Protocol):
+    """What the HTTP commands ask beyond the four-letter words."""
+
+    def last_snapshot(self) -> tuple[int, int] | None:
+        """Zxid and time in seconds of the newest one; None: there is none."""
+        ...
+
+    def learner_statuses(self) -> Sequence[LearnerStatus]: ...
+
+    def reset_learner_stats(self) -> None: ...
+
+    def load(self) -> LoadStatus: ...
+
+    def slow_requests(self) -> Sequence[SlowRequestStatus]:
+        """Oldest first."""
+        ...
+
+    def remembered_sessions(self) -> Sequence[int]:
+        """Ids of those whose events are remembered, the last one changed first."""
+        ...
+
+    def session_events(self, session_id: int) -> Sequence[SessionEventStatus]:
+        """Oldest first."""
+        ...
+
+    def znode_sizes(self) -> Iterator[LargeZnode]:
+        """All znodes, one by one, while the tree changes."""
+        ...
+
+    def counted_insecure(self) -> None:
+        """A plain request came to a port that speaks TLS, too."""
+        ...
+
+    def access(self, scheme: str, credential: bytes, host: str) -> Access:
+        """Whether these credentials give all permissions on the root."""
+        ...
+
+    async def take_snapshot(self) -> SnapshotFile:
+        """Write a snapshot now. Raises StorageError."""
+        ...
+
+    def snapshot_pieces(self, file: SnapshotFile) -> AsyncIterator[bytes]:
+        """What is in the file, read off the loop."""
+        ...
+
+    async def restore(self, pieces: AsyncIterator[bytes]) -> int:
+        """Replace everything by a snapshot; returns its zxid. Raises KraalError."""
+        ...
+
+    def count_refused(self, command: str) -> None:
+        """The rate limit refused a snapshot or a restore."""
         ...

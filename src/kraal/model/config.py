@@ -96,8 +96,30 @@ class ReaperConfig:
 class AdminConfig:
     """What operators are shown, and where (reference/operations.md sections 3.1 and 4.1)."""
 
+    enabled: bool = False
+    """Whether the admin server is to run; zoo.cfg has it run by default."""
+    host: str = "0.0.0.0"
+    port: int = 8080
+    command_url: str = "/commands"
+    idle_timeout_ms: int = 30_000
+    port_unification: bool = False
+    """Whether the same port speaks HTTP and HTTPS."""
+    force_https: bool = False
+    need_client_auth: bool = False
+    rate_limiter_interval_ms: int = 300_000
+    snapshot_enabled: bool = True
+    restore_enabled: bool = True
+    use_forwarded_for: bool = False
+    """Whether the client's address is that of X-Forwarded-For."""
+    initial_text: str = field(default="", compare=False, repr=False)
+    """The text of zoo.cfg; empty where there is none."""
+    metrics_host: str = "0.0.0.0"
+    metrics_port: int | None = None
+    """Of the Prometheus endpoint; None: there is none."""
+    export_process_info: bool = True
+    """`metricsProvider.exportJvmInfo`: figures of the process, too."""
     slow_request_threshold_ms: int = 1000
-    """`kraal.slowRequestThresholdMs`: requests that take at least as long are remembered."""
+    """`slowRequestThresholdMs`: requests that take at least as long are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

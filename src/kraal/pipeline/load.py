@@ -92,7 +92,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class SlowRequest:
-    """A request that took longer than `kraal.slowRequestThresholdMs`."""
+    """A request that took longer than `slowRequestThresholdMs`."""
 
     wall_ms: int
     latency_ms: int

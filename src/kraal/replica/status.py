@@ -5,9 +5,10 @@ Field names follow reference/operations.md section 2. Times are in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 
 from kraal.model.ensemble import EnsembleConfig, Member
 
@@ -133,6 +134,21 @@ class LeaderStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerStatus:
+    """One learner's connection, for the admin command `observers`."""
+
+    address: str
+    server_id: int
+    is_observer: bool
+    connected_wall_ms: int
+    queued_bytes: int
+    packets_received: int
+    packets_sent: int
+    requests: int
+    last_zxid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleStatus:
     """What a member of an ensemble says beyond a server that stands alone."""
 
@@ -142,6 +158,12 @@ class EnsembleStatus:
     """The committed membership."""
     peer_state: str | None
     """As in `mntr`, for example `following - broadcast`; None without a leader."""
+    phase: str = "broadcast"
+    """`election`, `discovery`, `synchronization` or `broadcast`."""
+    leader_id: int | None = None
+    """Who leads, if that is known."""
+    behind: int = 0
+    """Proposals that a learner has and has not applied yet."""
     observer_master_id: int | None = None
     """Whom an observer observes."""
     synced_observers: int | None = None
@@ -170,6 +192,10 @@ class ServerStatus:
     approximate_data_bytes: int
     uptime_ms: int
     local_session_count: int = 0
+    slow_syncs: int = 0
+    """Writes of the log that took longer than `fsync.warningthresholdms`."""
+    response_sizes: tuple[int, int, int] = (-1, -1, -1)
+    """Last, smallest and largest; -1 before the first."""
     ensemble: EnsembleStatus | None = None
     """None: a server that stands alone."""
 
@@ -178,5 +204,78 @@ class ServerStatus:
 class WatchStatus:
     """The data-watch table, which is what `wchs`, `wchc` and `wchp` report."""
 
-    by_path: Sequence[tuple[bytes, Sequence[int]]]
-    """Path and the session ids that watch it."""
+    by_path: Iterable[tuple[bytes, Sequence[int]]]
+    """Path and the session ids that watch it, made while they are looked at, once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeavyRow:
+    """A client, path or operation and its share of the load."""
+
+    name: str
+    session_id: int = 0
+    """Of a client; 0: none."""
+    requests: int
+    error: int
+    """By how much `requests` may be too high."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadStatus:
+    """Who and what causes the load, the heaviest first."""
+
+    since_ms: int
+    """For how long it has been counted."""
+    clients: Sequence[HeavyRow]
+    paths: Sequence[HeavyRow]
+    operations: Sequence[HeavyRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowRequestStatus:
+    """A request that took longer than `slowRequestThresholdMs`."""
+
+    wall_ms: int
+    latency_ms: int
+    operation: str
+    path: str
+    session_id: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEventStatus:
+    """Something that befell a session."""
+
+    wall_ms: int
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeZnode:
+    """A znode whose data or list of children is near what one answer may hold."""
+
+    path: str
+    data_bytes: int
+    children: int
+    children_bytes: int
+    """Of the answer to getChildren."""
+
+
+class Access(StrEnum):
+    """Whether somebody may take or restore snapshots."""
+
+    GRANTED = "granted"
+    UNKNOWN = "unknown"
+    """The scheme is not there, or the credential is wrong."""
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """A snapshot on disk."""
+
+    path: PurePath
+    zxid: int
+    size: int

@@ -26,6 +26,7 @@ from kraal.model.ensemble import Member, canonical_host, is_membership_key
 from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
 from kraal.server import config_keys
+from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
 from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
 from kraal.server.membership import Membership, membership
 from kraal.server.settings import Settings
@@ -36,14 +37,10 @@ WITHOUT_FILE = {
     "clientPort": "2181",
     "clientPortAddress": "127.0.0.1",
     "dataDir": "./kraal-data",
+    "admin.serverAddress": "127.0.0.1",
 }
 """Where a server started without a zoo.cfg listens and stores."""
 
-_METRICS_PROVIDERS = (
-    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
-    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
-)
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -83,6 +80,7 @@ def load(
     if path is not None:
         _warn_if_relative(settings, "the configuration file", str(path))
         settings.warnings += _repeated_servers(path)
+        settings.initial_text = path.read_text(encoding="latin-1")
     elsewhere = {*defined, *variables, *overrides}
     members_in_file = not any(map(_names_members, elsewhere))
     config = _server(settings, path.absolute() if path and members_in_file else None)
@@ -188,6 +186,7 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
         security=_security(settings),
         throttle=_throttle(settings, len(members.ensemble.voters) if members.ensemble else 1),
         reaper=_reaper(settings),
+        admin=admin_config(settings),
         ensemble=ensemble,
         server_id=server_id,
         client_port=client_port,
@@ -465,8 +464,8 @@ def _check_words(values: Mapping[str, str]) -> None:
     role = values.get("peerType", "participant")
     if role.lower() not in {"participant", "observer"}:
         raise refuse("peerType", role, f"Unrecognised peertype: {role}")
-    provider = values.get("metricsProvider.className", _METRICS_PROVIDERS[0])
-    if provider not in _METRICS_PROVIDERS:
+    provider = values.get("metricsProvider.className", METRICS_PROVIDERS[0])
+    if provider not in METRICS_PROVIDERS:
         raise refuse("metricsProvider.className", provider, "metrics provider class was not found")
     if values.get("quorum.auth.enableSasl", "false").lower() == "true":
         return
@@ -507,13 +506,7 @@ def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[st
 def _passed_through(settings: Settings) -> dict[str, str]:
     """The keys that no field holds; says which of them will count in a later version."""
     unread = settings.unread()
-    waiting = [
-        key
-        for key, value in sorted(unread.items())
-        if config_keys.NOT_SERVED_YET.fullmatch(key)
-        and (key, value) != ("admin.enableServer", "false")
-        and value not in _METRICS_PROVIDERS[:2]
-    ]
+    waiting = [key for key in sorted(unread) if config_keys.NOT_SERVED_YET.fullmatch(key)]
     if waiting:
         settings.warnings.append(
             f"not served by this version yet, so without effect: {', '.join(waiting)}"

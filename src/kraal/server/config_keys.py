@@ -105,6 +105,7 @@ _PASSED_THROUGH = """
 """
 _OWN = """
     autopurge.retainHours autopurge.retainBytes disk.warnFreeBytes disk.refuseFreeBytes
+    slowRequestThresholdMs
 """
 """Keys that the original does not have, and takes for properties that nobody reads."""
 _WITHOUT_PREFIX = """
@@ -157,7 +158,7 @@ GUIDE_SPELLINGS = MappingProxyType(
 
 
 NOT_SERVED_YET = re.compile(
-    r"admin\..+|audit\..+|metricsProvider\..+|ssl\..+|client\.(portUnification|certReload)"
+    r"audit\..+|ssl\..+|client\.(portUnification|certReload)"
     r"|authProvider\..+|superUser(\..+)?|X509AuthenticationProvider\..+"
     r"|SASLAuthenticationProvider\..+|sasl\..+|java\.security\.auth\.login\.config"
     r"|ensembleAuthName|letAnySaslUserDoX|emulate353TTLNodes|request_stale_.+"

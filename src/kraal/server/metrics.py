@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kraal.admin import java_text
 from kraal.model.path import first_element
+from kraal.model.zxid import counter
 from kraal.pipeline.counters import Counters, Counts
 from kraal.pipeline.summary import Summary
 from kraal.replica.leading import Leading
@@ -19,6 +20,7 @@ from kraal.replica.status import Distribution, Figures, LeaderStatus, Mode, Serv
 from kraal.tree import quota
 from kraal.tree.data_tree import DataTree
 
+LAST_COUNTER = 0xFFFF_FFFF
 _COUNTS = {
     "watch_bytes": "watch_bytes",
     "throttled_ops": "requests_throttled",
@@ -101,6 +103,7 @@ def figures(
     numbers: dict[str, int | float] = {
         **_gauges(status, counters),
         **_process_gauges(),
+        "kraal_zxid_counter_remaining": LAST_COUNTER - counter(max(status.last_zxid, 0)),
         "kraal_disk_free_bytes": disk[0],
         "kraal_disk_writes_refused": int(disk[1]),
         **{name: getattr(counts, ours) for name, ours in _COUNTS.items()},

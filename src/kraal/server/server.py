@@ -17,11 +17,12 @@ from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
+from kraal.server.admin_server import AdminServer
+from kraal.server.admin_source import ServerAdminSource
 from kraal.server.disk_thread import DiskThread
 from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch
 from kraal.server.listener import ClientListener
 from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
-from kraal.server.status_source import ServerStatusSource
 from kraal.server.storage_driver import StorageDriver
 from kraal.storage import data_dir, epochs, retention
 from kraal.storage.data_dir import DataDirLock
@@ -157,7 +158,8 @@ class Server:
         config = self.config
         if config.security.skip_acl:
             logger.warning("skipACL=yes: every client may do everything")
-        self.status = ServerStatusSource(self)
+        self.status = ServerAdminSource(self)
+        self.admin = AdminServer(self.status)
         self.listener = ClientListener(config, self.counters, self.status)
         if config.ensemble is None:
             self.storage = StorageDriver(
@@ -180,6 +182,7 @@ class Server:
             except OSError:
                 await self._shut_down()
                 raise
+        await self.admin.start()
 
     def _serve_alone(self, tree: DataTree, first_id: int) -> None:
         self._leading = Leading(
@@ -198,15 +201,23 @@ class Server:
         Every client is disconnected, and its session is over when it comes back: zxids and
         session ids go on.
         """
+        config = self.config
+        await self.replace_tree(
+            DataTree.pristine(
+                extended_types=config.extended_types, digests=config.storage.digest_enabled
+            )
+        )
+
+    async def replace_tree(self, tree: DataTree) -> None:
+        """Go on with another tree, which is on the disk when this returns.
+
+        Every client is disconnected; zxids and session ids go on, so that clients come back.
+        """
         assert self.member is None, "a member of an ensemble does not forget for itself alone"
         before = self._leading
         self._serve(None)
         before.close()
-        config = self.config
-        tree = DataTree.pristine(
-            extended_types=config.extended_types, digests=config.storage.digest_enabled
-        )
-        tree.last_zxid = before.tree.last_zxid + before.in_flight
+        tree.last_zxid = max(tree.last_zxid, before.tree.last_zxid + before.in_flight)
         saved = asyncio.Event()
         self.storage.save_snapshot(tree, saved.set)
         await saved.wait()
@@ -320,7 +331,7 @@ class Server:
 
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""
-        await self.listener.stop()
+        await asyncio.gather(self.admin.stop(), self.listener.stop())
         if self.member is not None:
             await self.member.stop()
         else:

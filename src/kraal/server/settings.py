@@ -20,6 +20,8 @@ class Settings:
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = dict(values)
         self.warnings: list[str] = []
+        self.initial_text = ""
+        """The text of zoo.cfg; empty where there is none."""
         self._read: set[str] = set()
 
     def check_parsed(self) -> None:

@@ -69,6 +69,11 @@ class Snapshotter:
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
+    async def ended(self) -> None:
+        """Wait for the end of one that is under way."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
     async def finish(self) -> None:
         """Drop a snapshot that is under way, and wait for its end."""
         self.abandon()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,12 @@ class ServerStatusSource:
             local_session_count=len(local) if local is not None else 0,
             approximate_data_bytes=tree.data_bytes + len("/"),
             uptime_ms=self.monotonic_ms() - counters.started_ms,
+            slow_syncs=counters.slow_syncs,
+            response_sizes=(
+                counters.response_sizes.last,
+                counters.response_sizes.minimum,
+                counters.response_sizes.maximum,
+            ),
             ensemble=self._ensemble_status(),
         )
 
@@ -85,12 +91,12 @@ class ServerStatusSource:
             self.server_status(),
             server.counters,
             server.replica,
-            [handler.server_id for handler in self._learners() if handler.server_id >= 0],
+            [handler.server_id for handler in self.learners() if handler.server_id >= 0],
             disk=(server.disk.free_bytes, server.disk.refuses_writes),
             lifetime=lifetime,
         )
 
-    def _learners(self) -> list[LearnerHandler]:
+    def learners(self) -> list[LearnerHandler]:
         """Those that are connected to this leader, or to this observer master."""
         term = self._server.member.peer.term if self._server.member is not None else None
         if isinstance(term, LeadingTerm):
@@ -113,7 +119,9 @@ class ServerStatusSource:
         peer = member.peer
         me = peer.config.members.get(peer.me) or peer.settings.config.members[peer.me]
         if peer.replica is None or peer.replica.mode is Mode.READ_ONLY:
-            return EnsembleStatus(member=me, config=peer.config, peer_state=None)
+            return EnsembleStatus(
+                member=me, config=peer.config, peer_state=None, phase=_phase(peer.term)
+            )
         state, term = peer.state, peer.term
         return EnsembleStatus(
             member=me,
@@ -122,6 +130,8 @@ class ServerStatusSource:
             peer_state=f"{state.name.lower()} - broadcast",
             observer_master_id=peer.learner_master if state is State.OBSERVING else None,
             synced_observers=_observers_of(term) if isinstance(term, LearningTerm) else None,
+            leader_id=peer.election.vote.leader,
+            behind=_behind(term),
             leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
         )
 
@@ -141,9 +151,10 @@ class ServerStatusSource:
             max_proposal_bytes=counters.proposal_sizes.maximum,
         )
 
-    def connection_statuses(self) -> Sequence[ConnectionStatus]:
+    def connection_statuses(self) -> Iterator[ConnectionStatus]:
         replica = self._server.replica
-        return [_connection(conn) for conn in replica.connections] if replica is not None else []
+        connections = list(replica.connections) if replica is not None else []
+        return map(_connection, connections)
 
     def session_statuses(self) -> Sequence[SessionStatus]:
         replica = self._server.replica
@@ -170,10 +181,10 @@ class ServerStatusSource:
         replica = self._server.replica
         watched = replica.watches.data if replica is not None else {}
         return WatchStatus(
-            by_path=[
-                (path, [conn.session.id if conn.session else 0 for conn in watchers])
-                for path, watchers in watched.items()
-            ]
+            by_path=(
+                (path, [conn.session.id if conn.session else 0 for conn in list(watchers)])
+                for path, watchers in list(watched.items())
+            )
         )
 
     def digests(self) -> Sequence[tuple[int, int]]:
@@ -210,6 +221,22 @@ def _synced(master: LearnerMaster) -> list[LearnerHandler]:
 
 def _observers_of(term: LearningTerm) -> int | None:
     return len(_synced(term.observers.master)) if term.observers is not None else None
+
+
+def _phase(term: LeadingTerm | LearningTerm | None) -> str:
+    """How far a member without a leader is, in the words of `zabstate`."""
+    if term is None:
+        return "election"
+    if isinstance(term, LeadingTerm):
+        return "discovery" if term.leader.epoch is None else "synchronization"
+    learner = term.learner
+    return "discovery" if learner is None or not learner.epoch else "synchronization"
+
+
+def _behind(term: LeadingTerm | LearningTerm | None) -> int:
+    if isinstance(term, LearningTerm) and term.learner is not None:
+        return term.learner.pending
+    return 0
 
 
 def _session(session: Session) -> SessionStatus:

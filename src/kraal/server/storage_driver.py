@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import PurePath
 from random import Random
 from time import monotonic
 from typing import TypeVar
 
-from kraal.errors import CutError
+from kraal.errors import CutError, StorageError
 from kraal.model.config import ServerConfig
 from kraal.pipeline.counters import Counters
 from kraal.server.disk_thread import DiskThread
@@ -120,6 +121,24 @@ class StorageDriver:
         """One that came due meanwhile follows: after a burst nothing else would start it."""
         if self._is_snapshot_due and self._may_snapshot:
             self._start_snapshot()
+
+    async def take_snapshot(self) -> tuple[PurePath, int, int]:
+        """Write one now: where it is, its zxid and its size. Raises StorageError."""
+        await self._snapshotter.ended()
+        if not self._may_snapshot:
+            raise StorageError("no snapshot is taken while there is no leader")
+        done = asyncio.Event()
+        self._snapshotter.start(lambda: self._logged_zxid, done.set)
+        await self._snapshotter.ended()
+        if not done.is_set():
+            raise StorageError("the snapshot could not be written")
+
+        def newest() -> tuple[PurePath, int, int]:
+            found = self._store.named()[0]
+            path = self._store.directory / found.name
+            return path, found.zxid, self._fs.size(path)
+
+        return await self._disk.call(newest)
 
     def _snapshot_failed(self, error: BaseException) -> None:
         if is_out_of_space(error):

@@ -504,6 +504,11 @@ class Learner(Generic[T]):
             self.phase = Phase.OVER
             self.link.close()
 
+    @property
+    def pending(self) -> int:
+        """Proposals that are not committed yet."""
+        return len(self._pending)
+
     def tail(self) -> list[T]:
         """What was handed to the log and never committed."""
         return list(self._pending)

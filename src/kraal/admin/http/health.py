@@ -1,0 +1,53 @@
+"""Liveness and readiness, as orchestrators ask: the status code is the answer, the text says why.
+
+The reference has no such thing: its `ruok` is fine without a quorum, and refusals are HTTP 200
+(reference/operations.md sections 3.3 and 9, complaint 8).
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from kraal.admin.http.responses import json_response
+from kraal.admin.json_text import Json
+from kraal.admin.source import AdminSource
+from kraal.replica.status import Mode
+
+OK, UNAVAILABLE = 200, 503
+BEHIND_MAX = 10_000
+"""Proposals that a learner may be behind and still count as ready."""
+
+
+def live() -> Response:
+    """That this is answered is what is asked for: the loop turns."""
+    return json_response({"status": "ok"})
+
+
+def ready(source: AdminSource, *, accepts_read_only: bool) -> Response:
+    """Whether clients should be sent here."""
+    status = source.server_status()
+    ensemble = status.ensemble
+    numbers = source.figures().numbers
+    checks: dict[str, str | None] = {"role": None, "quorum": None, "lag": None, "disk": None}
+    if ensemble is not None and ensemble.peer_state is None:
+        checks["quorum"] = f"no leader: {ensemble.phase}"
+    if not status.serving:
+        checks["role"] = "clients are not served"
+    elif status.mode is Mode.READ_ONLY and not accepts_read_only:
+        checks["role"] = "only reads are served"
+    if ensemble is not None and ensemble.behind > BEHIND_MAX:
+        checks["lag"] = f"{ensemble.behind} proposals are not applied yet"
+    if numbers.get("kraal_disk_writes_refused"):
+        checks["disk"] = f"{numbers['kraal_disk_free_bytes']} bytes are free: writes are refused"
+    if status.mode is Mode.READ_ONLY and accepts_read_only:
+        checks["quorum"] = None
+    reasons: list[Json] = [f"{name}: {reason}" for name, reason in checks.items() if reason]
+    return json_response(
+        {
+            "status": "unavailable" if reasons else "ok",
+            "mode": str(status.mode) if status.serving else None,
+            "checks": {name: reason or "ok" for name, reason in checks.items()},
+            "reasons": reasons,
+        },
+        UNAVAILABLE if reasons else OK,
+    )

@@ -1,0 +1,136 @@
+"""Commands that the reference has not: load, slow requests, sessions, large znodes, log levels."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator, Sequence
+
+from kraal.admin.http.reply import CommandError, Parameters, Reply
+from kraal.admin.json_text import PAUSE, Json, Pause, Rows
+from kraal.admin.source import AdminSource
+from kraal.replica.status import HeavyRow, LargeZnode
+
+ROWS_MAX = 20
+LIMIT_MAX = 1000
+SLICE = 500
+"""Znodes that are looked at before others have a turn."""
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _limit(parameters: Parameters) -> int:
+    limit = parameters.number("limit", ROWS_MAX)
+    return min(ROWS_MAX if limit is None else limit, LIMIT_MAX)
+
+
+def load(source: AdminSource, parameters: Parameters) -> Reply:
+    """Who and what causes the load."""
+    status, limit = source.load(), _limit(parameters)
+    return {
+        "since_ms": status.since_ms,
+        "clients": [
+            {"host": row.name, "session_id": f"0x{row.session_id:x}", **_weight(row)}
+            for row in status.clients[:limit]
+        ],
+        "paths": _named("path", status.paths[:limit]),
+        "operations": _named("operation", status.operations[:limit]),
+    }
+
+
+def _named(what: str, rows: Sequence[HeavyRow]) -> list[Json]:
+    return [{what: row.name, **_weight(row)} for row in rows]
+
+
+def _weight(row: HeavyRow) -> dict[str, Json]:
+    return {"requests": row.requests, "error": row.error}
+
+
+def slow_requests(source: AdminSource, _parameters: Parameters) -> Reply:
+    """The newest first."""
+    return {
+        "threshold_ms": source.config.admin.slow_request_threshold_ms,
+        "requests": [
+            {
+                "time": row.wall_ms,
+                "latency_ms": row.latency_ms,
+                "operation": row.operation,
+                "path": row.path,
+                "session_id": f"0x{row.session_id:x}",
+                "host": row.host,
+            }
+            for row in reversed(source.slow_requests())
+        ],
+    }
+
+
+def sessions(source: AdminSource, parameters: Parameters) -> Reply:
+    """The events of one session, or which sessions have any."""
+    session_id = parameters.number("session")
+    if session_id is None:
+        remembered = (f"0x{remembered:x}" for remembered in source.remembered_sessions())
+        return {"sessions": Rows(parameters.page(remembered))}
+    events = source.session_events(session_id)
+    if not events:
+        raise CommandError(f"nothing is remembered of session 0x{session_id:x}")
+    return {
+        "session_id": f"0x{session_id:x}",
+        "events": [
+            {"time": event.wall_ms, "event": event.what, "detail": event.detail} for event in events
+        ],
+    }
+
+
+def largest_znodes(source: AdminSource, parameters: Parameters) -> Reply:
+    """Found by looking at every znode, in slices: for large trees it takes its time."""
+    return {
+        "max_buffer_bytes": source.config.max_buffer_bytes,
+        "znodes": Rows(_largest(source, _limit(parameters))),
+    }
+
+
+def _largest(source: AdminSource, limit: int) -> Iterator[Json | Pause]:
+    found: list[tuple[int, int, LargeZnode]] = []
+    for number, znode in enumerate(source.znode_sizes()):
+        if number % SLICE == 0:
+            yield PAUSE
+        row = (_size(znode), -number, znode)
+        if len(found) < limit:
+            heapq.heappush(found, row)
+        elif found and row > found[0]:
+            heapq.heapreplace(found, row)
+    for _, _, znode in sorted(found, reverse=True):
+        yield {
+            "path": znode.path,
+            "data_bytes": znode.data_bytes,
+            "children": znode.children,
+            "children_bytes": znode.children_bytes,
+            "share": round(_size(znode) / source.config.max_buffer_bytes, 4),
+        }
+
+
+def _size(znode: LargeZnode) -> int:
+    return max(znode.data_bytes, znode.children_bytes)
+
+
+def log_levels(_source: AdminSource, _parameters: Parameters) -> Reply:
+    """Loggers of kraal that exist, with the level that counts for them."""
+    names = sorted(name for name in logging.root.manager.loggerDict if name.startswith("kraal"))
+    return {
+        "root": logging.getLevelName(logging.root.level),
+        "loggers": {
+            name: logging.getLevelName(logging.getLogger(name).getEffectiveLevel())
+            for name in names
+        },
+    }
+
+
+def set_log_level(_source: AdminSource, parameters: Parameters) -> Reply:
+    """Until the next start."""
+    name, level = parameters.text("logger") or "kraal", (parameters.text("level") or "").upper()
+    level = {"WARN": "WARNING"}.get(level, level)
+    if level not in LEVELS:
+        raise CommandError(f"level is none of {', '.join(LEVELS)}: {level}")
+    if name != "kraal" and not name.startswith("kraal."):
+        raise CommandError(f"logger is none of kraal's: {name}")
+    logging.getLogger(name).setLevel(level)
+    return {"logger": name, "level": level}

@@ -1,0 +1,48 @@
+"""What commands get and give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TypeAlias, TypeVar
+
+from kraal.admin.json_text import Json
+from kraal.errors import KraalError
+
+T = TypeVar("T")
+Reply: TypeAlias = dict[str, Json]
+"""Members of the answer, before `command` and `error`."""
+
+
+class CommandError(KraalError):
+    """The request cannot be answered; the text is the answer's `error`."""
+
+
+class Parameters:
+    """What follows the question mark; of a name that is given twice the last one counts."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def text(self, name: str) -> str | None:
+        return self._values.get(name)
+
+    def number(self, name: str, default: int | None = None) -> int | None:
+        """A number of at least 0, decimal or with 0x. Raises CommandError."""
+        text = self._values.get(name)
+        if text is None:
+            return default
+        try:
+            value = int(text, 0)
+        except ValueError:
+            raise CommandError(f"{name} is no number: {text}") from None
+        if value < 0:
+            raise CommandError(f"{name} is negative: {text}")
+        return value
+
+    def page(self, rows: Iterable[T]) -> Iterable[T]:
+        """Of many rows those that `offset` and `limit` ask for. Raises CommandError."""
+        offset, limit = self.number("offset", 0) or 0, self.number("limit")
+        if not offset and limit is None:
+            return rows
+        return islice(rows, offset, None if limit is None else offset + limit)

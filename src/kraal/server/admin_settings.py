@@ -1,0 +1,60 @@
+"""The settings of the admin server and of the metrics provider.
+
+Source: reference/operations.md sections 3.1 and 4.1.
+"""
+
+from __future__ import annotations
+
+from kraal.model.config import AdminConfig
+from kraal.model.setting import decimal, refuse
+from kraal.server.settings import Settings
+
+PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
+METRICS_PROVIDERS = (
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
+    PROMETHEUS,
+)
+_IDLE_PROVIDER_KEYS = ("numWorkerThreads", "maxQueueSize", "workerShutdownTimeoutMs")
+
+
+def admin_config(settings: Settings) -> AdminConfig:
+    """Read `admin.*`, `metricsProvider.*` and kraal's own. Raises ConfigError."""
+    number, flag, text = settings.number, settings.flag, settings.text
+    port = number("admin.serverPort", 8080)
+    if not 0 <= port <= 0xFFFF:
+        raise refuse("admin.serverPort", str(port), f"port out of range:{port}")
+    provider = text("metricsProvider.className") or METRICS_PROVIDERS[0]
+    for key in _IDLE_PROVIDER_KEYS:
+        text(f"metricsProvider.{key}")  # of the reference's worker threads
+    text("admin.httpVersion")
+    return AdminConfig(
+        enabled=text("admin.enableServer") != "false",
+        host=text("admin.serverAddress") or "0.0.0.0",
+        port=port,
+        command_url=text("admin.commandURL") or "/commands",
+        idle_timeout_ms=number("admin.idleTimeout", 30_000, minimum=1),
+        port_unification=flag("admin.portUnification", False),
+        force_https=flag("admin.forceHttps", False),
+        need_client_auth=flag("admin.needClientAuth", False),
+        rate_limiter_interval_ms=number("admin.rateLimiterIntervalInMS", 300_000, minimum=0),
+        snapshot_enabled=flag("admin.snapshot.enabled", True),
+        restore_enabled=flag("admin.restore.enabled", True),
+        use_forwarded_for=flag("IPAuthenticationProvider.usexforwardedfor", False),
+        initial_text=settings.initial_text,
+        metrics_host=text("metricsProvider.httpHost") or "0.0.0.0",
+        metrics_port=_metrics_port(settings) if provider == PROMETHEUS else None,
+        export_process_info=flag("metricsProvider.exportJvmInfo", True),
+        slow_request_threshold_ms=number("slowRequestThresholdMs", 1000, minimum=1),
+    )
+
+
+def _metrics_port(settings: Settings) -> int:
+    key = "metricsProvider.httpPort"
+    value = settings.text(key)
+    if value is None:
+        return 7000
+    port = decimal(value)
+    if port is None or not 0 <= port <= 0xFFFF:
+        raise refuse(key, value, f"port out of range:{value}")
+    return port

@@ -1,0 +1,252 @@
+"""What operators see and may do beyond the four-letter words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from kraal.errors import CorruptError, DecodeError, KraalError, RequestError
+from kraal.model.acl import ALL
+from kraal.model.config import SnapshotCodec
+from kraal.model.path import ROOT
+from kraal.model.zxid import show
+from kraal.pipeline.load import SpaceSaving
+from kraal.replica.status import (
+    Access,
+    HeavyRow,
+    LargeZnode,
+    LearnerStatus,
+    LoadStatus,
+    SessionEventStatus,
+    SlowRequestStatus,
+    SnapshotFile,
+)
+from kraal.server.status_source import ServerStatusSource
+from kraal.storage.recovery import drop_orphans
+from kraal.storage.snapshot_codec import GZIP_MAGIC, SNAPPY_MAGIC, decoded
+from kraal.storage.snapshot_store import SnapshotStore
+from kraal.tree import snapshot
+from kraal.tree.data_tree import DataTree
+from kraal.tree.digest import signed
+from kraal.wire.opcodes import OpCode
+
+logger = logging.getLogger("kraal.server.admin")
+PIECE_BYTES = 256 << 10
+CHILDREN_LOOKED_AT_MAX = 1000
+"""Names of children that are measured; the rest of a longer list counts as their average."""
+
+
+class ServerAdminSource(ServerStatusSource):
+    """Implements `kraal.admin.source.AdminSource`."""
+
+    def last_snapshot(self) -> tuple[int, int] | None:
+        fs = self._server.fs
+        store = SnapshotStore(fs, self.config.storage)
+        for found in store.named():
+            path = store.directory / found.name
+            return found.zxid, int(fs.modified_s(path))
+        return None
+
+    def learner_statuses(self) -> Sequence[LearnerStatus]:
+        offset_ms = self.wall_ms() - self.monotonic_ms()
+        return [
+            LearnerStatus(
+                address=handler.name,
+                server_id=handler.server_id,
+                is_observer=handler.is_observer,
+                connected_wall_ms=handler.connected_ms + offset_ms,
+                queued_bytes=0,
+                packets_received=handler.packets_received,
+                packets_sent=handler.packets_sent,
+                requests=handler.requests,
+                last_zxid=max(handler.acked, handler.last_zxid),
+            )
+            for handler in self.learners()
+        ]
+
+    def reset_learner_stats(self) -> None:
+        for handler in self.learners():
+            handler.packets_received = handler.packets_sent = handler.requests = 0
+
+    def load(self) -> LoadStatus:
+        load = self._server.counters.load
+        return LoadStatus(
+            since_ms=load.since_ms,
+            clients=[
+                HeavyRow(
+                    name=client.host, session_id=client.session_id, requests=weight, error=error
+                )
+                for client, weight, error in load.heaviest_clients().heaviest()
+            ],
+            paths=_rows(load.heaviest_paths()),
+            operations=[
+                HeavyRow(name=_operation(op), requests=weight, error=error)
+                for op, weight, error in load.heaviest_operations().heaviest()
+            ],
+        )
+
+    def slow_requests(self) -> Sequence[SlowRequestStatus]:
+        return [
+            SlowRequestStatus(
+                wall_ms=slow.wall_ms,
+                latency_ms=slow.latency_ms,
+                operation=_operation(slow.op),
+                path=slow.path.decode("utf-8", "replace"),
+                session_id=slow.session_id,
+                host=slow.host,
+            )
+            for slow in self._server.counters.load.slow
+        ]
+
+    def remembered_sessions(self) -> Sequence[int]:
+        return self._server.counters.journal.sessions()
+
+    def session_events(self, session_id: int) -> Sequence[SessionEventStatus]:
+        return [
+            SessionEventStatus(wall_ms=event.wall_ms, what=event.what, detail=event.detail)
+            for event in self._server.counters.journal.events(session_id)
+        ]
+
+    def znode_sizes(self) -> Iterator[LargeZnode]:
+        replica = self._server.replica
+        nodes = replica.tree.nodes if replica is not None else {}
+        for path in list(nodes):
+            node = nodes.get(path)
+            if node is None or not path:
+                continue
+            children = node.children or ()
+            prefix = len(path) + (path != ROOT)
+            measured = [len(name) - prefix for name in islice(children, CHILDREN_LOOKED_AT_MAX)]
+            size = sum(measured) + 4 * len(measured)
+            if len(children) > len(measured):
+                size = size * len(children) // len(measured)
+            yield LargeZnode(
+                path=path.decode("utf-8", "replace"),
+                data_bytes=len(node.data or b""),
+                children=len(children),
+                children_bytes=size,
+            )
+
+    def counted_insecure(self) -> None:
+        self._server.counters.insecure_admin_requests += 1
+
+    def access(self, scheme: str, credential: bytes, host: str) -> Access:
+        replica = self._server.replica
+        if replica is None:
+            return Access.DENIED
+        try:
+            earned = tuple(replica.authority.authenticate(scheme, credential, host))
+        except RequestError:
+            return Access.UNKNOWN
+        acl = replica.tree.nodes[ROOT].acl
+        bits = [1 << bit for bit in range(ALL.bit_length())]
+        granted = all(replica.authority.permits(acl, bit, earned) for bit in bits)
+        return Access.GRANTED if granted else Access.DENIED
+
+    def count_refused(self, command: str) -> None:
+        counters = self._server.counters
+        if command == "snapshot":
+            counters.snapshots_rate_limited += 1
+        else:
+            counters.restores_rate_limited += 1
+
+    async def take_snapshot(self) -> SnapshotFile:
+        try:
+            path, zxid, size = await self._server.storage.take_snapshot()
+        except KraalError:
+            self._server.counters.snapshot_errors += 1
+            raise
+        return SnapshotFile(path=path, zxid=zxid, size=size)
+
+    async def snapshot_pieces(self, file: SnapshotFile) -> AsyncIterator[bytes]:
+        stream = await asyncio.to_thread(Path(file.path).open, "rb")
+        try:
+            left = file.size
+            while left and (piece := await asyncio.to_thread(stream.read, PIECE_BYTES)):
+                left -= len(piece)
+                yield piece
+        finally:
+            stream.close()
+
+    async def restore(self, pieces: AsyncIterator[bytes]) -> int:
+        counters, began_ms = self._server.counters, self.monotonic_ms()
+        try:
+            zxid = await self._restore(pieces)
+        except KraalError:
+            counters.restore_errors += 1
+            raise
+        counters.restore_time.add(self.monotonic_ms() - began_ms)
+        return zxid
+
+    async def _restore(self, pieces: AsyncIterator[bytes]) -> int:
+        """Nothing changes before the whole snapshot has been read and verified."""
+        if self._server.member is not None:
+            raise RestoreError(
+                "a member of an ensemble cannot be restored alone: the others would bring it in"
+                " step with themselves. Stop all members and restore their data directories"
+            )
+        with tempfile.TemporaryFile(dir=self.config.storage.data_dir) as spool:
+            async for piece in pieces:
+                await asyncio.to_thread(spool.write, piece)
+            if not spool.tell():
+                raise RestoreError("the request has no snapshot in it")
+            tree = await asyncio.to_thread(self._read, spool)
+        dropped = drop_orphans(tree)
+        await self._server.replace_tree(tree)
+        logger.warning(
+            "Restored from a snapshot: %d znodes, %d sessions, at %s; %d ephemerals of sessions"
+            " that are gone were dropped",
+            len(tree.nodes) - 1, len(tree.sessions), show(tree.last_zxid), dropped,
+        )  # fmt: skip
+        return tree.last_zxid
+
+    def _read(self, spool: IO[bytes]) -> DataTree:
+        """On a thread. Raises KraalError."""
+        spool.seek(0)
+        head = spool.read(len(SNAPPY_MAGIC))
+        spool.seek(0)
+        codec = SnapshotCodec.NONE
+        if head.startswith(GZIP_MAGIC):
+            codec = SnapshotCodec.GZIP
+        elif head == SNAPPY_MAGIC:
+            codec = SnapshotCodec.SNAPPY
+        stream = decoded(iter(lambda: spool.read(PIECE_BYTES), b""), codec)
+        config = self.config
+        try:
+            tree, carried = snapshot.decode(
+                stream, extended_types=config.extended_types, digests=config.storage.digest_enabled
+            )
+        except DecodeError as error:
+            raise CorruptError(f"this is no sound snapshot: {error}") from error
+        has_digest = carried is not None and carried.zxid and config.storage.digest_enabled
+        if carried is not None and has_digest and carried.digest != signed(tree.digest):
+            raise RestoreError(
+                "the snapshot was written while the tree changed and is no state of it: its log"
+                " is needed, too. Take one while nothing is written, or restore files"
+            )
+        return tree
+
+
+class RestoreError(KraalError):
+    """A snapshot cannot be restored; the text says why."""
+
+
+def _rows(sketch: SpaceSaving[bytes]) -> list[HeavyRow]:
+    return [
+        HeavyRow(name=key.decode("utf-8", "replace"), requests=weight, error=error)
+        for key, weight, error in sketch.heaviest()
+    ]
+
+
+def _operation(op: int) -> str:
+    """The protocol's name, as in `getData`."""
+    try:
+        first, *words = OpCode(op).name.lower().split("_")
+    except ValueError:
+        return str(op)
+    return first + "".join(word.capitalize() for word in words)

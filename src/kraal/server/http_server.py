@@ -1,0 +1,87 @@
+"""HTTP in the server's own loop: uvicorn without its signals, its process and its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ssl import SSLContext
+
+import uvicorn
+from starlette.types import ASGIApp
+
+logger = logging.getLogger("kraal.server.http")
+BACKLOG = 128
+CONNECTIONS_MAX = 200
+HEADERS_MAX_BYTES = 16 << 10
+PATIENCE_SECONDS = 1
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the process's, whatever is served in it."""
+        yield
+
+
+class HttpServer:
+    """One port with one application, as a task of the running loop."""
+
+    def __init__(self, app: ASGIApp, *, idle_timeout_ms: int, tls: SSLContext | None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            backlog=BACKLOG,
+            timeout_keep_alive=max(1, idle_timeout_ms // 1000),
+            timeout_graceful_shutdown=PATIENCE_SECONDS,
+            h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+        )
+        config.load()
+        config.ssl = tls
+        self._uvicorn = _Uvicorn(config)
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port in use; -1: none."""
+        if self._socket is None:
+            return -1
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self, host: str, port: int) -> None:
+        """Bind and serve. Raises OSError when the address cannot be bound."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        self._socket = socket.socket(family, kind, protocol)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(address)
+        except OSError:
+            self._socket.close()
+            self._socket = None
+            raise
+        self._task = asyncio.create_task(self._uvicorn.serve([self._socket]))
+
+    async def stop(self) -> None:
+        """Finish what is being answered, for a moment, and close the port."""
+        if self._task is None:
+            return
+        self._uvicorn.should_exit = True
+        await self._task
+        if self._socket is not None:
+            self._socket.close()
