@@ -1,4 +1,7 @@
-"""`kraal ensemble`: an ensemble of local servers with one live table, to try things out."""
+"""`kraal ensemble`: an ensemble of local servers with one live table, to try things out.
+
+`kraal ensemble force-new` is for real ones: a new ensemble of one, when the majority is lost.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,38 @@ from pathlib import Path
 
 import click
 
+from kraal.cli import options
 from kraal.cli.serve import parse_defines
 
 INVALID_CONFIG = 2
 
 
-@click.command(short_help="Run an ensemble of local servers.")
+class EnsembleGroup(click.Group):
+    """A group whose first command, `run`, needs no name: `kraal ensemble 3`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help of `run`, and what else there is."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] [N]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+        run.format_help_text(ctx, formatter)
+        run.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(
+    cls=EnsembleGroup,
+    short_help="Run an ensemble of local servers; make a new one of a survivor.",
+    no_args_is_help=False,
+)
+def ensemble() -> None:
+    """Run an ensemble of local servers, or make a new ensemble of a survivor."""
+
+
+@ensemble.command(short_help="Run an ensemble of local servers; the default.")
 @click.argument("n", required=False, type=click.IntRange(1, 99), metavar="[N]")
 @click.option(
     "--observers", type=click.IntRange(0, 99), metavar="M", help="Servers that do not vote."
@@ -43,7 +72,7 @@ INVALID_CONFIG = 2
     help="A key of zoo.cfg for all servers; it stays for later starts.",
 )
 @click.option("--plain", is_flag=True, help="Lines instead of a table, as without a terminal.")
-def ensemble(
+def run(
     n: int | None,
     observers: int | None,
     base_port: int | None,
@@ -67,6 +96,40 @@ def ensemble(
     """
     settings = {key.removeprefix("zookeeper."): value for key, value in defines.items()}
     raise SystemExit(_ensemble(n, observers, base_port, data_dir, settings, plain))
+
+
+@ensemble.command("force-new", short_help="Make a survivor a new ensemble of one.")
+@click.option(
+    "--config", "zoo_cfg", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="ZOO_CFG", help="The survivor's configuration; it is rewritten, too.",
+)  # fmt: skip
+@click.option(
+    "--data-dir", type=options.FILE_OR_DIRECTORY, metavar="DIR",
+    help="Instead: the survivor's data directory; the configuration is left to you.",
+)  # fmt: skip
+@click.option(
+    "--server-id", type=click.IntRange(0), metavar="ID",
+    help="The survivor's id, if dataDir/myid does not tell.",
+)  # fmt: skip
+@options.dry_run
+@options.is_sure
+def force_new(
+    zoo_cfg: Path | None, data_dir: Path | None, server_id: int | None, dry_run: bool, is_sure: bool
+) -> None:
+    """Make a survivor the only member of a new ensemble, when the majority is lost for good.
+
+    The last resort: what the lost majority acknowledged and the survivor never got is lost. All
+    servers must be stopped, this one too. The data stay; they go on in a new epoch, so whatever
+    turns up of the old ensemble is older. With --config the membership becomes this server
+    alone; zoo.cfg.before-force-new is the configuration as it was.
+
+    \b
+    Example:
+      kraal ensemble force-new --config /etc/zookeeper/zoo.cfg
+    """
+    from kraal.cli.tools import care  # noqa: PLC0415
+
+    options.end(care.force_new(zoo_cfg, data_dir, server_id, dry_run=dry_run, is_sure=is_sure))
 
 
 def _ensemble(

@@ -169,9 +169,7 @@ def force_new(
         f"{begun.sessions} sessions; it goes on at {show(begun.new_zxid)}."
     )
     if zoo_cfg is not None and settings is not None and begun.config is not None:
-        forced.rewrite_configuration(
-            FS, zoo_cfg, begun.config, dynamic=settings.dynamic_config_path is not None
-        )
+        forced.rewrite_configuration(FS, zoo_cfg, begun.config)
         click.echo(f"{zoo_cfg} has one member now; {zoo_cfg}.before-force-new is what it was.")
     else:
         click.echo("Leave only this server's own server.N line in its zoo.cfg.")

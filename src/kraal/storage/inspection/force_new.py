@@ -53,7 +53,7 @@ def begin_epoch(
         recovered = recover(fs, config, extended_types=True)
         tree = recovered.tree
         last = tree.last_zxid
-        if last < 0:
+        if last < 0 or recovered.snapshot is None:
             raise CorruptError(f"{config.data_dir} holds no history")
         known = epochs.load(fs, config, last)
         new = max(known.accepted, known.current, epoch(last), above) + 1
@@ -83,24 +83,23 @@ def alone(config: EnsembleConfig, server_id: int) -> EnsembleConfig:
     return EnsembleConfig(members={server_id: member})
 
 
-def rewrite_configuration(
-    fs: FileSystem, static: Path, config: EnsembleConfig, *, dynamic: bool
-) -> None:
+def rewrite_configuration(fs: FileSystem, static: Path, config: EnsembleConfig) -> None:
     """Leave one member in `zoo.cfg`; what it was stays as `zoo.cfg.before-force-new`.
 
-    `dynamic`: the membership is in a dynamic file, and gets a new one. Raises StorageError.
+    A membership in a dynamic file gets a new one. Raises StorageError.
     """
     path = PurePath(static.absolute())
     with failing("reading", path):
         content = fs.read(path)
     atomic_file.replace(fs, path.with_name(path.name + ".before-force-new"), content, like=path)
-    if dynamic:
+    entries = list(properties.entries(content.decode("latin-1")))
+    if any(entry.key == dynamic_config.POINTER for entry in entries):
         dynamic_config.save_committed(fs, path, config, client_port_moved=False)
         return
     own = f"server.{next(iter(config.members))}"
     kept = "".join(
         entry.lines
-        for entry in properties.entries(content.decode("latin-1"))
+        for entry in entries
         if entry.key is None or entry.key == own or not is_membership_key(entry.key)
     )
     atomic_file.replace(fs, path, kept.encode("latin-1"), like=path)
