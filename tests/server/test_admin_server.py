@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kraal.admin.catalogue import CATALOGUE, Kind
+from kraal.admin.catalogue import CATALOGUE, Kind, Where
 from tests.server.conftest import assert_alive, connected, create, data_of, running
 from tests.support import raw_client as raw
 from tests.support.servers import HOST, Server, free_port
@@ -297,7 +297,7 @@ class TestMetrics:
         )
         kinds = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter"}
         for metric in CATALOGUE:
-            if not metric.is_set:
+            if metric.where is Where.ALL:
                 assert types[metric.name] == kinds.get(metric.kind, "summary"), metric
         assert types["process_cpu_seconds_total"] == "counter"
         assert 'write_per_namespace_sum{key="ns"} 4.0' in text.decode()
@@ -311,9 +311,10 @@ class TestMetrics:
 
     def test_a_reset_leaves_them_alone(self, tmp_path: Path) -> None:
         with serving(tmp_path) as kraal:
-            with connected(kraal.server.port):
-                pass
+            with connected(kraal.server.port) as client:
+                assert create(client, "/ns", b"x") == 0
             kraal.http("/commands/srst")
             text = kraal.http("/metrics", port=kraal.metrics)[1].decode()
+            assert 'write_per_namespace_count{key="ns"} 1.0' in text
             assert "\nconnection_request_count 1.0\n" in text
             assert kraal.json("/commands/mntr")["connection_request_count"] == 0

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from kraal.model.path import first_element
 from kraal.pipeline.connection import ClientConnection
-from kraal.pipeline.summary import Summary
+from kraal.pipeline.summary import Summary, merged
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
 
@@ -123,14 +123,21 @@ class Load:
         self._budget = EXACT_PER_TICK
         self._now_ms = 0
         self._period, self._period_before = _Period(0), _Period(0)
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin the sums by namespace anew (`srst`)."""
         self.reads: dict[str, Summary] = {}
         """Bytes read by the first element of the path."""
         self.writes: dict[str, Summary] = {}
         """Bytes written by the first element of the path."""
+        self._reads_before: dict[str, Summary] = {}
+        self._writes_before: dict[str, Summary] = {}
+
+    def reset(self) -> None:
+        """Begin the sums by namespace anew (`srst`)."""
+        self._reads_before, self._writes_before = self.lifetime()
+        self.reads, self.writes = {}, {}
+
+    def lifetime(self) -> tuple[dict[str, Summary], dict[str, Summary]]:
+        """Reads and writes since the process began."""
+        return _sums(self._reads_before, self.reads), _sums(self._writes_before, self.writes)
 
     def tick(self, now_ms: int) -> None:
         """Time passed: some more requests may be looked at."""
@@ -196,6 +203,13 @@ class Load:
     def since_ms(self) -> int:
         """For how long the heaviest have been counted."""
         return self._now_ms - self._period_before.began_ms
+
+
+def _sums(before: dict[str, Summary], now: dict[str, Summary]) -> dict[str, Summary]:
+    nothing = Summary()
+    return {
+        name: merged(before.get(name, nothing), now.get(name, nothing)) for name in before | now
+    }
 
 
 def _both(now: SpaceSaving[K], before: SpaceSaving[K]) -> SpaceSaving[K]:

@@ -100,6 +100,8 @@ def figures(
     tree = replica.tree if replica is not None else DataTree()
     ensemble = status.ensemble
     leads = isinstance(replica, Leading)
+    load = counters.load
+    reads, writes = load.lifetime() if lifetime else (load.reads, load.writes)
     numbers: dict[str, int | float] = {
         **_gauges(status, counters),
         **_process_gauges(),
@@ -129,8 +131,8 @@ def figures(
             **_quorum_summaries(status, counts),
         },
         summary_sets={
-            "read_per_namespace": _distributions(counters.load.reads),
-            "write_per_namespace": _distributions(counters.load.writes),
+            "read_per_namespace": _distributions(reads),
+            "write_per_namespace": _distributions(writes),
             "learner_handler_qp_size": {str(sid): Distribution() for sid in learner_ids},
             "learner_handler_qp_time_ms": {str(sid): Distribution() for sid in learner_ids},
         },

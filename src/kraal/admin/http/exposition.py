@@ -14,9 +14,9 @@ from math import inf, nan
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from kraal.admin.catalogue import CATALOGUE, Kind, Metric
+from kraal.admin.catalogue import CATALOGUE, Kind, Metric, Where
 from kraal.admin.source import AdminSource
-from kraal.replica.status import Distribution, Figures
+from kraal.replica.status import Distribution, Figures, Mode
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WINDOW_MS, STEP_MS = 600_000, 120_000
@@ -51,7 +51,12 @@ class MetricsCollector(Collector):
         """What is to be scraped."""
         figures = self._source.figures(lifetime=True)
         before = self._window(figures)
+        # A follower has no observers unless it serves some; the reference exports 0 then.
+        follows = self._source.server_status().mode is Mode.FOLLOWER
+        exported = (Where.ALL, Where.OBSERVED) if follows else (Where.ALL,)
         for metric in CATALOGUE:
+            if metric.name not in figures.numbers and metric.where not in exported:
+                continue
             family = Family(metric.name, metric.meaning, _type_of(metric))
             if metric.kind in _PLAIN:
                 _add_numbers(family, metric, figures)
@@ -140,10 +145,10 @@ def lines(families: Iterable[Family], names: frozenset[str] = frozenset()) -> It
     """
     for family in families:
         samples = [sample for sample in family.samples if not names or sample.name in names]
-        if not samples:
+        if names and not samples:
             continue
         # The process's own counters are named after their samples.
-        name = samples[0].name if family.type == "counter" else family.name
+        name = samples[0].name if samples and family.type == "counter" else family.name
         meaning = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
         yield f"# HELP {name} {meaning}\n# TYPE {name} {family.type}\n"
         for sample in samples:
