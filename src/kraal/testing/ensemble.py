@@ -71,7 +71,11 @@ class Ensemble(Context):
         Raises StartError with the end of a log, ConfigError for a wrong setting.
         """
         if not self._thread.is_running:
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
             self._thread.start()
         if member is None:
             self._call("a start", self._start(self._children.values()))
@@ -137,7 +141,7 @@ class Ensemble(Context):
         return self._call("a look", self._modes())
 
     def leader(self, timeout: float = TIMEOUT_SECONDS) -> int:
-        """The member that leads; waits until there is one, and none beside it."""
+        """The member that leads; waits until there is one that reaches a quorum, and no other."""
         return self._call("an election", self._until_led(timeout), timeout + 1)
 
     def followers(self) -> list[int]:
@@ -279,6 +283,7 @@ class Ensemble(Context):
             if door.way is Way.NEW:
                 await door.set(Way.OPEN)
         for child in children:
+            child.process.poll()
             child.process.start()
 
     async def _wipe(self, port: int) -> None:
@@ -302,9 +307,9 @@ class Ensemble(Context):
             async with asyncio.timeout(timeout):
                 while True:
                     modes = await self._modes()
-                    leaders = [member for member, mode in modes.items() if mode == "leader"]
-                    if len(leaders) == 1:
-                        return leaders[0]
+                    leader = self._leader(modes)
+                    if leader is not None:
+                        return leader
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise WaitError(f"no leader within {timeout:g} s: {self._shown(modes)}") from None
@@ -321,18 +326,27 @@ class Ensemble(Context):
         except TimeoutError:
             raise WaitError(f"not healthy within {timeout:g} s: {self._shown(modes)}") from None
 
-    def _is_healthy(self, modes: dict[int, str]) -> bool:
+    def _leader(self, modes: dict[int, str]) -> int | None:
+        """The only one that leads, unless it is cut off and has not noticed yet."""
         leaders = [member for member, mode in modes.items() if mode == "leader"]
-        if len(leaders) != 1:
-            return False
-        up = [member for member, child in self._children.items() if child.is_up]
-        reached = {one: [other for other in up if self._are_joined(one, other)] for one in up}
-        return all(
+        return leaders[0] if len(leaders) == 1 and self._reaches_quorum(leaders[0]) else None
+
+    def _is_healthy(self, modes: dict[int, str]) -> bool:
+        leader = self._leader(modes)
+        return leader is not None and all(
             modes[member] in MODES
-            for member, others in reached.items()
-            if leaders[0] in others
-            and sum(other <= self._size for other in others) > self._size // 2
+            for member, child in self._children.items()
+            if child.is_up and self._are_joined(member, leader) and self._reaches_quorum(member)
         )
+
+    def _reaches_quorum(self, member: int) -> bool:
+        voters = self.members[: self._size]
+        reached = [
+            voter
+            for voter in voters
+            if self._children[voter].is_up and self._are_joined(member, voter)
+        ]
+        return len(reached) > self._size // 2
 
     def _are_joined(self, one: int, other: int) -> bool:
         doors = [

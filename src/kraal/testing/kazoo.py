@@ -144,10 +144,14 @@ class KazooTestHarness(unittest.TestCase):
         if client_options.get("use_ssl"):
             raise UnavailableError("the test servers have no TLS port")
         self.cluster.start()
-        self.hosts = f"{self.servers}/kazootests{uuid.uuid4().hex}"
+        chroot = f"/kazootests{uuid.uuid4().hex}"
+        first = self._get_nonchroot_client()
+        first.start()
+        first.ensure_path(chroot)
+        first.stop()
+        self.hosts = f"{self.servers}{chroot}"
         self.client = self._get_client(**client_options)
         self.client.start()
-        self.client.ensure_path("/")
 
     def teardown_zookeeper(self) -> None:
         """Stop all clients."""

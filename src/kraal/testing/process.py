@@ -58,7 +58,11 @@ class ServerProcess(Context):
         Raises StartError with the end of its log, ConfigError for a wrong setting.
         """
         if self._child is None:
-            self._child = self._prepare()
+            try:
+                self._child = self._prepare()
+            except BaseException:
+                self.close()
+                raise
         if not self._thread.is_running:
             self._thread.start()
         self._call("the start", self._start(self._child))
@@ -168,6 +172,7 @@ class ServerProcess(Context):
         return Child(local.ServerProcess(place, command({})))
 
     async def _start(self, child: Child) -> None:
+        child.process.poll()
         child.process.start()
         if child.process.state is State.PAUSED:
             return

@@ -78,7 +78,7 @@ class Server(Context):
         try:
             self._call("starting", self._start(config))
         except BaseException:
-            self._thread.stop()
+            self.close()
             raise
 
     def stop(self) -> None:
