@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path, PurePath
 from random import Random
 
 import pytest
 
-from kraal.model.config import StorageConfig
+from kraal.model.config import ServerConfig, StorageConfig
 from kraal.server.disk_watch import DiskWatch, Room
+from kraal.server.server import Server
 from kraal.storage.memory import MemoryFileSystem
 from tests.server.conftest import connected, create, data_of, figure, running
 from tests.support import raw_client as raw
+from tests.support.servers import HOST
 
 OK, THROTTLED, NO_NODE = 0, -127, -101
 NO_DISK_HAS_SO_MUCH = 1 << 60
@@ -95,3 +98,38 @@ def test_a_server_without_room_reads_deletes_and_keeps_sessions(tmp_path: Path) 
         assert "writes are refused with THROTTLED_OP" in server.log_path.read_text()
     with running(tmp_path) as server, connected(server.port) as client:
         assert create(client, "/new") == OK
+
+
+def test_service_comes_back_with_the_room() -> None:
+    """No restart, and the same connection."""
+    fs = MemoryFileSystem(Random(1))
+    config = ServerConfig(
+        storage=StorageConfig(data_dir=PurePath("/data"), data_log_dir=PurePath("/data")),
+        client_port=0,
+        client_host=HOST,
+    )
+
+    def codes(port: int) -> list[int]:
+        found: list[int] = []
+        with connected(port) as client:
+            for turn, room in enumerate((1 << 40, 1 << 10, 1 << 40)):
+                fs.room_bytes = room
+                while create(client, f"/{turn}-tried-{len(found)}") != (
+                    THROTTLED if room == 1 << 10 else OK
+                ):
+                    found.append(turn)
+                    assert len(found) < 100_000
+            assert client.call("closeSession").err == OK
+        return found
+
+    async def run() -> None:
+        server = Server(config, fs=fs, owns_process=False)
+        ready = asyncio.Event()
+        running_ = asyncio.create_task(server.run(ready))
+        await ready.wait()
+        await asyncio.to_thread(codes, server.listener.bound_port)
+        assert not server.disk.refuses_writes
+        server.stop()
+        assert await running_ == 0
+
+    asyncio.run(run())

@@ -246,6 +246,7 @@ class Server:
 
     def _serve(self, replica: Replica | None) -> None:
         self.replica = self.listener.replica = replica
+        self._tell_room()
 
     def _logged(self, flush: Flush) -> None:
         """Alone, what is durable here is committed."""

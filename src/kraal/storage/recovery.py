@@ -40,7 +40,7 @@ from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import CloseSessionTxn, Txn
 
 UNTRUSTED_ZXID = -1
-_READ_ON = 'What can be done: docs/data-files.md, "When a start is refused".'
+_READ_ON = 'What can be done: kraal doctor, or docs/data-files.md, "When a start is refused".'
 _NEXT_STEP = (
     "Put the missing files back, or, on a member of an ensemble, move the data directory "
     "away and let the server copy the state from its leader."

@@ -139,7 +139,7 @@ def _judge(report: Report, member: Asked) -> None:
         )  # fmt: skip
     if member.mode == "read-only":
         report.add("read-only", Severity.ERROR, f"{name} serves reads only: it has no leader")
-    if member.figure("disk_writes_refused"):
+    if member.figure("kraal_disk_writes_refused"):
         report.add(
             "disk-full", Severity.ERROR, f"{name} refuses writes: its disk is full",
             remedy="make room: kraal purge, autopurge.retainBytes, or a larger disk",
