@@ -18,12 +18,19 @@ class DiskThread:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
+        self._under_way = 0
         self._jobs: SimpleQueue[tuple[Job, Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every job that was submitted is done, and its `done` called."""
+        return not self._under_way
+
     def submit(self, job: Job, done: Done) -> None:
         """Run `job` on the thread, then `done(error)` on the loop."""
+        self._under_way += 1
         self._jobs.put((job, done))
 
     async def call(self, job: Callable[[], T]) -> T:
@@ -61,4 +68,8 @@ class DiskThread:
                 error = raised
             if self._loop.is_closed():
                 return
-            self._loop.call_soon_threadsafe(done, error)
+            self._loop.call_soon_threadsafe(self._done, done, error)
+
+    def _done(self, done: Done, error: BaseException | None) -> None:
+        self._under_way -= 1
+        done(error)

@@ -56,7 +56,11 @@ class StorageDriver:
         self._disk = DiskThread(asyncio.get_running_loop(), "kraal-log")
         self._log = TxnLog(fs, config.storage)
         self._writer = LogWriter(
-            self._log, self._disk, logged=self._after_flush, failed=self._log_failed
+            self._log,
+            self._disk,
+            inputs=lambda: counters.received,
+            logged=self._after_flush,
+            failed=self._log_failed,
         )
         self.has_room_for: Callable[[int], bool] = lambda _bytes: True
         """Whether a file of that size may be written; a snapshot waits until it is so."""
