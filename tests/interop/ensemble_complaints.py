@@ -68,7 +68,9 @@ HARMLESS: tuple[Harmless, ...] = (
         "a four-letter word before the server is ready",
     ),
     Harmless(
-        "", r"The server stood still for|fsync-ing the write ahead log|Too busy to snap|Writing \d+ transactions took",
+        "",
+        r"The server stood still for|fsync-ing the write ahead log|Too busy to snap|Writing \d+ "
+        r"transactions took",
         "the disk is shared, and processes are stopped for seconds",
     ),
     # Lost peers.
