@@ -189,6 +189,36 @@ async def test_silence_of_the_server_is_noticed(connect: Connector, server: Serv
         assert await zk.get_children("/") == []
 
 
+async def test_the_deadline_moves_with_every_answer_and_stays_without(
+    connect: Connector, server: Server
+) -> None:
+    time = asyncio.get_running_loop().time
+    began = time()
+    async with (
+        Proxy(server.port) as proxy,
+        connect(port=proxy.port, session_timeout=0.6) as zk,
+        connect() as other,
+    ):
+        await zk.create("/a", mode=CreateMode.EPHEMERAL)
+        first = zk.session_deadline
+        assert began + 0.6 <= first <= time() + 0.6
+        async with asyncio.timeout(10):
+            while zk.session_deadline <= first:
+                await asyncio.sleep(0.01)
+        proxy.refuse()
+        await changed_to(zk, SessionState.CONNECTING)
+        stays = zk.session_deadline
+        async with asyncio.timeout(10):
+            while await other.exists("/a"):
+                assert zk.session_deadline == stays
+        assert time() >= stays
+        expired = asyncio.ensure_future(changed_to(zk, SessionState.EXPIRED))
+        proxy.allow()
+        await expired
+        await zk.wait_connected()
+        assert zk.session_deadline > stays
+
+
 async def test_an_idle_session_lives_on(connect: Connector) -> None:
     async with connect(session_timeout=0.4) as zk:
         session = zk.session_id

@@ -220,6 +220,30 @@ async def test_a_cancelled_wait_takes_no_watch_from_others(connect: Connector) -
     assert told(events) == [(EventType.CHANGED, "/a")]
 
 
+async def test_a_forgotten_watch_is_forgotten_on_the_server_unless_others_wait(
+    connect: Connector, server: Server
+) -> None:
+    kept: list[WatchEvent] = []
+    forgotten: list[WatchEvent] = []
+    forget = forgotten.append
+    async with connect() as zk:
+        await zk.create("/a")
+        before = await figure(server, "watch_count")
+        await zk.get("/a", watch=kept.append)
+        await zk.get("/a", watch=forget)
+        await zk.get_children("/a", watch=forget)
+        await zk.exists("/b", watch=forget)
+        assert await figure(server, "watch_count") == before + 3
+        for path in ("/a", "/b", "/c"):
+            zk.forget_watch(path, forget)
+        await zk.sync()
+        assert await figure(server, "watch_count") == before + 1
+        await zk.create("/b")
+        await zk.set("/a", b"x")
+    assert forgotten == []
+    assert told(kept) == [(EventType.CHANGED, "/a")]
+
+
 async def test_persistent_watch_with_a_callback(connect: Connector, server: Server) -> None:
     events: list[WatchEvent] = []
     async with connect() as zk:

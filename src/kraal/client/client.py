@@ -178,6 +178,18 @@ class Client(Operations):
         return self._session.session.id
 
     @property
+    def session_deadline(self) -> float:
+        """When the servers may end the session, as long as this client hears nothing more of it.
+
+        On the loop's clock (`loop.time()`), counted from when the last ping that was answered was
+        sent; in the past before there is a session. What rests on the session, such as a lock, is
+        not safe after this. It rests on the clock here being no slower than the servers', and on
+        the server that answered having told its leader: one that crashes before leaves up to a
+        third of the timeout less.
+        """
+        return self._session.deadline
+
+    @property
     def last_zxid(self) -> int:
         """The newest zxid that an answer has carried."""
         return self._session.last_zxid
@@ -307,6 +319,16 @@ class Client(Operations):
                 if not local:
                     raise
         self._watches.remove(kind, wire)
+
+    def forget_watch(self, path: str, callback: WatchCallback) -> None:
+        """Forget a one-shot watch: `callback` is not called any more for this path.
+
+        The server forgets it as well, unless others here wait for the same. One that has fired, or
+        never was, is no error, and nothing is waited for.
+        """
+        wire = self._wire(path)
+        for table in (Table.DATA, Table.CHILD):
+            self._withdraw(Registration(table, wire, callback))
 
     # How operations reach the session
 

@@ -133,6 +133,12 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self.heard = self._loop.time()
         """When the server was heard of last, on the loop's clock."""
+        self.vouched = self.heard
+        """When that was sent to which the server has last said that the session lives: the
+        handshake or a ping. No server ends the session before its timeout has passed since then.
+        """
+        self._pings: deque[float] = deque()
+        """When those were sent that are not answered."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._opened: asyncio.Future[bool] = self._loop.create_future()
 
@@ -198,6 +204,7 @@ class Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         if self._transport is not None:
+            self._pings.append(self._loop.time())
             self._transport.write(_PING)
 
     @property
@@ -316,6 +323,8 @@ class Connection(asyncio.Protocol):
             (kind, _state, path), _ = WatcherEvent.unpack(body)
             self._owner.event(kind, path or b"", zxid)
         elif xid == PING_XID:
+            if self._pings:
+                self.vouched = self._pings.popleft()
             if code == ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH:
                 self._owner.sasl_required()
         elif xid == AUTH_XID:

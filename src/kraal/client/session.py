@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import weakref
@@ -95,6 +96,8 @@ class SessionKeeper:
         self._id = session.id if session else 0
         self._password = session.password if session else NO_PASSWORD
         self._timeout = session.timeout if session else options.session_timeout
+        self._vouched = -math.inf
+        """See `Connection.vouched`, of the last one."""
         self._first_auths = auth
         self._auths: list[_Auth] = []
         self._auth_waiting: deque[_Auth] = deque()
@@ -123,6 +126,12 @@ class SessionKeeper:
     @property
     def session(self) -> Session:
         return Session(self._id, self._password, self._timeout)
+
+    @property
+    def deadline(self) -> float:
+        """When the servers may end the session, on the loop's clock, if they hear nothing more."""
+        connection = self._connection
+        return (self._vouched if connection is None else connection.vouched) + self._timeout
 
     def start(self) -> None:
         """Begin to look for a server. Raises ClosedError the second time."""
@@ -315,6 +324,7 @@ class SessionKeeper:
             return
         self._connection = None
         self.heard_at = connection.heard
+        self._vouched = connection.vouched
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -485,6 +495,7 @@ class SessionKeeper:
         """
         logger.warning("session 0x%x has expired", self._id)
         self._id, self._password = 0, NO_PASSWORD
+        self._vouched = -math.inf
         self._has_written = False
         self._timeout = self.options.session_timeout
         if forget_zxid:
