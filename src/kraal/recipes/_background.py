@@ -1,0 +1,56 @@
+"""Work that goes on when nobody waits for it any more: deletions, and watches to remove."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+from kraal.client import Client, ClosedError, ConnectionLossError, SessionExpiredError
+
+logger = logging.getLogger("kraal.recipes")
+T = TypeVar("T")
+
+_running: set[asyncio.Task[None]] = set()
+"""The loop itself keeps only weak references to its tasks."""
+
+
+def in_background(work: Coroutine[object, object, None]) -> None:
+    """Run `work` as a task of its own; its failure is logged, unless the client is closed."""
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+    task.add_done_callback(_finished)
+
+
+def _finished(task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ClosedError):
+        logger.warning("cleaning up failed: %s", error)
+
+
+async def patiently(zk: Client, request: Callable[[], Awaitable[T]]) -> T:
+    """Make a request that may be repeated until it is answered, over connections and sessions.
+
+    Raises what the server answers, and ClosedError when the client is closed.
+    """
+    while True:
+        try:
+            return await request()
+        except (ConnectionLossError, SessionExpiredError):
+            await zk.wait_connected()
+
+
+async def while_session_lives(
+    zk: Client, session_id: int, request: Callable[[], Awaitable[None]]
+) -> None:
+    """The same, but only as long as the session lives: what it owned goes with it."""
+    while zk.session_id == session_id:
+        try:
+            return await request()
+        except ConnectionLossError:
+            await zk.wait_connected()
+        except SessionExpiredError:
+            return None
+    return None

@@ -1,0 +1,291 @@
+"""Znodes that stand for one contender: created without doubt, watched, deleted for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from kraal.client import (
+    Acl,
+    Client,
+    ConnectionLossError,
+    CreateMode,
+    EventType,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+    SessionState,
+    TransactionError,
+    UnimplementedError,
+    WatchEvent,
+)
+from kraal.recipes._background import in_background, patiently, while_session_lives
+from kraal.recipes._names import LAST_NUMBER, child
+from kraal.recipes.errors import RecipeError
+
+REVOKE_MESSAGE = b"__REVOKE__"
+"""Data that asks a holder to give up; the same as Curator's."""
+
+_SIGN = 1 << 64
+_counters: WeakKeyDictionary[Client, itertools.count[int]] = WeakKeyDictionary()
+
+
+def new_prefix(zk: Client) -> str:
+    """The beginning of a name that no other contender has.
+
+    The guid is the session's id and a number of this client's.
+    """
+    counter = _counters.setdefault(zk, itertools.count())
+    guid = uuid.UUID(int=(zk.session_id % _SIGN) * _SIGN + next(counter) % _SIGN)
+    return f"_c_{guid}-"
+
+
+PREFIX_LENGTH = len("_c_12345678-1234-1234-1234-123456789abc-")
+
+
+async def ensure_container(zk: Client, path: str) -> None:
+    """Create a container, and persistent parents, unless it is there.
+
+    A server that has no containers gets a persistent znode.
+    """
+    try:
+        await zk.create(path, mode=CreateMode.CONTAINER, make_parents=True)
+    except NodeExistsError:
+        pass
+    except UnimplementedError:
+        await zk.ensure_path(path)
+
+
+class Claim:
+    """Ephemeral sequential znodes under `parent`, one for each mark, that exist together.
+
+    The znodes belong to the session in which they were created. `is_gone` says that they are
+    known to be no more, because somebody deleted one or because the session is over;
+    `is_revoked` that somebody asked for them (see `REVOKE_MESSAGE`). `on_change` is called when
+    one of the two becomes true.
+    """
+
+    def __init__(
+        self,
+        zk: Client,
+        parent: str,
+        marks: tuple[str, ...],
+        data: bytes = b"",
+        acl: Sequence[Acl] | None = None,
+    ) -> None:
+        self.zk = zk
+        self.parent = parent
+        self.session_id = 0
+        self.names: tuple[str, ...] = ()
+        """In the order of their numbers, which are neighbours."""
+        self.number = -1
+        """The number of the first: the place in the queue."""
+        self.token = -1
+        """The zxid of the creation (czxid), known after `look`."""
+        self.is_gone = False
+        self.is_revoked = False
+        self.on_change: Callable[[], None] | None = None
+        self._marks = marks
+        self._data = data
+        self._acl = acl
+        self._exchanging: asyncio.Task[None] | None = None
+        self._is_over = False
+        """Deleted by us: what the watches say no longer matters."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(child(self.parent, name) for name in self.names)
+
+    async def create(self) -> None:
+        """Create the znodes, and the parent if it is missing.
+
+        A lost reply is no doubt for long: the names carry a guid, by which the znodes are found
+        again if the server did create them. If this raises or is cancelled, nothing remains.
+        """
+        prefix = new_prefix(self.zk)
+        while not self.names:
+            is_in_doubt = True
+            try:
+                is_in_doubt = await self._try_to_create(prefix)
+                if is_in_doubt:
+                    self.names = await patiently(self.zk, partial(self._find, prefix))
+            except TransactionError as error:
+                raise error.error from None
+            except BaseException:
+                in_background(self._sweep(prefix))
+                raise
+        self.session_id = self.zk.session_id
+        self.number = int(self.names[0][-10:])
+        if int(self.names[-1][-10:]) >= LAST_NUMBER:
+            await self.delete()
+            raise RecipeError(f"the numbers of {self.parent} are used up: delete that znode")
+
+    async def _try_to_create(self, prefix: str) -> bool:
+        """One attempt; returns whether it is in doubt. Raises TransactionError if refused."""
+        transaction = self.zk.transaction()
+        for mark in self._marks:
+            transaction.create(
+                child(self.parent, prefix + mark),
+                self._data,
+                mode=CreateMode.EPHEMERAL_SEQUENTIAL,
+                acl=self._acl,
+            )
+        try:
+            paths = await transaction.commit()
+        except ConnectionLossError as error:
+            if not error.sent:
+                await self.zk.wait_connected()
+            return error.sent
+        except SessionExpiredError:
+            return False  # what the session may have created is gone with it
+        except TransactionError as error:
+            if not isinstance(error.error, NoNodeError):
+                raise
+            await patiently(self.zk, partial(ensure_container, self.zk, self.parent))
+            return False
+        self.names = tuple(str(path).rpartition("/")[2] for path in paths)
+        return False
+
+    async def _find(self, prefix: str) -> tuple[str, ...]:
+        """The znodes with our guid, as they are once everything that was sent has happened.
+
+        The sync makes the server that we are connected to now catch up. What a former server
+        may still have forwarded comes too late: the session has moved away from there.
+        """
+        await self.zk.sync(self.parent)
+        try:
+            names = await self.zk.get_children(self.parent)
+        except NoNodeError:
+            return ()
+        found = [name for name in names if name.startswith(prefix)]
+        return tuple(sorted(found, key=lambda name: name[-10:]))
+
+    async def _sweep(self, prefix: str) -> None:
+        """Delete what a creation that was given up may have left."""
+        session_id = self.zk.session_id
+
+        async def sweep() -> None:
+            self.names = await self._find(prefix)
+            await self._delete()
+
+        await while_session_lives(self.zk, session_id, sweep)
+
+    async def look(self) -> None:
+        """Read the znodes and leave a watch on each, so that `is_gone` and `is_revoked` hold."""
+        await patiently(self.zk, self._look)
+
+    async def _look(self) -> None:
+        reads = [self.zk.get(path, watch=self._on_event) for path in self.paths]
+        try:
+            nodes = await asyncio.gather(*reads)
+        except NoNodeError:
+            self._change(is_gone=True)
+            return
+        self.token = nodes[0].stat.czxid
+        if any(node.stat.ephemeral_owner != self.zk.session_id for node in nodes):
+            self._change(is_gone=True)
+        elif any(node.data == REVOKE_MESSAGE for node in nodes):
+            self._change(is_revoked=True)
+
+    def _on_event(self, event: WatchEvent) -> None:
+        if self._is_over:
+            return
+        if event.type is EventType.SESSION_LOST:
+            self._change(is_gone=True)
+        elif event.path not in self.paths:
+            pass  # exchanged for another one
+        elif event.type is EventType.DELETED:
+            self._change(is_gone=True)
+        else:
+            in_background(self.look())
+
+    def _change(self, *, is_gone: bool = False, is_revoked: bool = False) -> None:
+        before = (self.is_gone, self.is_revoked)
+        self.is_gone |= is_gone
+        self.is_revoked |= is_revoked
+        if before != (self.is_gone, self.is_revoked) and self.on_change is not None:
+            self.on_change()
+
+    async def exchange(self, marks: tuple[str, ...]) -> None:
+        """Replace the znodes by others with the same numbers, in one transaction.
+
+        A cancelled call goes on in the background. `is_gone` afterwards if the old ones were.
+        """
+        if self._exchanging is None:
+            self._exchanging = asyncio.get_running_loop().create_task(self._exchange(marks))
+        await asyncio.shield(self._exchanging)
+
+    async def _exchange(self, marks: tuple[str, ...]) -> None:
+        old = self.paths
+        prefix = self.names[0][:PREFIX_LENGTH]
+        # From here on an event about the old ones does not count.
+        self.names = tuple(
+            prefix + mark + name[-10:] for mark, name in zip(marks, self.names, strict=True)
+        )
+        while True:
+            try:
+                await self._commit_exchange(old)
+                break
+            except ConnectionLossError:
+                await self.zk.wait_connected()
+            except SessionExpiredError:
+                break
+            except TransactionError as error:
+                # Refused because it has happened already, or because the old ones are gone;
+                # which of the two `look` will see.
+                if not isinstance(error.error, NodeExistsError | NoNodeError):
+                    raise error.error from None
+                break
+        await self.look()
+
+    async def _commit_exchange(self, old: tuple[str, ...]) -> None:
+        transaction = self.zk.transaction()
+        for path in self.paths:
+            transaction.create(path, self._data, mode=CreateMode.EPHEMERAL, acl=self._acl)
+        for path in old:
+            transaction.delete(path)
+        await transaction.commit()
+
+    async def delete(self) -> None:
+        """Delete the znodes; without a connection that goes on in the background.
+
+        Either way they are deleted unless the session ends first, which deletes them as well.
+        """
+        self._is_over = True
+        if self.zk.state is not SessionState.CONNECTED:
+            self._delete_in_background()
+            return
+        try:
+            await self._delete()
+        except ConnectionLossError:
+            self._delete_in_background()
+        except SessionExpiredError:
+            pass
+        except asyncio.CancelledError:
+            self._delete_in_background()
+            raise
+
+    def abandon(self) -> None:
+        """Delete the znodes in the background."""
+        self._is_over = True
+        if self.names:
+            self._delete_in_background()
+
+    def _delete_in_background(self) -> None:
+        in_background(while_session_lives(self.zk, self.session_id, self._delete))
+
+    async def _delete(self) -> None:
+        # The first one first: who waits for the last one then finds none of them.
+        if len(self.names) == 1:
+            await self._delete_one(self.paths[0])
+        else:
+            await asyncio.gather(*map(self._delete_one, self.paths))
+
+    async def _delete_one(self, path: str) -> None:
+        with suppress(NoNodeError):
+            await self.zk.delete(path)

@@ -1,0 +1,124 @@
+"""The queue of a lock: contenders in the order of their numbers, each waiting for one other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from kraal.client import (
+    Acl,
+    Client,
+    ConnectionLossError,
+    NoNodeError,
+    SessionExpiredError,
+    WatchEvent,
+)
+from kraal.recipes._background import patiently
+from kraal.recipes._claim import Claim
+from kraal.recipes._names import Entry, Role, child, in_order, predecessor
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A directory of contenders, and what the ones of this recipe look like in it."""
+
+    zk: Client
+    path: str
+    marks: tuple[str, ...]
+    role: Role
+    data: bytes = b""
+    acl: Sequence[Acl] | None = None
+
+    async def take_turn(self, *, blocking: bool = True) -> Claim | None:
+        """Join the queue and wait until nobody before this contender excludes it.
+
+        Without `blocking` None at once if somebody does. If the session ends in the meantime,
+        or somebody deletes the contender's znode, it joins again, at the end. If this raises
+        or is cancelled, the znodes and the watch of the contender are removed.
+        """
+        if not blocking and await self._is_taken():
+            return None
+        while True:
+            claim = Claim(self.zk, self.path, self.marks, self.data, self.acl)
+            await claim.create()
+            try:
+                is_ours = await self._wait(claim, blocking=blocking)
+            except BaseException:
+                claim.abandon()
+                raise
+            if is_ours:
+                return claim
+            await claim.delete()
+            if not blocking:
+                return None
+
+    async def contenders(self) -> list[Entry]:
+        """Everybody in the queue, first come first."""
+        return in_order(await self._children())
+
+    async def identifiers(self) -> list[str]:
+        """What the contenders say of themselves, in the same order; see `identifiers_of`."""
+        return await identifiers_of(
+            self.zk, self.path, [entry.name for entry in await self.contenders()]
+        )
+
+    async def _children(self) -> list[str]:
+        """The names in the directory, which may be gone with the last contender."""
+        try:
+            return await patiently(self.zk, partial(self.zk.get_children, self.path))
+        except NoNodeError:
+            return []
+
+    async def _is_taken(self) -> bool:
+        return any(
+            self.role is Role.EXCLUSIVE or entry.role is Role.EXCLUSIVE
+            for entry in await self.contenders()
+        )
+
+    async def _wait(self, claim: Claim, *, blocking: bool) -> bool:
+        """Whether it is the contender's turn; False if its znodes are gone, or it may not wait."""
+        children, _ = await asyncio.gather(self._children(), claim.look())
+        while not claim.is_gone and all(name in children for name in claim.names):
+            ahead = predecessor(children, claim.number, self.role)
+            if ahead is None:
+                return True
+            if not blocking:
+                return False
+            await self._wait_for(child(self.path, ahead), claim)
+            children = await self._children()
+        return False
+
+    async def _wait_for(self, path: str, claim: Claim) -> None:
+        """Until the znode changes or is deleted, or the contender's own znodes are gone."""
+        woken = asyncio.Event()
+
+        def on_event(_: WatchEvent) -> None:
+            woken.set()
+
+        claim.on_change = woken.set
+        try:
+            # A read of data leaves no watch when the znode is missing, `exists` would.
+            await self.zk.get(path, watch=on_event)
+            if not claim.is_gone:
+                await woken.wait()
+        except (NoNodeError, ConnectionLossError, SessionExpiredError):
+            pass
+        finally:
+            claim.on_change = None
+            self.zk.forget_watch(path, on_event)
+
+
+async def identifiers_of(zk: Client, parent: str, names: Iterable[str]) -> list[str]:
+    """The data of children as text, bytes that are none as U+FFFD; deleted ones are left out."""
+    read = [_identifier(zk, child(parent, name)) for name in names]
+    return [text for text in await asyncio.gather(*read) if text is not None]
+
+
+async def _identifier(zk: Client, path: str) -> str | None:
+    try:
+        node = await patiently(zk, partial(zk.get, path))
+    except NoNodeError:
+        return None
+    return node.data.decode("utf-8", "replace")

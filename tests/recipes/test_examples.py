@@ -1,0 +1,40 @@
+"""The examples that use recipes run, and do what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from kraal.testing import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def output(example: str, server: Server) -> list[str]:
+    """What an example prints, run as a program of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(ROOT / "examples" / example), server.hosts,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    out, complaints = await process.communicate()
+    assert (process.returncode, complaints) == (0, b"")
+    return out.decode().splitlines()
+
+
+async def test_lock(server: Server) -> None:
+    lines = await output("lock.py", server)
+    assert [line.rpartition(" ")[2] for line in lines[:-1]] == [
+        str(balance) for balance in range(90, 0, -10)
+    ]
+    assert lines[-1] == "balance 10"
+
+
+async def test_master_election(server: Server) -> None:
+    lines = await output("master_election.py", server)
+    began, ended = lines[::2], lines[1::2]
+    assert sorted(ended) == ["host-1 ends", "host-2 ends", "host-3 ends"]
+    assert [line.split()[0] for line in began] == [line.split()[0] for line in ended]
+    epochs = [int(line.rpartition(" ")[2]) for line in began]
+    assert epochs == sorted(set(epochs))
