@@ -463,9 +463,9 @@ class TestUnknownKeys:
         }  # fmt: skip
 
     def test_keys_of_features_to_come_are_named_in_one_warning(self, tmp_path: Path) -> None:
-        text = "audit.enable=true\nssl.clientAuth=need\nleaderServes=no"
+        text = "client.certReload=true\nssl.clientAuth=need\nleaderServes=no"
         assert load_text(tmp_path, text).warnings == (
-            "not served by this version yet, so without effect: audit.enable, ssl.clientAuth",
+            "not served by this version yet, so without effect: client.certReload, ssl.clientAuth",
         )
 
     def test_a_tls_port_stays_closed_with_a_warning(self, tmp_path: Path) -> None:

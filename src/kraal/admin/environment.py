@@ -36,7 +36,7 @@ def environment(version: str) -> dict[str, str]:
         "os.name": system.sysname,
         "os.arch": _ARCHITECTURES.get(system.machine, system.machine),
         "os.version": system.release,
-        "user.name": _user_name(),
+        "user.name": user_name(),
         "user.home": os.path.expanduser("~"),  # noqa: PTH111 - Path.home() may raise
         "user.dir": os.getcwd(),  # noqa: PTH109 - text is what is wanted
         "os.memory.free": _physical_megabytes("SC_AVPHYS_PAGES"),
@@ -52,7 +52,8 @@ def _physical_megabytes(pages: str) -> str:
         return NOT_AVAILABLE
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Whose process this is."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

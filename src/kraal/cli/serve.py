@@ -6,6 +6,7 @@ Exit codes: reference/operations.md section 1.8.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -61,6 +62,23 @@ def parse_defines(
     help="What goes to standard error.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["auto", "plain", "json"]),
+    default="auto",
+    show_default=True,
+    envvar="KRAAL_LOG_FORMAT",
+    show_envvar=True,
+    help="Coloured in a terminal, else plain lines; or an object of JSON for each record.",
+)
+@click.option(
+    "--log-levels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    envvar="KRAAL_LOG_LEVELS",
+    show_envvar=True,
+    help="Levels of single loggers, as kraal.server=DEBUG; read again at SIGHUP.",
+)
+@click.option(
     "--parent-pid",
     type=click.IntRange(min=1),
     metavar="PID",
@@ -70,6 +88,8 @@ def serve(
     zoo_cfg: Path | None,
     defines: dict[str, str],
     log_level: str,
+    log_format: str,
+    log_levels: Path | None,
     parent_pid: int | None,
     **options: str | None,
 ) -> None:
@@ -95,11 +115,17 @@ def serve(
     overrides = {
         key: value for option, key in _OVERRIDES.items() if (value := options[option]) is not None
     }
-    raise SystemExit(_serve(zoo_cfg, defines, overrides, log_level.upper()))
+    from kraal.cli import logs  # noqa: PLC0415 - as below
+
+    set_levels = logs.start(log_level.upper(), logs.LogFormat(log_format), log_levels)
+    raise SystemExit(_serve(zoo_cfg, defines, overrides, set_levels))
 
 
 def _serve(
-    zoo_cfg: Path | None, defines: dict[str, str], overrides: dict[str, str], log_level: str
+    zoo_cfg: Path | None,
+    defines: dict[str, str],
+    overrides: dict[str, str],
+    set_levels: Callable[[], None],
 ) -> int:
     # Imported here so that `kraal --help` does not pay for a server.
     import logging  # noqa: PLC0415
@@ -107,7 +133,6 @@ def _serve(
     from kraal.errors import ConfigError  # noqa: PLC0415
     from kraal.server.config_file import load  # noqa: PLC0415
 
-    _log_to_stderr(log_level)
     logger = logging.getLogger("kraal.server.config")
     try:
         loaded = load(zoo_cfg, defines=defines, environment=os.environ, overrides=overrides)
@@ -118,16 +143,16 @@ def _serve(
     for warning in loaded.warnings:
         logger.warning("%s", warning)
 
+    audit_file = loaded.config.audit_file
+    if audit_file is not None:
+        from kraal.cli.logs import audit_to  # noqa: PLC0415
+
+        try:
+            audit_to(Path(audit_file))
+        except OSError as error:
+            click.echo(f"audit.file={audit_file}: {error.strerror}", err=True)
+            return INVALID_CONFIG
+
     from kraal.server.main import run  # noqa: PLC0415 - brings asyncio and uvloop
 
-    return run(loaded.config)
-
-
-def _log_to_stderr(level: str) -> None:
-    """One line per record: `2026-11-22 13:55:03,407 INFO  kraal.server ...`."""
-    import logging  # noqa: PLC0415
-
-    logging.addLevelName(logging.WARNING, "WARN")
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-5s %(name)s %(message)s", force=True
-    )
+    return run(loaded.config, hung_up=set_levels)

@@ -215,6 +215,10 @@ class ServerConfig:
     read_only_mode: bool = False
     close_session_txn: bool = True
     client_tcp_keep_alive: bool = False
+    audit_user: str | None = None
+    """Who the server is in the audit log (`audit.enable`); None: there is no such log."""
+    audit_file: PurePath | None = None
+    """`audit.file`: where it goes instead of the server's log."""
     four_letter_words: frozenset[str] = frozenset({"srvr"})
     """Enabled four-letter words; `*` enables all."""
     passed_through: Mapping[str, str] = field(default_factory=dict)

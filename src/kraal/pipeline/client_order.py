@@ -21,6 +21,7 @@ from kraal.model.limits import (
     PENDING_FRAMES_MAX,
     READS_BEFORE_WRITE_MAX,
 )
+from kraal.pipeline.audit import Audit
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
@@ -90,11 +91,13 @@ class ClientOrder:
         counters: Counters,
         throttle: ThrottleConfig,
         owner: Owner,
+        audit: Audit | None = None,
     ) -> None:
         self._tree = tree
         self._authority = authority
         self._counters = counters
         self._owner = owner
+        self._audit = audit
         self._reads: dict[int, ReadHandler] = {}
         self._dirty: list[ClientConnection] = []
         self._stalled: dict[ClientConnection, None] = {}
@@ -186,6 +189,8 @@ class ClientOrder:
         try:
             if op in ZNODE_WRITES:
                 self._owner.propose_write(now_ms, wall_ms, conn, xid, op, frame)
+                if self._audit is not None:
+                    self._audit.asked(conn, xid, op, frame)
                 return True
             if op in SESSION_WRITES:
                 self._owner.propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
@@ -289,6 +294,8 @@ class ClientOrder:
         if not answer:
             self.close(conn)
             return
+        if self._audit is not None:
+            self._audit.answered(conn, answer)
         pending = conn.pending
         pending.popleft()
         conn.is_greeted = True

@@ -34,7 +34,7 @@ from kraal.tree.apply import apply, digest_matches
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
-from kraal.wire.records.txn import CreateSessionTxn, CreateTxn, SetDataTxn, Txn
+from kraal.wire.records.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, SetDataTxn, Txn
 
 logger = logging.getLogger("kraal.replica.following")
 _pack_create_session = struct.Struct(">iii").pack
@@ -228,7 +228,11 @@ class Following(Replica):
                 else:
                     answer = applied_reply(xid, op, txn, applied, zxid)
                 self._clients.committed(conn, answer)
+            elif self._audit is not None and error is None:
+                self._audit.answered(conn, applied_reply(xid, op, txn, applied, zxid))
         if txn.kind == _CLOSE_SESSION:
+            if isinstance(body, CloseSessionTxn):
+                self._ephemerals_deleted(txn.client_id, body.paths or ())
             self._session_closed(txn.client_id, conn)
 
     def _differs(self, zxid: int) -> None:

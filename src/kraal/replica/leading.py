@@ -423,7 +423,10 @@ class Leading(Replica):
             if not conn.closed:
                 conn.record_latency(latency_ms, 1)
                 self._clients.committed(conn, answer)
+            elif self._audit is not None:
+                self._audit.answered(conn, answer)
         if op == _CLOSE_SESSION:
+            self._ephemerals_deleted(session_id, (path for path, gone, _ in changes if not gone))
             self._session_closed(session_id, conn)
 
 

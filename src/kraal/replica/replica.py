@@ -10,12 +10,13 @@ Times are milliseconds: `now_ms` monotonic, for liveness; `wall_ms` goes into tr
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from kraal.errors import ErrorCode
 from kraal.model.acl import READ
 from kraal.model.config import ServerConfig
+from kraal.pipeline.audit import Audit, session_over
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.client_order import ClientOrder
 from kraal.pipeline.connection import ClientConnection
@@ -75,7 +76,10 @@ class Replica:
         self.connections: dict[ClientConnection, None] = {}
         self.authority = Authority(config.security)
         self.tracker = tracker
-        self._clients = ClientOrder(tree, self.authority, self.counters, config.throttle, self)
+        self._audit = Audit(self.authority) if config.audit_user is not None else None
+        self._clients = ClientOrder(
+            tree, self.authority, self.counters, config.throttle, self, self._audit
+        )
         self.watches = WatchTable(self._may_read, self._clients.send, self.counters)
         reader = Reader(tree, self.watches, self.authority)
         self._clients.start(reader.handlers, answers_sync=answers_sync)
@@ -307,6 +311,11 @@ class Replica:
         )
         self._clients.send(conn, connect_response(0, 0, with_read_only=conn.with_read_only))
         self._clients.close(conn)
+
+    def _ephemerals_deleted(self, session_id: int, paths: Iterable[bytes | None]) -> None:
+        user = self.config.audit_user
+        if user is not None:
+            session_over(user, session_id, paths)
 
     def _session_closed(self, session_id: int, asked: ClientConnection | None) -> None:
         """The client that asked gets its reply first; one that expired gets no frame."""

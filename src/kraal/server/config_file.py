@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from kraal.admin.environment import user_name
 from kraal.errors import ConfigError
 from kraal.model import limits, properties
 from kraal.model.config import (
@@ -202,6 +203,8 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
         read_only_mode=read_only_mode,
         close_session_txn=settings.flag("closeSessionTxn.enabled", True),
         client_tcp_keep_alive=settings.flag("clientTcpKeepAlive", False),
+        audit_file=PurePath(audit_file) if (audit_file := settings.text("audit.file")) else None,
+        audit_user=user_name() if settings.flag("audit.enable", False) else None,
         four_letter_words=_four_letter_words(settings, read_only_mode),
         passed_through=_passed_through(settings),
     )

@@ -10,7 +10,9 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 ENVIRONMENT_PREFIX = "KRAAL_"
-NOT_SETTINGS = frozenset({"KRAAL_LOG_LEVEL", "KRAAL_PROFILE"})
+NOT_SETTINGS = frozenset(
+    {"KRAAL_LOG_LEVEL", "KRAAL_LOG_FORMAT", "KRAAL_LOG_LEVELS", "KRAAL_PROFILE"}
+)
 """Environment variables with the prefix that the process reads for itself."""
 
 
@@ -105,7 +107,7 @@ _PASSED_THROUGH = """
 """
 _OWN = """
     autopurge.retainHours autopurge.retainBytes disk.warnFreeBytes disk.refuseFreeBytes
-    slowRequestThresholdMs
+    slowRequestThresholdMs audit.file
 """
 """Keys that the original does not have, and takes for properties that nobody reads."""
 _WITHOUT_PREFIX = """
@@ -158,7 +160,7 @@ GUIDE_SPELLINGS = MappingProxyType(
 
 
 NOT_SERVED_YET = re.compile(
-    r"audit\..+|ssl\..+|client\.(portUnification|certReload)"
+    r"audit\.impl\.class|ssl\..+|client\.(portUnification|certReload)"
     r"|authProvider\..+|superUser(\..+)?|X509AuthenticationProvider\..+"
     r"|SASLAuthenticationProvider\..+|sasl\..+|java\.security\.auth\.login\.config"
     r"|ensembleAuthName|letAnySaslUserDoX|emulate353TTLNodes|request_stale_.+"

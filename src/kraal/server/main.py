@@ -37,12 +37,16 @@ def loop_factory() -> LoopFactory:
 
 
 def run(
-    config: ServerConfig, *, fs: FileSystem | None = None, new_loop: LoopFactory | None = None
+    config: ServerConfig,
+    *,
+    fs: FileSystem | None = None,
+    new_loop: LoopFactory | None = None,
+    hung_up: Callable[[], None] | None = None,
 ) -> int:
     """Run one server until SIGTERM or SIGINT; returns the exit code.
 
     It stores in the operating system's file system and runs in `loop_factory`'s loop, unless
-    others are given.
+    others are given. `hung_up` is called at each SIGHUP, which ends the process without it.
     """
     if sys.flags.optimize:
         logger.error("Python's -O removes assertions, which are part of the server; run without")
@@ -52,12 +56,12 @@ def run(
     profile = os.environ.get(PROFILE_VARIABLE)
     with asyncio.Runner(loop_factory=new_loop or loop_factory()) as runner:
         if profile is None:
-            return runner.run(_serve(config, fs))
+            return runner.run(_serve(config, fs, hung_up))
         import cProfile  # noqa: PLC0415
 
         profiler = cProfile.Profile()
         try:
-            return profiler.runcall(runner.run, _serve(config, fs))
+            return profiler.runcall(runner.run, _serve(config, fs, hung_up))
         finally:
             profiler.dump_stats(profile)
 
@@ -69,7 +73,9 @@ def _fill_standard_streams() -> None:
     os.close(descriptor)
 
 
-async def _serve(config: ServerConfig, fs: FileSystem | None) -> int:
+async def _serve(
+    config: ServerConfig, fs: FileSystem | None, hung_up: Callable[[], None] | None
+) -> int:
     server = Server(config, fs=fs)
     loop = asyncio.get_running_loop()
 
@@ -79,6 +85,9 @@ async def _serve(config: ServerConfig, fs: FileSystem | None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
+
+    if hung_up is not None:
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
 
     end_on_errors(loop, server)
     ready = asyncio.Event()
@@ -100,6 +109,10 @@ def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
         if isinstance(error, StorageError):
             logger.critical("%s; ending", error)
             server.crash()
+            return
+        if type(context.get("protocol")).__module__.startswith("uvicorn."):
+            # Of the admin port: nothing that it knows is needed to serve clients.
+            logger.error("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
             return
         logger.critical("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
         if isinstance(error, BaseException) and not isinstance(error, OSError):

@@ -14,6 +14,7 @@ from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address
 from kraal.model.session_id import first_session_id
 from kraal.model.zxid import show
+from kraal.pipeline.audit import server_event
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
@@ -94,6 +95,7 @@ class Server:
             if isinstance(error, ElectionPortError):
                 return EXIT_ELECTION_PORT
             return EXIT_DATA_DIR if isinstance(error, DataDirError) else EXIT_UNEXPECTED
+        self._audit("serverStart", "success")
         if ready is not None:
             ready.set()
         timers = [
@@ -103,12 +105,17 @@ class Server:
             asyncio.create_task(self._watch_disk()),
         ]
         await self._stopping.wait()
+        self._audit("serverStop", "invoked")
         for timer in timers:
             timer.cancel()
         await self._shut_down()
         lock.release()
         logger.info("Stopped")
         return self._exit_code
+
+    def _audit(self, operation: str, result: str) -> None:
+        if self.config.audit_user is not None:
+            server_event(self.config.audit_user, operation, result)
 
     def stop(self) -> None:
         """Ask the server to end."""

@@ -1,0 +1,105 @@
+"""Where the log of a server process goes and how it looks.
+
+The library only names loggers; this is the executable's part. Levels follow a file that is read
+again at each SIGHUP, or the admin command `set_log_level`.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+PLAIN = "%(asctime)s %(levelname)-5s %(name)s %(message)s"
+AUDIT = "%(asctime)s %(levelname)s audit.Slf4jAuditLogger: %(message)s"
+AUDIT_LOGGER = "kraal.audit"
+AUDIT_FILE_BYTES, AUDIT_FILES_KEPT = 10 << 20, 10
+LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
+logger = logging.getLogger("kraal.cli.logs")
+
+
+class LogFormat(StrEnum):
+    """How records look."""
+
+    AUTO = "auto"
+    """Coloured in a terminal, else plain."""
+    PLAIN = "plain"
+    JSON = "json"
+
+
+def start(level: str, log_format: LogFormat, levels_file: Path | None) -> Callable[[], None]:
+    """Log to standard error; the result sets the levels anew, from the file if there is one."""
+    logging.addLevelName(logging.WARNING, "WARN")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_formatter(log_format))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+    def set_levels() -> None:
+        changed = [name for name in logging.root.manager.loggerDict if name.startswith("kraal")]
+        for name in changed:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        if levels_file is not None:
+            _read_levels(levels_file)
+        logger.info("SIGHUP: the levels of the log are set anew")
+
+    if levels_file is not None:
+        _read_levels(levels_file)
+    return set_levels
+
+
+def _formatter(log_format: LogFormat) -> logging.Formatter:
+    is_terminal = log_format is LogFormat.AUTO and sys.stderr.isatty()
+    if log_format is LogFormat.PLAIN or (log_format is LogFormat.AUTO and not is_terminal):
+        return logging.Formatter(PLAIN)
+    import structlog  # noqa: PLC0415 - slow to import, and not needed for plain lines
+
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=log_format is LogFormat.JSON),
+    ]
+    if log_format is LogFormat.JSON:
+        last: list[structlog.typing.Processor] = [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ]
+    else:
+        last = [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.dev.ConsoleRenderer(pad_event_to=0),
+        ]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+
+
+def _read_levels(path: Path) -> None:
+    """Lines like `kraal.server=DEBUG`; `#` begins a comment. What is wrong is complained of."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        logger.error("The log levels in %s cannot be read: %s", path, error)
+        return
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        name, _, level = (part.strip() for part in text.partition("="))
+        if level.upper() not in LEVELS:
+            logger.error("%s, line %d: %s is no level", path, number, level or "nothing")
+            continue
+        logging.getLogger(None if name == "root" else name).setLevel(level.upper())
+
+
+def audit_to(path: Path) -> None:
+    """Write the audit log to a file of its own, ten of 10 MB. Raises OSError."""
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES_KEPT
+    )
+    handler.setFormatter(logging.Formatter(AUDIT))
+    audit = logging.getLogger(AUDIT_LOGGER)
+    audit.addHandler(handler)
+    audit.propagate = False
