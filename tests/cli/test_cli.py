@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
     """The configurations with which servers were run; each run ends with code 5."""
     configs: list[ServerConfig] = []
 
-    def run(config: ServerConfig) -> int:
+    def run(config: ServerConfig, *, hung_up: Callable[[], None]) -> int:
         configs.append(config)
         return 5
 
