@@ -38,3 +38,35 @@ async def test_master_election(server: Server) -> None:
     assert [line.split()[0] for line in began] == [line.split()[0] for line in ended]
     epochs = [int(line.rpartition(" ")[2]) for line in began]
     assert epochs == sorted(set(epochs))
+
+
+async def test_work_queue(server: Server) -> None:
+    lines = await output("work_queue.py", server)
+    assert lines[0] == "the careless one begins order 6, urgent"
+    assert lines[-1] == "0 left"
+    assert lines[1] == "the careless one fails: no paper"
+    done = [line.partition(" does ")[2] for line in lines[2:-1]]
+    assert "order 6, urgent" in done[:2]
+    assert len(done) == len(set(done)) == 6
+
+
+async def test_barrier(server: Server) -> None:
+    lines = await output("barrier.py", server)
+    assert lines[0] == "everything is prepared"
+    assert [line.partition(":")[0] for line in lines[1:-1]] == [
+        f"step {number}" for number in (1, 1, 1, 2, 2, 2, 3, 3, 3)
+    ]
+    assert lines[-1] == "done"
+
+
+async def test_group_membership(server: Server) -> None:
+    lines = await output("group_membership.py", server)
+    groups = [line for line in lines if line.startswith("there are")]
+    assert groups == [
+        "there are host-a, observer",
+        "there are host-a, host-b, observer",
+        "there are host-b, observer",
+        "there are observer",
+    ]
+    everything = "serves shard-1, shard-2, shard-3, shard-4"
+    assert f"host-b {everything}" in lines

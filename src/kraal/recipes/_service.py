@@ -1,0 +1,94 @@
+"""What works in the background between `start` and `close`, and those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from kraal.client import ClosedError
+from kraal.recipes.errors import RecipeError
+
+logger = logging.getLogger("kraal.recipes")
+
+
+class Service(ABC):
+    """Base of recipes that work by themselves: `async with`, or `start` and `close`.
+
+    What ends the work before its time (the client is closed, a permission is missing) is raised
+    by everything that waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._changed = asyncio.Event()
+        """Replaced at every change."""
+
+    async def start(self) -> None:
+        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        if self._task is not None:
+            raise RecipeError(f"{self} was started already")
+        self._task = asyncio.get_running_loop().create_task(self._run_and_tell())
+
+    async def close(self) -> None:
+        """End the work; nothing remains of it on the servers. Closing twice is no error."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """The work; ends by cancellation."""
+
+    async def _run_and_tell(self) -> None:
+        try:
+            await self._run()
+        except Exception as error:
+            if not isinstance(error, ClosedError):
+                logger.error("%s has ended: %s", self, error)
+            self._failure = error
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wake everybody who waits for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds. Raises what has ended the work, RecipeError if closed."""
+        while not condition():
+            self._check()
+            await self._changed.wait()
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether `close` has ended the work."""
+        return self._failure is None and self._task is not None and self._task.cancelled()
+
+    def _check(self) -> None:
+        if self._task is None:
+            raise RecipeError(f"{self} was not started")
+        if self._task.done():
+            raise self._failure or RecipeError(f"{self} is closed")

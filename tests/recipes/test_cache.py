@@ -1,0 +1,223 @@
+"""Caches: they converge, whatever happens, and a snapshot is a state that there was."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from kraal.client import Client, ClosedError, NodeExistsError, NoNodeError, NotEmptyError
+from kraal.recipes import Change, ChangeKind, ChildrenCache, NodeCache, RecipeError, TreeCache
+from kraal.testing import Server
+from tests.recipes.conftest import Connector, turns, until, until_clean
+from tests.recipes.trouble import trouble
+from tests.support.proxy import Proxy
+
+
+async def tree_of(zk: Client, path: str) -> dict[str, bytes]:
+    """What the servers have."""
+    found: dict[str, bytes] = {}
+    level = [path]
+    while level:
+        below: list[str] = []
+        for each in level:
+            try:
+                found[each] = (await zk.get(each)).data
+                below += [f"{each}/{name}" for name in await zk.get_children(each)]
+            except NoNodeError:
+                found.pop(each, None)
+        level = below
+    return found
+
+
+async def test_a_tree_is_filled_and_followed(server: Server, connect: Connector, path: str) -> None:
+    async with connect() as zk, connect() as other:
+        await other.create(f"{path}/a/b", b"1", make_parents=True)
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            assert set(cache) == {path, f"{path}/a", f"{path}/a/b"}
+            assert cache.children(path) == ["a"]
+            await other.set(f"{path}/a/b", b"2")
+            await other.create(f"{path}/c")
+            await other.delete_recursive(f"{path}/a")
+            await cache.sync()
+            assert set(cache) == {path, f"{path}/c"}
+            assert cache.children(path) == ["c"]
+            assert f"{path}/a" not in cache
+            assert len(cache) == 2
+        with pytest.raises(RecipeError, match="closed"):
+            await cache.sync()
+        await other.delete_recursive(path)
+        await until_clean(server, zk, path)
+
+
+async def test_a_path_that_is_not_there_yet(connect: Connector, path: str) -> None:
+    async with connect() as zk, TreeCache(zk, path) as cache:
+        await cache.ready()
+        assert len(cache) == 0
+        await zk.create(f"{path}/x", b"1", make_parents=True)
+        await cache.sync()
+        node = cache.get(f"{path}/x")
+        assert node is not None and node.data == b"1"
+        await zk.delete_recursive(path)
+        await cache.sync()
+        assert len(cache) == 0
+
+
+async def test_changes_lead_a_reader_to_the_last_state(connect: Connector, path: str) -> None:
+    async with connect() as zk, TreeCache(zk, path) as cache:
+        changes = cache.changes()
+        await zk.create(path, b"1", make_parents=True)
+        added = await anext(changes)
+        assert (added.kind, added.path, added.previous) == (ChangeKind.ADDED, path, None)
+        await zk.set(path, b"2")
+        await zk.set(path, b"3")
+        await zk.create(f"{path}/gone")
+        await zk.delete(f"{path}/gone")
+        await zk.create(f"{path}/stays")
+        await cache.sync()
+        updated = await anext(changes)
+        assert updated.kind is ChangeKind.UPDATED
+        assert updated.node and updated.node.data == b"3"
+        assert updated.previous and updated.previous.data == b"1"
+        assert (await anext(changes)).path == f"{path}/stays"
+        await zk.delete_recursive(path)
+        removed = {(await anext(changes)).path for _ in range(2)}
+        assert removed == {path, f"{path}/stays"}
+        rest = asyncio.ensure_future(anext(changes, None))
+        await turns(3)
+        await cache.close()
+        assert await rest is None
+
+
+async def test_children_and_their_data_but_nothing_deeper(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        await zk.create(f"{path}/a/deep", make_parents=True)
+        async with ChildrenCache(zk, path) as cache:
+            await cache.ready()
+            assert cache.names() == ["a"]
+            await zk.create(f"{path}/b", b"1")
+            await zk.set(f"{path}/a", b"2")
+            await zk.create(f"{path}/b/deep")
+            await cache.sync()
+            assert cache.names() == ["a", "b"]
+            child = cache.child("a")
+            assert child is not None and child.data == b"2"
+            assert set(cache) == {path, f"{path}/a", f"{path}/b"}
+
+
+async def test_one_znode(connect: Connector, path: str) -> None:
+    async with connect() as zk, NodeCache(zk, path) as cache:
+        await cache.ready()
+        assert cache.node is None
+        await zk.create(f"{path}/child", make_parents=True)
+        await zk.set(path, b"x")
+        await cache.sync()
+        assert cache.node is not None and cache.node.data == b"x"
+        assert len(cache) == 1
+
+
+async def test_the_end_of_the_client_is_told(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            changes = cache.changes()
+            waiting = asyncio.ensure_future(anext(changes))
+            await turns(3)
+            await zk.close()
+            with pytest.raises(ClosedError):
+                await waiting
+        with pytest.raises(RecipeError, match="not started"):
+            await TreeCache(zk, path).ready()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_it_converges_under_faults(
+    server: Server, connect: Connector, path: str, seed: int
+) -> None:
+    """Random writes by one client, faults for the other; a reader of changes keeps up as well."""
+
+    async def write(other: Client, rng: random.Random) -> None:
+        names = [f"{path}/{a}" for a in "abc"] + [f"{path}/{a}/{b}" for a in "abc" for b in "xy"]
+        for number in range(150):
+            name = rng.choice(names)
+            try:
+                match rng.randrange(3):
+                    case 0:
+                        await other.create(name, b"%d" % number)
+                    case 1:
+                        await other.set(name, b"%d" % number)
+                    case _:
+                        await other.delete(name)
+            except (NoNodeError, NodeExistsError, NotEmptyError):
+                pass
+            await turns(rng.randrange(3))
+
+    def note(change: Change) -> None:
+        if change.node is None:
+            seen.pop(change.path)
+        else:
+            seen[change.path] = change.node.data
+
+    async def read(cache: TreeCache) -> None:
+        async for change in cache.changes():
+            note(change)
+
+    seen: dict[str, bytes] = {}
+    async with Proxy(server.port) as proxy, connect(proxy.port) as zk, connect() as other:
+        await other.create(path, make_parents=True)
+        async with TreeCache(zk, path) as cache:
+            reading = asyncio.create_task(read(cache))
+            async with trouble(server, proxy, [zk], seed) as rng:
+                await write(other, rng)
+            await cache.sync()
+            expected = await tree_of(other, path)
+            assert {each: node.data for each, node in (await cache.snapshot()).items()} == expected
+            await until(lambda: seen == expected)
+        await reading
+        await other.delete_recursive(path)
+        await until_clean(server, other, path)
+
+
+async def test_a_snapshot_has_a_transaction_whole_or_not_at_all(
+    server: Server, connect: Connector, path: str
+) -> None:
+    paths = [f"{path}/{name}" for name in "abcdefgh"]
+
+    async def write(other: Client) -> None:
+        for number in range(100):
+            async with other.transaction() as transaction:
+                for each in paths:
+                    transaction.set(each, b"%d" % number)
+            await turns(rng.randrange(6))
+
+    rng = random.Random(5)
+    async with Proxy(server.port) as proxy, connect(proxy.port) as zk, connect() as other:
+        for each in paths:
+            await other.create(each, make_parents=True)
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            writing = asyncio.create_task(write(other))
+            snapshots = 0
+            while not writing.done():
+                snapshot = await cache.snapshot()
+                assert len({snapshot[each].data for each in paths}) == 1
+                snapshots += 1
+                if snapshots % 20 == 0:
+                    proxy.cut()
+                await turns(rng.randrange(4))
+            await writing
+            assert snapshots > 10
+
+
+@pytest.mark.parametrize("count", range(0, 40, 3))
+async def test_a_cache_closed_at_any_point_leaves_no_watch(
+    server: Server, connect: Connector, path: str, count: int
+) -> None:
+    async with connect() as zk:
+        cache = TreeCache(zk, path)
+        await cache.start()
+        await turns(count)
+        await cache.close()
+        await until_clean(server, zk, path)
