@@ -122,9 +122,14 @@ async def test_cancelled_before_it_was_sent_is_never_sent(
     connect: Connector, server: Server
 ) -> None:
     async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
-        task = asyncio.ensure_future(zk.create("/same-turn"))
+        proxy.hold_answers()
+        reading = asyncio.ensure_future(zk.exists("/"))
         await asyncio.sleep(0)
-        task.cancel()
+        task = asyncio.ensure_future(zk.create("/same-turn"))
+        task.add_done_callback(lambda _: proxy.release())
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await reading
+        assert task.cancelled()
         proxy.refuse()
         await changed_to(zk, SessionState.CONNECTING)
         waiting = asyncio.ensure_future(zk.create("/disconnected"))

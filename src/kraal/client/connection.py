@@ -192,8 +192,14 @@ class Connection(asyncio.Protocol):
             raise self._error or ConnectionLossError("the server closed the connection")
 
     def wake(self) -> None:
-        """There is something in the outbox: send it at the end of this turn of the loop."""
+        """There is something in the outbox: send it at the end of this turn of the loop.
+
+        The first request after a silence is sent at once: it is likely to be the only one.
+        """
         if not self._is_scheduled:
+            if not self._pending:
+                self.flush()
+                return
             self._is_scheduled = True
             self._loop.call_soon(self.flush)
 

@@ -214,13 +214,14 @@ class SessionKeeper:
                 path=path,
             )
         connection = self._connection
+        if connection is None:
+            if self.options.while_disconnected == "fail":
+                raise ConnectionLossError("not connected", path=path, sent=False)
+            self._drop_abandoned()
+        request = self._request(op, body, decode, path, watch)
         if connection is not None:
             connection.wake()
-        elif self.options.while_disconnected == "fail":
-            raise ConnectionLossError("not connected", path=path, sent=False)
-        else:
-            self._drop_abandoned()
-        return self._request(op, body, decode, path, watch).future
+        return request.future
 
     def _request(
         self, op: int, body: bytes, decode: Decoder[T], path: str | None,
