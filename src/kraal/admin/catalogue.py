@@ -237,6 +237,8 @@ kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
 """
 """Gauges that the reference has not."""
 
+KRAAL_PREFIX = "kraal_"
+
 _WHERE = {
     "(members)": Where.MEMBERS,
     "(leader)": Where.LEADER,
