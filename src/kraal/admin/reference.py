@@ -1,4 +1,4 @@
-"""Writes the pages of admin commands and metrics: `python -m kraal.admin.reference admin|metrics`."""
+"""Pages of admin commands and metrics: `python -m kraal.admin.reference admin`, or `metrics`."""
 
 from __future__ import annotations
 

@@ -106,6 +106,11 @@ class AdminConfig:
     """Whether the same port speaks HTTP and HTTPS."""
     force_https: bool = False
     need_client_auth: bool = False
+    key_store: PurePath | None = None
+    """Private key and certificates in PEM, for HTTPS."""
+    key_password: str | None = field(default=None, repr=False)
+    trust_store: PurePath | None = None
+    """Certificates of authorities in PEM, for certificates of clients."""
     rate_limiter_interval_ms: int = 300_000
     snapshot_enabled: bool = True
     restore_enabled: bool = True

@@ -9,8 +9,10 @@ and does not keep the server from serving its clients, unlike with the reference
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING
 
+from kraal.model.config import AdminConfig
 from kraal.server.admin_source import ServerAdminSource
 
 if TYPE_CHECKING:
@@ -23,6 +25,20 @@ MISSING = (
     "%s is not served: %s is not installed. `pip install 'kraal[admin]'` brings what it needs; "
     "%s turns it off"
 )
+
+
+def _tls(admin: AdminConfig) -> ssl.SSLContext:
+    """Raises OSError or ValueError when the files are not there or not what they should be."""
+    if admin.key_store is None:
+        raise ValueError("ssl.quorum.keyStore.location names no PEM file")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(admin.key_store, password=admin.key_password)
+    if admin.need_client_auth:
+        if admin.trust_store is None:
+            raise ValueError("admin.needClientAuth=true: no ssl.quorum.trustStore.location in PEM")
+        context.load_verify_locations(admin.trust_store)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 class AdminServer:
@@ -49,7 +65,13 @@ class AdminServer:
         except ImportError as error:
             logger.warning(MISSING, "The admin server", error.name, "admin.enableServer=false")
             return -1
-        port = await self._open(build(self._source), "admin server", admin.host, admin.port)
+        try:
+            tls = _tls(admin) if admin.force_https or admin.port_unification else None
+        except (OSError, ValueError) as error:
+            logger.warning("The admin server is not served: its TLS files: %s", error)
+            return -1
+        app = build(self._source)
+        port = await self._open(app, "admin server", admin.host, admin.port, tls)
         if port >= 0:
             where = f"{admin.host}:{port}, command URL {admin.command_url}"
             logger.info("Started AdminServer on address %s", where)
@@ -68,11 +90,15 @@ class AdminServer:
             logger.info("Serving metrics on %s:%d/metrics", admin.metrics_host, port)
         return port
 
-    async def _open(self, app: ASGIApp, what: str, host: str, port: int) -> int:
+    async def _open(
+        self, app: ASGIApp, what: str, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> int:
         from kraal.server.http_server import HttpServer  # noqa: PLC0415 - optional
 
-        timeout_ms = self._source.config.admin.idle_timeout_ms
-        server = HttpServer(app, idle_timeout_ms=timeout_ms, tls=None)
+        admin = self._source.config.admin
+        server = HttpServer(app, idle_timeout_ms=admin.idle_timeout_ms, tls=tls)
+        if tls is not None and admin.port_unification and not admin.force_https:
+            server.plain_too = self._source.counted_insecure
         try:
             await server.start(host, port)
         except OSError as error:

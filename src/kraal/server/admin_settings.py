@@ -5,6 +5,8 @@ Source: reference/operations.md sections 3.1 and 4.1.
 
 from __future__ import annotations
 
+from pathlib import Path, PurePath
+
 from kraal.model.config import AdminConfig
 from kraal.model.setting import decimal, refuse
 from kraal.server.settings import Settings
@@ -28,14 +30,19 @@ def admin_config(settings: Settings) -> AdminConfig:
     for key in _IDLE_PROVIDER_KEYS:
         text(f"metricsProvider.{key}")  # of the reference's worker threads
     text("admin.httpVersion")
+    force_https, unified = flag("admin.forceHttps", False), flag("admin.portUnification", False)
+    stores = _Stores(settings) if force_https or unified else None
     return AdminConfig(
         enabled=text("admin.enableServer") != "false",
         host=text("admin.serverAddress") or "0.0.0.0",
         port=port,
         command_url=text("admin.commandURL") or "/commands",
         idle_timeout_ms=number("admin.idleTimeout", 30_000, minimum=1),
-        port_unification=flag("admin.portUnification", False),
-        force_https=flag("admin.forceHttps", False),
+        port_unification=unified,
+        force_https=force_https,
+        key_store=stores.key if stores is not None else None,
+        key_password=stores.password if stores is not None else None,
+        trust_store=stores.trust if stores is not None else None,
         need_client_auth=flag("admin.needClientAuth", False),
         rate_limiter_interval_ms=number("admin.rateLimiterIntervalInMS", 300_000, minimum=0),
         snapshot_enabled=flag("admin.snapshot.enabled", True),
@@ -47,6 +54,35 @@ def admin_config(settings: Settings) -> AdminConfig:
         export_process_info=flag("metricsProvider.exportJvmInfo", True),
         slow_request_threshold_ms=number("slowRequestThresholdMs", 1000, minimum=1),
     )
+
+
+class _Stores:
+    """The quorum's key and trust store, which the reference's admin server uses, too."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.key = self._location(settings, "keyStore")
+        self.trust = self._location(settings, "trustStore")
+        self.password = settings.text("ssl.quorum.keyStore.password")
+        if path := settings.text("ssl.quorum.keyStore.passwordPath"):
+            try:
+                self.password = Path(path).read_text().rstrip("\n")
+            except OSError as error:
+                raise refuse(
+                    "ssl.quorum.keyStore.passwordPath", path, error.strerror or ""
+                ) from error
+
+    @staticmethod
+    def _location(settings: Settings, store: str) -> PurePath | None:
+        location = settings.text(f"ssl.quorum.{store}.location")
+        if not location:
+            return None
+        kind = settings.text(f"ssl.quorum.{store}.type") or PurePath(location).suffix[1:]
+        if kind.upper() != "PEM":
+            settings.warn(
+                f"ssl.quorum.{store}.location", "only PEM is read; the admin port stays closed"
+            )
+            return None
+        return PurePath(location)
 
 
 def _metrics_port(settings: Settings) -> int:

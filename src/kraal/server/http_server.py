@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ssl import SSLContext
 
@@ -17,6 +17,7 @@ BACKLOG = 128
 CONNECTIONS_MAX = 200
 HEADERS_MAX_BYTES = 16 << 10
 PATIENCE_SECONDS = 1
+TLS_HANDSHAKE = b"\x16"
 
 
 class _Uvicorn(uvicorn.Server):
@@ -50,7 +51,12 @@ class HttpServer:
         )
         config.load()
         config.ssl = tls
+        self._config, self._tls = config, tls
+        self.plain_too: Callable[[], None] | None = None
+        """Set before the start: plain HTTP is spoken on the TLS port, too, and counted so."""
         self._uvicorn = _Uvicorn(config)
+        self._accepting: asyncio.Task[None] | None = None
+        self._admitting: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -71,16 +77,64 @@ class HttpServer:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
+            self._socket.listen(BACKLOG)
         except OSError:
             self._socket.close()
             self._socket = None
             raise
-        self._task = asyncio.create_task(self._uvicorn.serve([self._socket]))
+        if self.plain_too is None:
+            self._task = asyncio.create_task(self._uvicorn.serve([self._socket]))
+            return
+        self._socket.setblocking(False)
+        self._task = asyncio.create_task(self._uvicorn.serve([]))
+        self._accepting = asyncio.create_task(self._accept(self._socket))
+
+    # One port for HTTP and HTTPS
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                logger.warning("Accepting a connection to the admin port failed: %s", error)
+                await asyncio.sleep(1)
+                continue
+            if len(self._admitting) >= CONNECTIONS_MAX:
+                accepted.close()
+                continue
+            task = asyncio.create_task(self._admit(accepted))
+            self._admitting.add(task)
+            task.add_done_callback(self._admitting.discard)
+
+    async def _admit(self, accepted: socket.socket) -> None:
+        """Which of both is spoken shows in the first byte, which is looked at and not taken."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(accepted, readable.set)
+        try:
+            await asyncio.wait_for(readable.wait(), self._config.timeout_keep_alive)
+            loop.remove_reader(accepted)
+            first = accepted.recv(1, socket.MSG_PEEK)
+            tls = self._tls if first == TLS_HANDSHAKE else None
+            if tls is None and self.plain_too is not None:
+                self.plain_too()
+            await loop.connect_accepted_socket(self._protocol, accepted, ssl=tls)
+        except (OSError, TimeoutError):
+            loop.remove_reader(accepted)
+            accepted.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Callable[..., asyncio.Protocol] = self._config.http_protocol_class
+        return make(config=self._config, server_state=self._uvicorn.server_state, app_state={})
 
     async def stop(self) -> None:
         """Finish what is being answered, for a moment, and close the port."""
         if self._task is None:
             return
+        if self._accepting is not None:
+            for task in (self._accepting, *self._admitting):
+                task.cancel()
         self._uvicorn.should_exit = True
         await self._task
         if self._socket is not None:

@@ -183,13 +183,13 @@ class Server:
             await self._join(recovered)
         self.storage.has_room_for = self.disk.has_room_for
         self._tell_room()
+        await self.admin.start()
         if config.client_port is not None:
             try:
                 await self.listener.start()
             except OSError:
                 await self._shut_down()
                 raise
-        await self.admin.start()
 
     def _serve_alone(self, tree: DataTree, first_id: int) -> None:
         self._leading = Leading(

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kraal.admin.four_letter_words import NOT_SERVING
 from kraal.admin.http import health
@@ -93,6 +95,24 @@ def _wrong_method(name: str, *, is_post: bool) -> Response:
     return command_response(name, {}, f"only {allowed} is served", 405, {"allow": allowed})
 
 
+class StrictTransport:
+    """Answers over TLS tell browsers to come back over TLS, as the reference's do."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same, with a header."""
+
+        async def with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                value = b"max-age=86400; includeSubDomains"
+                message["headers"] = [*message["headers"], (b"strict-transport-security", value)]
+            await send(message)
+
+        await self._app(scope, receive, with_header if scope.get("scheme") == "https" else send)
+
+
 def build(source: AdminSource) -> Starlette:
     """The application of the admin port."""
     app = AdminApp(source)
@@ -105,5 +125,6 @@ def build(source: AdminSource) -> Starlette:
             Route(f"{url}/{{name}}", app.command, methods=[*_READING, "POST"]),
             Route("/livez", app.live, methods=_READING),
             Route("/readyz", app.ready, methods=_READING),
-        ]
+        ],
+        middleware=[Middleware(StrictTransport)],
     )

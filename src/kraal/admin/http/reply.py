@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TypeAlias, TypeVar
@@ -12,6 +13,9 @@ from kraal.errors import KraalError
 T = TypeVar("T")
 Reply: TypeAlias = dict[str, Json]
 """Members of the answer, before `command` and `error`."""
+
+
+NUMBER_MAX = (1 << 64) - 1
 
 
 class CommandError(KraalError):
@@ -36,8 +40,8 @@ class Parameters:
             value = int(text, 0)
         except ValueError:
             raise CommandError(f"{name} is no number: {text}") from None
-        if value < 0:
-            raise CommandError(f"{name} is negative: {text}")
+        if not 0 <= value <= NUMBER_MAX:
+            raise CommandError(f"{name} is negative or too large: {text}")
         return value
 
     def page(self, rows: Iterable[T]) -> Iterable[T]:
@@ -45,4 +49,5 @@ class Parameters:
         offset, limit = self.number("offset", 0) or 0, self.number("limit")
         if not offset and limit is None:
             return rows
-        return islice(rows, offset, None if limit is None else offset + limit)
+        end = None if limit is None else min(offset + limit, sys.maxsize)
+        return islice(rows, min(offset, sys.maxsize), end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from kraal.admin.http.responses import command_response
@@ -104,6 +104,9 @@ class Streams:
             return command_response(name, {}, None, 429)
         try:
             zxid = await source.restore(request.stream())
+        except ClientDisconnect:
+            logger.warning("A restore was not sent to its end")
+            return command_response(name, {}, "the request was not sent to its end", 400)
         except KraalError as error:
             logger.error("A restore failed: %s", error)
             return command_response(name, {}, str(error), 500)
