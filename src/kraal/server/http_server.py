@@ -110,19 +110,26 @@ class HttpServer:
     async def _admit(self, accepted: socket.socket) -> None:
         """Which of both is spoken shows in the first byte, which is looked at and not taken."""
         loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(accepted, readable.set)
         try:
-            await asyncio.wait_for(readable.wait(), self._config.timeout_keep_alive)
-            loop.remove_reader(accepted)
-            first = accepted.recv(1, socket.MSG_PEEK)
+            first = await self._first_byte(accepted)
             tls = self._tls if first == TLS_HANDSHAKE else None
             if tls is None and self.plain_too is not None:
                 self.plain_too()
             await loop.connect_accepted_socket(self._protocol, accepted, ssl=tls)
-        except (OSError, TimeoutError):
-            loop.remove_reader(accepted)
+        except Exception as error:  # a stranger's doing, which must not end the server
+            logger.debug("A connection to the admin port was lost: %r", error)
             accepted.close()
+
+    async def _first_byte(self, accepted: socket.socket) -> bytes:
+        """Raises OSError or TimeoutError."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(accepted, readable.set)
+        try:
+            await asyncio.wait_for(readable.wait(), self._config.timeout_keep_alive)
+        finally:
+            loop.remove_reader(accepted)
+        return accepted.recv(1, socket.MSG_PEEK)
 
     def _protocol(self) -> asyncio.Protocol:
         make: Callable[..., asyncio.Protocol] = self._config.http_protocol_class
@@ -136,6 +143,8 @@ class HttpServer:
             for task in (self._accepting, *self._admitting):
                 task.cancel()
         self._uvicorn.should_exit = True
-        await self._task
+        (error,) = await asyncio.gather(self._task, return_exceptions=True)
+        if error is not None:
+            logger.error("The admin port ended with %r", error)
         if self._socket is not None:
             self._socket.close()
