@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 from bench import report
 from bench.clients.cases import Case
-from bench.clients.drivers import BASE, DRIVERS
+from bench.clients.drivers import BASE, DRIVERS, Figures
 from tests.support.servers import (
     KRAAL_PATH,
     REFERENCE_VERSION,
@@ -30,7 +31,7 @@ pipelined, and watch events. Every measurement is a process of its own, with one
 else should run on the machine meanwhile."""
 WORKER_TIMEOUT_S = 120.0
 
-Samples = dict[tuple[Case, str], list[float]]
+Samples = dict[tuple[Case, str], list[Figures]]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +58,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measure(client: str, case: Case, server: Server, seconds: float) -> float:
+def measure(client: str, case: Case, server: Server, seconds: float) -> Figures:
     """One sample, from a process of its own. Raises subprocess.SubprocessError."""
     command = [sys.executable, "-m", "bench.clients.worker",
                client, case.name, str(server.port), str(seconds)]  # fmt: skip
@@ -65,15 +66,20 @@ def measure(client: str, case: Case, server: Server, seconds: float) -> float:
         command, cwd=ROOT, env={**os.environ, **KRAAL_PATH}, check=True, text=True,
         stdout=subprocess.PIPE, timeout=WORKER_TIMEOUT_S,
     )  # fmt: skip
-    return float(done.stdout)
+    per_second, cpu_us = done.stdout.split()
+    return Figures(float(per_second), float(cpu_us))
 
 
-def render(samples: Samples) -> str:
-    """Medians per second, and how many times those of the base they are."""
+def render(samples: Samples, title: str, figure: Callable[[Figures], float]) -> str:
+    """Medians of a figure, and how many times those of the base they are."""
     clients = [name for name in DRIVERS if any(client == name for _, client in samples)]
     rows = []
     for case in Case:
-        medians = {name: median(samples[case, name]) for name in clients if (case, name) in samples}
+        medians = {
+            name: median(map(figure, samples[case, name]))
+            for name in clients
+            if (case, name) in samples
+        }
         if not medians:
             continue
         base = medians.get(BASE)
@@ -84,7 +90,7 @@ def render(samples: Samples) -> str:
             if name != BASE:
                 row.append(report.factor(value / base if value and base else None))
         rows.append(row)
-    head = ["per second"]
+    head = [title]
     for name in clients:
         head += [name] if name == BASE else [name, f"/ {BASE}"]
     return report.table(head, rows)
@@ -104,13 +110,21 @@ def main(arguments: list[str] | None = None) -> int:
                 for case in options.cases:
                     for client in options.client or DRIVERS:
                         print(f"round {number + 1}: {client}: {case.value}", file=sys.stderr)
-                        value = measure(client, case, server, options.seconds)
-                        samples[case, client].append(value)
-    except (ReferenceMissingError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+                        try:
+                            value = measure(client, case, server, options.seconds)
+                        except subprocess.SubprocessError as error:
+                            print(f"bench: {error}", file=sys.stderr)
+                        else:
+                            samples[case, client].append(value)
+    except (ReferenceMissingError, RuntimeError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(f"{report.versions()}.\nMedians of {options.rounds} round(s), {options.seconds:g} s per "
-          f"case, against {name}.\n\n{render(samples)}")  # fmt: skip
+    print(
+        f"{report.versions()}.\nMedians of {options.rounds} round(s), {options.seconds:g} s per "
+        f"case, against {name}.\n"
+    )
+    print(render(samples, "per second", lambda found: found.per_second), end="\n\n")
+    print(render(samples, "client's processor time, µs", lambda found: found.cpu_us))  # fmt: skip
     return 0
 
 

@@ -22,9 +22,15 @@ class Case(Enum):
     EVENTS = f"watch and be told, {WATCHED} znodes"
     """A read that registers a watch, and its event; both count as one."""
 
+    LOCKS = "lock hand-overs, two sessions"
+    """Two holders of a lock in turn, each with a session of its own."""
+
     @property
     def key(self) -> str:
         return self.name.lower().replace("_", "-")
+
+
+LOCK = f"{ZNODE}-lock"
 
 
 def watched(number: int) -> str:

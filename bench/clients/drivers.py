@@ -1,4 +1,4 @@
-"""How each client does the cases: `DRIVERS[name](case, port, seconds)` returns a rate per second.
+"""How each client does the cases: `DRIVERS[name](case, port, seconds)` returns the figures.
 
 Every driver does the same: prepare, warm up, and count what is done in the given time.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import uvloop
 
-from bench.clients.cases import VALUE, WATCHED, WINDOW, ZNODE, Case, watched
+from bench.clients.cases import LOCK, VALUE, WATCHED, WINDOW, ZNODE, Case, watched
 from tests.support.servers import HOST
 
 WARM_UP_S = 0.5
@@ -20,13 +20,27 @@ Batch = Callable[[], Awaitable[int]]
 """Does some operations and says how many."""
 
 
-async def rate(batch: Batch, seconds: float) -> float:
+class Figures(NamedTuple):
+    """What one measurement has found."""
+
+    per_second: float
+    cpu_us: float
+    """Processor time of the client's process for each operation, in microseconds."""
+
+    @classmethod
+    def since(cls, began: float, used: float, count: int) -> Figures:
+        """From then on, by the clock and by the time used, so many operations were done."""
+        cpu_us = (time.process_time() - used) / count * 1e6
+        return cls(count / (time.perf_counter() - began), cpu_us)
+
+
+async def rate(batch: Batch, seconds: float) -> Figures:
     """Batches for a while to warm up, then for the measured time."""
     for span in (WARM_UP_S, seconds):
-        count, began = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < span:
+        count, began, used = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - began < span:
             count += await batch()
-    return count / elapsed
+    return Figures.since(began, used, count)
 
 
 def told(count: int, done: Callable[[], None]) -> Callable[[Any], None]:
@@ -41,7 +55,7 @@ def told(count: int, done: Callable[[], None]) -> Callable[[Any], None]:
     return callback
 
 
-async def kraal(case: Case, port: int, seconds: float) -> float:
+async def kraal(case: Case, port: int, seconds: float) -> Figures:
     from kraal.client import connect
 
     async with connect(f"{HOST}:{port}") as zk:
@@ -84,7 +98,7 @@ async def kraal(case: Case, port: int, seconds: float) -> float:
         return await rate(batches[case], seconds)
 
 
-async def aiozk(case: Case, port: int, seconds: float) -> float:
+async def aiozk(case: Case, port: int, seconds: float) -> Figures:
     from aiozk import ZKClient
     from aiozk.protocol import WatchEvent
 
@@ -137,7 +151,7 @@ async def aiozk(case: Case, port: int, seconds: float) -> float:
         await zk.close()
 
 
-def kazoo(case: Case, port: int, seconds: float) -> float:
+def kazoo(case: Case, port: int, seconds: float) -> Figures:
     import threading
 
     from kazoo.client import KazooClient
@@ -193,13 +207,109 @@ def kazoo(case: Case, port: int, seconds: float) -> float:
         zk.close()
 
 
-Driver = Callable[[Case, int, float], float]
+async def hand_overs(holders: Sequence[Callable[[], Awaitable[None]]], seconds: float) -> Figures:
+    """Every holder takes and gives the lock as often as it can."""
+    count, ends_at = 0, time.perf_counter() + seconds
+
+    async def hold(once: Callable[[], Awaitable[None]]) -> None:
+        nonlocal count
+        while time.perf_counter() < ends_at:
+            await once()
+            count += 1
+
+    began, used = time.perf_counter(), time.process_time()
+    await asyncio.gather(*map(hold, holders))
+    return Figures.since(began, used, count)
+
+
+async def kraal_locks(port: int, seconds: float) -> Figures:
+    from kraal.client import Client, connect
+    from kraal.recipes import Lock
+
+    def holder(zk: Client) -> Callable[[], Awaitable[None]]:
+        lock = Lock(zk, LOCK)
+
+        async def once() -> None:
+            async with lock:
+                pass
+
+        return once
+
+    async with connect(f"{HOST}:{port}") as one, connect(f"{HOST}:{port}") as other:
+        return await hand_overs([holder(one), holder(other)], seconds)
+
+
+async def aiozk_locks(port: int, seconds: float) -> Figures:
+    from aiozk import ZKClient
+
+    clients = [ZKClient(f"{HOST}:{port}") for _ in range(2)]
+    for zk in clients:
+        await zk.start()
+
+    def holder(zk: Any) -> Callable[[], Awaitable[None]]:
+        lock = zk.recipes.Lock(LOCK)
+
+        async def once() -> None:
+            async with lock:
+                pass
+
+        return once
+
+    try:
+        return await hand_overs([holder(zk) for zk in clients], seconds)
+    finally:
+        for zk in clients:
+            await zk.close()
+
+
+def kazoo_locks(port: int, seconds: float) -> Figures:
+    from kazoo.client import KazooClient
+
+    clients = [KazooClient(f"{HOST}:{port}") for _ in range(2)]
+    for zk in clients:
+        zk.start()
+
+    def holder(zk: Any) -> Callable[[], Awaitable[None]]:
+        lock = zk.Lock(LOCK)
+
+        def once() -> None:
+            with lock:
+                pass
+
+        return lambda: asyncio.to_thread(once)
+
+    try:
+        return asyncio.run(hand_overs([holder(zk) for zk in clients], seconds))
+    finally:
+        for zk in clients:
+            zk.stop()
+            zk.close()
+
+
+Driver = Callable[[Case, int, float], Figures]
+
+
+async def of_kraal(case: Case, port: int, seconds: float) -> Figures:
+    if case is Case.LOCKS:
+        return await kraal_locks(port, seconds)
+    return await kraal(case, port, seconds)
+
+
+async def of_aiozk(case: Case, port: int, seconds: float) -> Figures:
+    if case is Case.LOCKS:
+        return await aiozk_locks(port, seconds)
+    return await aiozk(case, port, seconds)
+
+
+def of_kazoo(case: Case, port: int, seconds: float) -> Figures:
+    return kazoo_locks(port, seconds) if case is Case.LOCKS else kazoo(case, port, seconds)
+
 
 DRIVERS: Mapping[str, Driver] = {
-    "kraal": lambda *given: asyncio.run(kraal(*given)),
-    "kraal on uvloop": lambda *given: uvloop.run(kraal(*given)),
-    "kazoo": kazoo,
-    "aiozk": lambda *given: asyncio.run(aiozk(*given)),
+    "kraal": lambda *given: asyncio.run(of_kraal(*given)),
+    "kraal on uvloop": lambda *given: uvloop.run(of_kraal(*given)),
+    "kazoo": of_kazoo,
+    "aiozk": lambda *given: asyncio.run(of_aiozk(*given)),
 }
 BASE = "kazoo"
 """The client that the others are compared with."""

@@ -12,7 +12,7 @@ from bench.clients.drivers import DRIVERS
 def main() -> None:
     client, case, port, seconds = sys.argv[1:]
     logging.disable()
-    print(DRIVERS[client](Case[case], int(port), float(seconds)))
+    print(*DRIVERS[client](Case[case], int(port), float(seconds)))
 
 
 if __name__ == "__main__":
