@@ -44,6 +44,11 @@ def is_one_bit_off(checksum: int, right: int) -> bool:
     return ((checksum ^ right) & 0xFFFF_FFFF_FFFF_FFFF).bit_count() == 1
 
 
+def is_damaged_end(end: int) -> bool:
+    """Whether a byte was the end of a record before a bit of it flipped; a crash leaves zeros."""
+    return (end ^ _END).bit_count() == 1
+
+
 def mended_length(frame: bytes, following: bytes, limit: int) -> int | None:
     """The length, one bit away from the one in a frame's head, with which the record is whole.
 

@@ -14,7 +14,7 @@ from enum import Enum
 from zlib import adler32
 
 from kraal.errors import CorruptError
-from kraal.storage.bits import mended_length
+from kraal.storage.bits import is_damaged_end, mended_length
 
 _FILE_HEADER = struct.Struct(">4siq")
 MAGIC = b"ZKLG"
@@ -100,7 +100,7 @@ class LogScanner:
             payload = window[at + head : end]
             if window[end] != END[0]:
                 self._check_length(base + at, length)
-                self._check_unfinished(base + at, checksum, payload)
+                self._check_unfinished(base + at, checksum, payload, window[end])
                 return self._stop(base + at, Tail.UNFINISHED)
             if adler32(payload) != checksum:
                 raise self._damaged(
@@ -119,11 +119,13 @@ class LogScanner:
         if mended_length(head, following, self._max) is not None:
             raise self._damaged(offset, f"the length {length} of a record has a flipped bit")
 
-    def _check_unfinished(self, offset: int, checksum: int, payload: bytes) -> None:
-        """CorruptError when the record was finished once: its content is whole, and a whole
-        record follows, which no crash leaves behind."""
+    def _check_unfinished(self, offset: int, checksum: int, payload: bytes, end: int) -> None:
+        """CorruptError when the record was finished once: its content is whole, and its end has
+        a flipped bit or a whole record follows, which no crash leaves behind."""
         if adler32(payload) != checksum:
             return
+        if is_damaged_end(end):
+            raise self._damaged(offset, f"the end byte {end:02x} of a record has a flipped bit")
         at = offset + FRAMING_BYTES + len(payload)
         head = self._read(at, FRAME.size)
         if len(head) < FRAME.size:

@@ -95,6 +95,8 @@ class LogChecker:
         """Of records that come again: first and last zxid, how many, where."""
         self._hole_findings: list[tuple[int, int]] = []
         """Index of the finding, last zxid of the hole."""
+        self._unfinished: tuple[int, int, Entry] | None = None
+        """Of a log whose last record lacks its end byte: index of the finding, zxid, record."""
         self._is_broken = False
         """Whether damage explains what is missing behind it."""
 
@@ -171,6 +173,7 @@ class LogChecker:
 
     def _follow(self, path: PurePath, entry: Entry, zxid: int) -> None:
         """Compare with the record before it."""
+        self._finish(zxid)
         before, self._before = self._before, (zxid, path)
         highest = self.found.highest
         self.found.highest = zxid if highest is None else max(highest, zxid)
@@ -199,6 +202,23 @@ class LogChecker:
                 remedy=f"put the missing file back, or {RESYNC}",
             )
 
+    def _finish(self, zxid: int) -> None:
+        """A record without its end byte was whole once, if the next file goes on behind it."""
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is None or zxid != unfinished[1] + 1:
+            return
+        at, last, entry = unfinished
+        torn = self._report.findings[at]
+        assert entry.mended is not None and torn.path is not None
+        self._before = last, torn.path
+        self._report.findings[at] = replace(
+            torn,
+            kind="lost-end-byte",
+            severity=Severity.ERROR,
+            text=f"the record of {show(last)} lost its end byte: the next log goes on behind it",
+            mend=Mend("put its end back", torn.path, edits=((entry.offset, entry.mended),)),
+        )
+
     def _ended(self, walk: LogWalk, summary: LogSummary, is_newest: bool) -> None:
         path = walk.path
         if walk.fault is Fault.SHORT and walk.is_header_whole:
@@ -225,6 +245,8 @@ class LogChecker:
                 f"nobody was told of what follows; else restore the file, or {RESYNC}",
             )
         elif walk.tail in (Tail.CUT, Tail.UNFINISHED):
+            if (entry := walk.unfinished) is not None and entry.txn is not None:
+                self._unfinished = len(self._report.findings), entry.txn.zxid, entry
             self._report.add(
                 "torn-tail",
                 Severity.NOTE,

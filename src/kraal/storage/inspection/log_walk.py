@@ -14,7 +14,7 @@ from pathlib import PurePath
 from zlib import adler32
 
 from kraal.errors import DecodeError
-from kraal.storage.bits import is_one_bit_off, mended_length, mended_payload
+from kraal.storage.bits import is_damaged_end, is_one_bit_off, mended_length, mended_payload
 from kraal.storage.interface import FileSystem, failing
 from kraal.storage.log_format import (
     END,
@@ -39,7 +39,7 @@ class Fault(Enum):
     """What is wrong with a record, or with a whole file."""
 
     CHECKSUM = "its checksum does not match"
-    END_BYTE = "its end byte is missing, though records follow"
+    END_BYTE = "its end byte is damaged"
     LENGTH = "its length is impossible"
     CONTENT = "it is no transaction"
     HEADER = "the file does not begin like a log"
@@ -86,6 +86,8 @@ class LogWalk:
         self.fault: Fault | None = None
         """Why the rest of the file cannot be read, if that is no torn tail."""
         self.detail = ""
+        self.unfinished: Entry | None = None
+        """A last record that lacks nothing but its end byte; `mended` has it."""
         self._fs = fs
         self._max = max_record_bytes
         # With no record yet, the name says which ones are to be expected.
@@ -138,7 +140,7 @@ class LogWalk:
             return self._with_other_length(at, head, Tail.CUT)
         payload, end = body[:length], body[length:]
         if end != END:
-            return self._without_end(at, checksum, payload)
+            return self._without_end(at, checksum, payload, end[0])
         if adler32(payload) != checksum:
             return self._with_wrong_checksum(at, checksum, payload)
         self._last_zxid = int(HEADER.unpack_from(payload)[2]) if length >= HEADER.size else 0
@@ -164,12 +166,15 @@ class LogWalk:
             self.detail += f", and a sound record follows at offset {behind}"
         return None
 
-    def _without_end(self, at: int, checksum: int, payload: bytes) -> Entry | None:
+    def _without_end(self, at: int, checksum: int, payload: bytes, end: int) -> Entry | None:
         """The last record of a killed server, or one that was damaged later."""
-        if adler32(payload) == checksum and self._is_record(at + FRAMING_BYTES + len(payload)):
+        if adler32(payload) == checksum:
             whole = FRAME.pack(checksum, len(payload)) + payload + END
             txn = _read(at, checksum, payload).txn
-            return Entry(at, checksum, payload, txn, Fault.END_BYTE, mended=whole)
+            entry = Entry(at, checksum, payload, txn, Fault.END_BYTE, mended=whole)
+            if is_damaged_end(end) or self._is_record(at + entry.size):
+                return entry
+            self.unfinished = entry
         return self._with_other_length(at, FRAME.pack(checksum, len(payload)), Tail.UNFINISHED)
 
     def _sound_record_behind(self, at: int) -> int | None:
