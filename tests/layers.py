@@ -26,6 +26,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "server": ("admin", "storage", "replica", "pipeline", "zab", "tree", "wire"),
     "client": ("wire",),
     "recipes": ("client",),
+    "sync": ("recipes", "client"),
     "local": ("server",),
     "cli": ("client", "local", "server", "storage.inspection"),
     "testing": (

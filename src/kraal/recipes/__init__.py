@@ -23,10 +23,10 @@ from kraal.recipes.errors import (
     RecipeError,
 )
 from kraal.recipes.following import follow, follow_children
-from kraal.recipes.held import Held, ManyHeld
+from kraal.recipes.held import Held, Holding, ManyHeld
 from kraal.recipes.latch import LeaderLatch, Participant
 from kraal.recipes.lease import Lease, LeaseHeld, MultiLease, Term
-from kraal.recipes.lock import Lock
+from kraal.recipes.lock import Lock, QueueLock
 from kraal.recipes.locking_queue import Item, LockingQueue
 from kraal.recipes.multi_lock import MultiLock
 from kraal.recipes.partitioner import Allocation, Partitioner
@@ -50,6 +50,7 @@ __all__ = [
     "DoubleBarrier",
     "GroupMember",
     "Held",
+    "Holding",
     "Item",
     "ItemInDoubtError",
     "LeaderElection",
@@ -71,6 +72,7 @@ __all__ = [
     "PersistentNode",
     "PriorityQueue",
     "Queue",
+    "QueueLock",
     "ReadWriteLock",
     "RecipeError",
     "Semaphore",

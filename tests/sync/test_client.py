@@ -1,0 +1,153 @@
+"""The client for threads: the same operations, and calls that can be cut short."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import pytest
+
+from kraal import sync
+from kraal.sync import CreateMode, EventType, Get, SessionState
+from kraal.testing import Server
+
+
+def test_operations_answer_as_the_asyncio_client_does(zk: sync.Client) -> None:
+    assert zk.create("/a", b"1") == "/a"
+    data, stat = zk.get("/a")
+    assert (data, stat.version) == (b"1", 0)
+    assert zk.set("/a", b"2", version=0).version == 1
+    with pytest.raises(sync.BadVersionError):
+        zk.set("/a", b"3", version=0)
+    assert zk.create("/a/s-", mode=CreateMode.PERSISTENT_SEQUENTIAL) == "/a/s-0000000000"
+    assert zk.get_children("/a") == ["s-0000000000"]
+    with zk.transaction() as t:
+        t.check("/a", 1).set("/a", b"4")
+    assert zk.multi_read([Get("/a")])[0][0] == b"4"  # type: ignore[index]
+    with pytest.raises(sync.TransactionError), zk.transaction() as t:
+        t.delete("/missing")
+    assert zk.state is SessionState.CONNECTED
+    assert zk.retrying().exists("/missing") is None
+
+
+def test_a_block_that_raises_sends_no_transaction(zk: sync.Client) -> None:
+    with pytest.raises(ZeroDivisionError), zk.transaction() as t:
+        t.create("/never")
+        raise ZeroDivisionError
+    assert zk.exists("/never") is None
+
+
+def test_callbacks_may_use_the_client(zk: sync.Client) -> None:
+    zk.create("/a", b"1")
+    seen: SimpleQueue[bytes] = SimpleQueue()
+    zk.get("/a", watch=lambda event: seen.put(zk.get(event.path).data))
+    zk.set("/a", b"2")
+    assert seen.get(timeout=10) == b"2"
+
+
+def test_a_callback_that_fails_harms_nobody(zk: sync.Client) -> None:
+    zk.create("/a", b"1")
+    seen: SimpleQueue[EventType] = SimpleQueue()
+
+    def fail(_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    zk.exists("/a", watch=fail)
+    zk.get("/a", watch=lambda event: seen.put(event.type))
+    zk.set("/a", b"2")
+    assert seen.get(timeout=10) is EventType.CHANGED
+
+
+def test_states_are_told_and_iterated(server: Server) -> None:
+    told: SimpleQueue[SessionState] = SimpleQueue()
+    with sync.connect(server.hosts) as zk:
+        unsubscribe = zk.on_state(told.put)
+        states = zk.states()
+        assert next(states) is SessionState.CONNECTED
+    assert told.get(timeout=10) is SessionState.CLOSED
+    assert callable(unsubscribe)
+
+
+def test_a_stream_of_events_is_iterated(zk: sync.Client) -> None:
+    with zk.watch("/", recursive=True) as events:
+        zk.create("/a")
+        zk.delete("/a")
+        kinds = [(event.type, event.path) for _, event in zip(range(2), events, strict=False)]
+    assert kinds == [(EventType.CREATED, "/a"), (EventType.DELETED, "/a")]
+
+
+def test_a_timeout_cancels_the_call_that_waits_and_no_other(zk: sync.Client) -> None:
+    with zk.watch("/") as events:
+        with pytest.raises(TimeoutError), sync.timeout(0.05):
+            next(events)
+        zk.create("/a")
+        assert next(events).type is EventType.CHILDREN
+    with sync.timeout(10):
+        assert zk.exists("/a")
+
+
+def test_the_shorter_of_two_timeouts_counts(zk: sync.Client) -> None:
+    with (
+        zk.watch("/") as events,
+        pytest.raises(TimeoutError),
+        sync.timeout(0.05),
+        sync.timeout(100),
+    ):
+        next(events)
+
+
+def test_many_threads_share_a_client(zk: sync.Client) -> None:
+    zk.create("/a")
+
+    def work(number: int) -> str:
+        return zk.create(f"/a/{number}", str(number).encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(work, range(200)))
+    assert sorted(zk.get_children("/a")) == sorted(path[3:] for path in paths)
+
+
+def test_its_threads_end_with_it(server: Server) -> None:
+    before = set(threading.enumerate())
+    with sync.connect(server.hosts) as zk:
+        zk.create("/a")
+        zk.exists("/a", watch=lambda _: None)
+        zk.set("/a", b"")
+        assert set(threading.enumerate()) - before
+    zk.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert set(threading.enumerate()) <= before
+
+
+def test_what_is_closed_says_so(server: Server) -> None:
+    with sync.connect(server.hosts) as zk:
+        pass
+    with pytest.raises(sync.ClosedError):
+        zk.get("/")
+    assert zk.state is SessionState.CLOSED
+
+
+def test_a_server_that_is_not_there_can_be_given_up() -> None:
+    zk = sync.connect("127.0.0.1:1")
+    before = threading.active_count()
+    with pytest.raises(TimeoutError), sync.timeout(0.1):
+        zk.start()
+    assert threading.active_count() == before
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_process_is_told_that_the_session_is_not_its_own(zk: sync.Client) -> None:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            zk.get("/")
+        except sync.ForkedError:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert zk.exists("/")
