@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 
 from kraal import client, sync
+from kraal.sync import recipes
 from tools.sync_api.__main__ import main
 
 
-def test_the_written_modules_are_current(capsys: object) -> None:
+def test_the_written_modules_are_current() -> None:
     assert main(["--check"]) == 0, "run `python -m tools.sync_api`"
 
 
@@ -19,7 +20,10 @@ def test_no_operation_of_the_client_is_missing() -> None:
 
 
 def test_nothing_that_waits_is_left_to_await() -> None:
-    for name in sync.__all__:
-        for member_name, member in inspect.getmembers(getattr(sync, name)):
-            if not member_name.startswith("_") and inspect.isclass(getattr(sync, name)):
-                assert not inspect.iscoroutinefunction(member), f"{name}.{member_name}"
+    for package in (sync, recipes):
+        for name in package.__all__:
+            public = getattr(package, name)
+            assert not inspect.iscoroutinefunction(public), name
+            for member_name, member in inspect.getmembers(public):
+                if not member_name.startswith("_") and inspect.isclass(public):
+                    assert not inspect.iscoroutinefunction(member), f"{name}.{member_name}"

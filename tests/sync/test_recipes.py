@@ -16,9 +16,11 @@ from kraal.sync.recipes import (
     Held,
     LeaderElection,
     Lock,
+    LockingQueue,
     MultiLock,
     NotHeldError,
     ReadWriteLock,
+    follow,
 )
 from kraal.testing import Server
 
@@ -123,3 +125,24 @@ def test_a_leader_that_fails_says_so_to_who_stood(zk: sync.Client) -> None:
     with pytest.raises(ZeroDivisionError):
         LeaderElection(zk, "/election").run(lead)
     assert zk.get_children("/election") == []
+
+
+def test_an_item_whose_block_fails_is_taken_again(zk: sync.Client) -> None:
+    queue = LockingQueue(zk, "/queue")
+    queue.put(b"work")
+    with pytest.raises(ZeroDivisionError), queue.item():
+        raise ZeroDivisionError
+    with queue.item() as item:
+        assert item.data == b"work"
+    assert queue.size() == 0
+
+
+def test_a_znode_is_followed_until_the_loop_is_left(zk: sync.Client) -> None:
+    seen: list[bytes | None] = []
+    for node in follow(zk, "/a"):
+        seen.append(None if node is None else node.data)
+        if node is None:
+            zk.create("/a", b"1")
+        else:
+            break
+    assert seen == [None, b"1"]

@@ -11,13 +11,16 @@ plain function with a thread of its own. The first paragraph of each docstring i
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
+from kraal.client import Client
 from tools.sync_api.annotations import definition
 from tools.sync_api.modules import Module, Wrapped, wrapped_classes
 from tools.sync_api.writer import Writer
@@ -46,17 +49,44 @@ def generate() -> dict[Path, str]:
                 module.bodies.insert(0, line)
         module.bodies.append(body)
     connect(modules["kraal.sync.client"], known)
+    functions = recipe_functions()
+    for function in functions.values():
+        name = counterpart(function)
+        module = modules.setdefault(name, Module(name, "The recipes for threads."))
+        writer = Writer(Wrapped(Client, "kraal.recipes"), known, module)
+        module.bodies.append(writer.write_function(function))
     files = {_path(module.name): module.text() for module in modules.values()}
-    files[TARGET / "recipes" / "__init__.py"] = _package("kraal.recipes", known, "The recipes")
-    files[TARGET / "__init__.py"] = _package("kraal.client", known, "The client")
+    files[TARGET / "recipes" / "__init__.py"] = _package(
+        "kraal.recipes", known, "The recipes", functions
+    )
+    files[TARGET / "__init__.py"] = _package("kraal.client", known, "The client", {})
     return {path: _formatted(text) for path, text in files.items()}
+
+
+def recipe_functions() -> dict[str, FunctionType]:
+    """Recipes that are functions of a client."""
+    recipes = import_module("kraal.recipes")
+    found = {name: getattr(recipes, name) for name in recipes.__all__}
+    return {
+        name: member
+        for name, member in found.items()
+        if isinstance(member, FunctionType)
+        and any(ast.unparse(each.annotation or ast.Name("")) == "Client"
+                for each in definition(member).args.args[:1])
+    }  # fmt: skip
+
+
+def counterpart(function: FunctionType) -> str:
+    """The module of a function's counterpart."""
+    return f"kraal.sync.recipes.{function.__module__.rpartition('.')[2].lstrip('_')}"
 
 
 def _variable(name: str, wrapped: Wrapped) -> str:
     variable = getattr(sys.modules[wrapped.cls.__module__], name)
-    bound = variable.__bound__
-    text = f', bound="{bound.__name__}"' if inspect.isclass(bound) else ""
-    return f'{name} = TypeVar("{name}"{text})\n'
+    more = [each.__name__ for each in variable.__constraints__]
+    if inspect.isclass(variable.__bound__):
+        more.append(f'bound="{variable.__bound__.__name__}"')
+    return f"{name} = TypeVar({', '.join([repr(name), *more])})\n"
 
 
 def connect(module: Module, known: dict[str, Wrapped]) -> None:
@@ -83,7 +113,9 @@ def _path(module: str) -> Path:
     return ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
 
 
-def _package(public: str, known: dict[str, Wrapped], title: str) -> str:
+def _package(
+    public: str, known: dict[str, Wrapped], title: str, functions: dict[str, FunctionType]
+) -> str:
     package = import_module(public)
     target = public.replace("kraal.client", "kraal.sync").replace(
         "kraal.recipes", "kraal.sync.recipes"
@@ -92,6 +124,8 @@ def _package(public: str, known: dict[str, Wrapped], title: str) -> str:
     names = set(package.__all__) - {"connect"}
     for name in names:
         home = known[name].module if name in known else public
+        if name in functions:
+            home = counterpart(functions[name])
         imports.setdefault(home, set()).add(name)
     example = '    with kraal.sync.connect("127.0.0.1:2181") as zk:\n'
     if target == "kraal.sync":

@@ -57,6 +57,9 @@ class Types(ast.NodeTransformer):
         if coroutine := result_of_coroutine(node):
             assert isinstance(node.slice, ast.Tuple)
             node = ast.Subscript(node.value, ast.Tuple([node.slice.elts[0], coroutine]))
+        if ast.unparse(node.value) == "AsyncGenerator":
+            assert isinstance(node.slice, ast.Tuple)
+            node = ast.Subscript(ast.Name("AsyncIterator"), node.slice.elts[0])
         if ast.unparse(node.value) == "Literal":
             self._names.name("Literal", self._function)
             return node

@@ -255,6 +255,8 @@ class Writer:
                for each in original.args.kwonlyargs]
         )  # fmt: skip
         call = f"self._async.{name}({given})"
+        if any(ast.unparse(each) == "asynccontextmanager" for each in original.decorator_list):
+            return self._manager(name, ast.unparse(returns), call, function)
         if name == "__len__":
             call = "len(self._async)"
         elif name in ("__contains__", "__getitem__"):
@@ -272,6 +274,34 @@ class Writer:
                 f"        {self._result(returns, call)}\n",
             ]
         )
+
+    def _manager(self, name: str, returns: str, call: str, function: FunctionType) -> str:
+        """A method that makes a context manager of something with a counterpart."""
+        value = returns.removeprefix("Iterator[").removesuffix("]")
+        if value not in self.known:
+            raise TypeError(f"{self.wrapped.name}.{name} gives {value}: say how")
+        self.module.use("contextlib", "AbstractContextManager")
+        arguments = ast.unparse(definition(function).args)
+        return "\n".join(
+            [f"    def {name}({arguments}) -> AbstractContextManager[{value}]:",
+             *docstring(inspect.getdoc(function) or "", 8),
+             f"        return self._portal.within({call}, {value}._of)\n"]
+        )  # fmt: skip
+
+    def write_function(self, function: FunctionType) -> str:
+        """The counterpart of a function whose first argument is a client."""
+        original = definition(function)
+        head, returns = self._head(function.__name__, function)
+        first = original.args.args[0].arg
+        given = ", ".join(
+            [self._given(each) for each in original.args.args]
+            + [f"{each.arg}={self._given(each)}" for each in original.args.kwonlyargs]
+        )
+        how = "run" if inspect.iscoroutinefunction(function) else "iterate"
+        call = f"self._portal.{how}(aio.{function.__name__}({given}))"
+        lines = [head.removeprefix("    "), *docstring(inspect.getdoc(function) or "", 4),
+                 f"    {self._result(returns, call)}\n"]  # fmt: skip
+        return "\n".join(lines).replace("self._portal", f"{first}._portal")
 
     def _constructor(self) -> str:
         function = function_of(self.wrapped.cls, "__init__")

@@ -12,9 +12,9 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from queue import SimpleQueue
 from time import monotonic
@@ -25,6 +25,7 @@ from kraal.client import ClosedError, ForkedError
 logger = logging.getLogger("kraal.sync")
 T = TypeVar("T")
 A = TypeVar("A")
+W = TypeVar("W")
 P = ParamSpec("P")
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -84,13 +85,31 @@ class Portal:
         return self.run(run())
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """What an asynchronous iterator gives."""
-        while True:
-            try:
-                item = self.run(_next(items))
-            except StopAsyncIteration:
-                return
-            yield item
+        """What an asynchronous iterator gives; a generator is closed at the end."""
+        try:
+            while True:
+                try:
+                    item = self.run(_next(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator) and not self.is_stopped:
+                self.run(_close(items))
+
+    @contextmanager
+    def within(
+        self, manager: AbstractAsyncContextManager[T], wrap: Callable[[Portal, T], W]
+    ) -> Iterator[W]:
+        """The block of an asynchronous context manager."""
+        value = self.run(manager.__aenter__())
+        try:
+            yield wrap(self, value)
+        except BaseException as error:
+            if not self.run(manager.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self.run(manager.__aexit__(None, None, None))
 
     # What the loop calls
 
@@ -316,6 +335,10 @@ async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def _close(items: AsyncGenerator[Any, Any]) -> None:
+    await items.aclose()
 
 
 async def _next(items: AsyncIterator[T]) -> T:

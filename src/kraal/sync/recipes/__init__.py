@@ -25,14 +25,13 @@ from kraal.recipes import (
     RecipeError,
     Term,
     Versioned,
-    follow,
-    follow_children,
 )
 from kraal.sync.recipes.barrier import Barrier, DoubleBarrier
 from kraal.sync.recipes.cache import ChildrenCache, NodeCache, TreeCache
 from kraal.sync.recipes.counter import Counter, SharedValue
 from kraal.sync.recipes.delay_queue import DelayQueue
 from kraal.sync.recipes.election import LeaderElection
+from kraal.sync.recipes.following import follow, follow_children
 from kraal.sync.recipes.held import Held, Holding, ManyHeld
 from kraal.sync.recipes.latch import LeaderLatch
 from kraal.sync.recipes.lease import Lease, LeaseHeld, MultiLease

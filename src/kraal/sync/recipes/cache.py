@@ -5,7 +5,7 @@ Written by `python -m tools.sync_api`; change the asyncio API instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -61,9 +61,9 @@ class TreeCache(Facade[aio.TreeCache]):
         """Wait until the cache shows all that was written, by anybody, before this call."""
         self._portal.run(self._async.sync())
 
-    def changes(self) -> AsyncGenerator[Change, None]:
+    def changes(self) -> Iterator[Change]:
         """Every znode that is known as ADDED, and from then on what changes."""
-        return self._portal.call(self._async.changes)
+        return self._portal.iterate(self._async.changes())
 
     def start(self) -> None:
         """Begin to work; does not wait for anything. Raises RecipeError the second time."""

@@ -5,7 +5,7 @@ Written by `python -m tools.sync_api`; change the asyncio API instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from kraal import recipes as aio
@@ -14,7 +14,7 @@ from kraal.recipes.counter import CounterLayout
 from kraal.sync.client import Client
 from kraal.sync.portal import Facade
 
-N = TypeVar("N")
+N = TypeVar("N", int, float)
 
 
 class SharedValue(Facade[aio.SharedValue]):
@@ -51,9 +51,9 @@ class SharedValue(Facade[aio.SharedValue]):
         """Replace the value by what `change` makes of it, again if another client was faster."""
         return self._portal.run(self._async.update(change))
 
-    def follow(self) -> AsyncGenerator[Versioned, None]:
+    def follow(self) -> Iterator[Versioned]:
         """The value now, and again whenever it has changed; see `kraal.recipes.follow`."""
-        return self._portal.call(self._async.follow)
+        return self._portal.iterate(self._async.follow())
 
 
 class Counter(Facade[aio.Counter[N]], Generic[N]):

@@ -5,7 +5,8 @@ Written by `python -m tools.sync_api`; change the asyncio API instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from kraal import recipes as aio
 from kraal.client import Acl
@@ -52,9 +53,9 @@ class LockingQueue(Facade[aio.LockingQueue]):
         value = self._portal.run(self._async.take_nowait())
         return None if value is None else Item._of(self._portal, value)
 
-    def item(self) -> AsyncGenerator[Item, None]:
+    def item(self) -> AbstractContextManager[Item]:
         """Take an item for the block: released if that raises, consumed at its end otherwise."""
-        return self._portal.call(self._async.item)
+        return self._portal.within(self._async.item(), Item._of)
 
 
 class Item(Held):

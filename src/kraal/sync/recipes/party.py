@@ -5,7 +5,7 @@ Written by `python -m tools.sync_api`; change the asyncio API instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -59,9 +59,9 @@ class GroupMember(Facade[aio.GroupMember]):
         """The data of all members, by their ids."""
         return self._portal.run(self._async.members())
 
-    def follow(self) -> AsyncGenerator[list[str], None]:
+    def follow(self) -> Iterator[list[str]]:
         """The ids of the members now, and again whenever some have come or gone."""
-        return self._portal.call(self._async.follow)
+        return self._portal.iterate(self._async.follow())
 
     @property
     def is_member(self) -> bool:
@@ -117,9 +117,9 @@ class Party(Facade[aio.Party]):
         """The identifiers of all members, sorted."""
         return self._portal.run(self._async.members())
 
-    def follow(self) -> AsyncGenerator[list[str], None]:
+    def follow(self) -> Iterator[list[str]]:
         """The members now, and again whenever some have come or gone."""
-        return self._portal.call(self._async.follow)
+        return self._portal.iterate(self._async.follow())
 
     @property
     def is_member(self) -> bool:
