@@ -66,9 +66,10 @@ class DiskThread:
                 job()
             except BaseException as raised:  # handed to the loop
                 error = raised
-            if self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._done, done, error)
+            except RuntimeError:  # the loop is closed, and nobody waits any more
                 return
-            self._loop.call_soon_threadsafe(self._done, done, error)
 
     def _done(self, done: Done, error: BaseException | None) -> None:
         self._under_way -= 1
