@@ -14,8 +14,8 @@ from kraal.recipes._names import (
     Layout,
     Marks,
     Role,
+    ahead,
     in_order,
-    predecessor,
     read_name,
 )
 
@@ -54,10 +54,29 @@ def test_a_reader_waits_for_the_last_writer_before_it_and_for_nobody_behind() ->
         "a-__WRIT__0000000001", "b__lock__0000000004", "c__rlock__0000000006",
         "d-__READ__0000000007", "e-__WRIT__0000000008",
     ]  # fmt: skip
-    assert predecessor(children, 7, Role.SHARED) == "b__lock__0000000004"
-    assert predecessor(children, 8, Role.EXCLUSIVE) == "d-__READ__0000000007"
-    assert predecessor(children, 1, Role.EXCLUSIVE) is None
-    assert predecessor([], 1, Role.SHARED) is None
+    assert ahead(children, 7, Role.SHARED) == ("b__lock__0000000004", False)
+    assert ahead(children, 8, Role.EXCLUSIVE) == ("d-__READ__0000000007", False)
+    assert ahead(children, 1, Role.EXCLUSIVE) is None
+    assert ahead([], 1, Role.SHARED) is None
+
+
+@pytest.mark.parametrize(
+    ("children", "is_last"),
+    [
+        (["a-lock-0000000001"], True),
+        (["a-lock-0000000001", "a-__lock__0000000002"], True),
+        (["a-lock-0000000001", "b-lock-0000000002"], False),
+        (["a-latch-0000000001", "b-lock-0000000006"], True),
+        # A writer may become a reader with the same number.
+        (["a-__WRIT__0000000001"], False),
+        (["a-__WRIT__0000000001", "a-__lock__0000000002"], False),
+        (["a__lock__0000000001"], False),
+    ],
+)
+def test_after_the_only_lock_ahead_comes_nobody(children: list[str], is_last: bool) -> None:
+    other = ahead(children, 5, Role.EXCLUSIVE)
+    assert other is not None
+    assert other.is_last is is_last
 
 
 def test_a_pair_is_one_contender() -> None:

@@ -69,7 +69,7 @@ LATCH_MARKS = Marks("__lock__", "latch-")
 
 # Whatever stands before, a mark, and the number that the server appends.
 _CONTENDER = re.compile(
-    r"(?P<owner>.*?)(?:(?P<shared>__rlock__|__READ__)|__lock__|lock-|__WRIT__|latch-)"
+    r"(?P<owner>.*?)(?:(?P<shared>__rlock__|__READ__)|(?P<lasting>lock-|latch-)|__lock__|__WRIT__)"
     r"(?P<number>[0-9]{10})",
     re.DOTALL,
 )
@@ -86,6 +86,9 @@ class Entry(NamedTuple):
     """Equal for the two znodes of a pair, different for different contenders."""
     number: int
     role: Role
+    is_lasting: bool
+    """Whether it is what it is until it is deleted; a writer may become a reader, which then has
+    the writer's number, and the mark that kazoo knows does not tell a writer from a lock."""
 
 
 def read_name(name: str) -> Entry | None:
@@ -94,21 +97,36 @@ def read_name(name: str) -> Entry | None:
     if match is None:
         return None
     role = Role.EXCLUSIVE if match["shared"] is None else Role.SHARED
-    return Entry(name, match["owner"] or name, int(match["number"]), role)
+    is_lasting = match["lasting"] is not None
+    return Entry(name, match["owner"] or name, int(match["number"]), role, is_lasting)
 
 
-def predecessor(children: Iterable[str], number: int, role: Role) -> str | None:
-    """The nearest contender before `number` which excludes a contender of that role."""
+class Ahead(NamedTuple):
+    """Whom a contender waits for."""
+
+    name: str
+    """The nearest znode before it that excludes it."""
+    is_last: bool
+    """Whether nobody can be left before the contender when that is deleted: it belongs to the only
+    one there is, and later ones get higher numbers."""
+
+
+def ahead(children: Iterable[str], number: int, role: Role) -> Ahead | None:
+    """Whom a contender of that number and role waits for; None if it is its turn."""
     nearest: Entry | None = None
+    owners: dict[str, bool] = {}
     for entry in map(read_name, children):
         if (
             entry is not None
             and entry.number < number
             and (role is Role.EXCLUSIVE or entry.role is Role.EXCLUSIVE)
-            and (nearest is None or entry.number > nearest.number)
         ):
-            nearest = entry
-    return None if nearest is None else nearest.name
+            owners[entry.owner] = owners.get(entry.owner, False) or entry.is_lasting
+            if nearest is None or entry.number > nearest.number:
+                nearest = entry
+    if nearest is None:
+        return None
+    return Ahead(nearest.name, len(owners) == 1 and owners[nearest.owner])
 
 
 def in_order(children: Iterable[str]) -> list[Entry]:

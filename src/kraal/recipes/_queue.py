@@ -11,13 +11,14 @@ from kraal.client import (
     Acl,
     Client,
     ConnectionLossError,
+    EventType,
     NoNodeError,
     SessionExpiredError,
     WatchEvent,
 )
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import Claim
-from kraal.recipes._names import Entry, Role, child, in_order, predecessor
+from kraal.recipes._names import Entry, Role, ahead, child, in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,28 @@ class Queue:
         """Whether it is the contender's turn; False if its znodes are gone, or it may not wait."""
         children, _ = await asyncio.gather(self._children(), claim.look())
         while not claim.is_gone and all(name in children for name in claim.names):
-            ahead = predecessor(children, claim.number, self.role)
-            if ahead is None:
+            other = ahead(children, claim.number, self.role)
+            if other is None:
                 return True
             if not blocking:
                 return False
-            await self._wait_for(child(self.path, ahead), claim)
+            is_deleted = await self._wait_for(child(self.path, other.name), claim)
+            if is_deleted and other.is_last and not claim.is_gone:
+                return True
             children = await self._children()
         return False
 
-    async def _wait_for(self, path: str, claim: Claim) -> None:
-        """Until the znode changes or is deleted, or the contender's own znodes are gone."""
-        woken = asyncio.Event()
+    async def _wait_for(self, path: str, claim: Claim) -> bool:
+        """Until the znode changes or is deleted, or the contender's own znodes are gone.
 
-        def on_event(_: WatchEvent) -> None:
+        Returns whether an event has said that it is deleted.
+        """
+        woken = asyncio.Event()
+        is_deleted = False
+
+        def on_event(event: WatchEvent) -> None:
+            nonlocal is_deleted
+            is_deleted = event.type is EventType.DELETED
             woken.set()
 
         claim.on_change = woken.set
@@ -108,6 +117,7 @@ class Queue:
         finally:
             claim.on_change = None
             self.zk.forget_watch(path, on_event)
+        return is_deleted
 
 
 async def identifiers_of(zk: Client, parent: str, names: Iterable[str]) -> list[str]:
