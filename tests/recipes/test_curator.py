@@ -19,7 +19,7 @@ from tests.support.servers import HOST
 
 pytestmark = pytest.mark.apache
 SHORT = 0.05
-SEEN_BY_CURATOR = ["kraal", "curator"]
+SEEN_BY_CURATOR: tuple[Layout, ...] = ("kraal", "curator")
 
 
 @pytest.fixture(scope="module", params=["kraal", "apache"])
