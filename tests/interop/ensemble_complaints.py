@@ -127,6 +127,10 @@ HARMLESS: tuple[Harmless, ...] = (
         "members have lost each other",
     ),
     Harmless(KRAAL, r"The leader's tree as of .* takes the place of", "a way to synchronise"),
+    Harmless(
+        KRAAL, r"LEADING no longer \(.*\): no quorum has (registered|synced) within",
+        "a leader of an election that the others have not followed sits out initLimit",
+    ),
     # Synchronisation.
     Harmless(
         "apache",

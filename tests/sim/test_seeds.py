@@ -42,6 +42,7 @@ def test_a_seed_keeps_every_promise(profile: str, seed: int) -> None:
         ("faults", 40_524),  # a multi that an observer's master made fail: its session had moved
         ("faults", 41_885),  # the same of a single write
         ("faults", 43_136),  # a leader of the past that told a new session that it is over
+        ("faults", 104_597),  # a session that only a server without a leader heard of
         ("faults", 42_234),  # an election after the last fault: a flush that began on a slow disk
     ],
 )
