@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from kraal.admin import four_letter_words
 from kraal.model.config import ServerConfig, StorageConfig, ThrottleConfig
 from kraal.pipeline.counters import Counters
 from kraal.replica.status import (
@@ -123,3 +124,9 @@ class Source:
 
     def reset_connection_stats(self) -> None:
         self.resets.append("connections")
+
+
+def answer(word: str, source: Source, argument: bytes = b"") -> str:
+    """The whole answer to a four-letter word."""
+    text = four_letter_words.answer(word, source, argument)
+    return text if isinstance(text, str) else "".join(text)

@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from kraal.admin.four_letter_words import answer
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig
 from kraal.replica.status import EnsembleStatus, LeaderStatus, Mode, SessionStatus
-from tests.admin.support import CONFIG, FIRST, SECOND, STATUS, Source
+from tests.admin.support import CONFIG, FIRST, SECOND, STATUS, Source, answer
 
 MEMBERSHIP = """\
 server.1=127.0.0.1:18406:24537:participant

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from kraal.admin import java_text
-from kraal.admin.four_letter_words import KNOWN, answer
+from kraal.admin.four_letter_words import KNOWN
 from kraal.admin.version import VERSION
 from kraal.replica.status import Latency, Mode
-from tests.admin.support import CLIENT, CONFIG, STATUS, Source
+from tests.admin.support import CLIENT, CONFIG, STATUS, Source, answer
 
 CLIENT_AFTER_RESET = dataclasses.replace(
     CLIENT, received=0, sent=0, last_operation="NA", last_cxid=-1, last_zxid=-1,

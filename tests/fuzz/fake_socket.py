@@ -39,6 +39,7 @@ class FakeSocket(asyncio.Transport):
         status = ServerStatusSource(cast(Server, server))
         server.listener = ClientListener(config, self.world.replica.counters, status)
         server.listener.replica = self.world.replica
+        server.listener.later = lambda _seconds, go_on, *args: go_on(*args)
         self.output = bytearray()
         self.has_ended = False
         self._socket = ClientSocket(server.listener)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from kraal.pipeline.load import EXACT_PER_TICK, KEYS_MAX, PATH_MAX_BYTES, Load, SpaceSaving, path_of
+from kraal.pipeline.load import (
+    EXACT_PER_TICK,
+    KEYS_MAX,
+    PATH_MAX_BYTES,
+    STRIDE,
+    Load,
+    SpaceSaving,
+    path_of,
+)
 from kraal.tree.data_tree import DataTree
 from kraal.wire.opcodes import OpCode
 from tests.pipeline.support import connection
@@ -55,7 +63,7 @@ def test_of_many_requests_a_sample_stands_for_all() -> None:
             load.tick(number)
         show(load, [frame(OpCode.GET_DATA, random.choice(paths))])
     found = {path: weight for path, weight, _ in load.heaviest_paths().heaviest()}
-    assert abs(sum(found.values()) - 20_000) < 100
+    assert abs(sum(found.values()) - 20_000) <= STRIDE
     assert 0.8 < found[b"/heavy"] / 20_000 < 1
 
 

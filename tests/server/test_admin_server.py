@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kraal.admin.catalogue import CATALOGUE, Kind, Where
 from tests.server.conftest import assert_alive, connected, create, data_of, running
 from tests.support import raw_client as raw
-from tests.support.servers import HOST, Server, free_port
+from tests.support.servers import HOST, Server, four_letter_word, free_port
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 AUTH = {"Authorization": "digest root:any"}
@@ -318,3 +318,17 @@ class TestMetrics:
             assert 'write_per_namespace_count{key="ns"} 1.0' in text
             assert "\nconnection_request_count 1.0\n" in text
             assert kraal.json("/commands/mntr")["connection_request_count"] == 0
+
+
+def test_a_long_word_comes_whole(tmp_path: Path) -> None:
+    with running(tmp_path, jute__maxbuffer=32 << 20) as server, connected(server.port) as client:
+        paths = [f"/watched/by/one/client/{number:06}" for number in range(30_000)]
+        vector = b"".join(map(raw.ustring, paths))
+        body = (0).to_bytes(8, "big") + bytes(4) + len(paths).to_bytes(4, "big") + vector
+        assert client.call("setWatches", body + bytes(4)).err == 0
+        lines = four_letter_word(server.port, "wchp", 30).splitlines()
+        assert lines[::2][:-1] == paths
+        assert len(four_letter_word(server.port, "wchc", 30).splitlines()) == len(paths) + 2
+        assert four_letter_word(server.port, "wchs") == (
+            "1 connections watching 30000 paths\nTotal watches:30000\n"
+        )

@@ -5,7 +5,7 @@ Source: reference/operations.md section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,6 +23,8 @@ from kraal.replica.status import (
     SessionStatus,
 )
 
+Word = Callable[[StatusSource, ServerStatus], str | Iterator[str]]
+
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
 TRACE_MASK = 306
 """The reference's default trace mask; kraal has no trace categories, so it never changes."""
@@ -30,8 +32,11 @@ TRACE_MASK_BYTES = 8
 """`stmk` is followed by a mask of this many bytes, big-endian."""
 
 
-def answer(word: str, source: StatusSource, argument: bytes = b"") -> str:
-    """The whole answer to `word`, one of KNOWN; `argument` is what follows `stmk`."""
+def answer(word: str, source: StatusSource, argument: bytes = b"") -> str | Iterator[str]:
+    """The answer to `word`, one of KNOWN, a long one in pieces.
+
+    `argument` is what follows `stmk`.
+    """
     enabled = source.config.four_letter_words
     if word not in enabled and "*" not in enabled:
         return f"{word} is not executed because it is not in the whitelist.\n"
@@ -99,13 +104,17 @@ def _figures(status: ServerStatus) -> list[str]:
     return lines
 
 
-def _stat(source: StatusSource, status: ServerStatus) -> str:
-    clients = [f"{_brief(connection)})" for connection in source.connection_statuses()]
-    return _lines([*_version_lines(status), "Clients:", *clients, "", *_figures(status)])
+def _stat(source: StatusSource, status: ServerStatus) -> Iterator[str]:
+    yield _lines([*_version_lines(status), "Clients:"])
+    for connection in source.connection_statuses():
+        yield f"{_brief(connection)})\n"
+    yield _lines(["", *_figures(status)])
 
 
-def _cons(source: StatusSource, _status: ServerStatus) -> str:
-    return _lines([*map(_full, source.connection_statuses()), ""])
+def _cons(source: StatusSource, _status: ServerStatus) -> Iterator[str]:
+    for connection in source.connection_statuses():
+        yield f"{_full(connection)}\n"
+    yield "\n"
 
 
 def _brief(connection: ConnectionStatus) -> str:
@@ -260,36 +269,36 @@ def _session(session_id: int) -> str:
     return f"0x{java_text.hex_long(session_id)}"
 
 
-def _wchs(source: StatusSource, _status: ServerStatus) -> str:
-    by_path = list(source.watch_status().by_path)
-    sessions = {session for _, watching in by_path for session in watching}
-    total = sum(len(watching) for _, watching in by_path)
-    return _lines(
-        [f"{len(sessions)} connections watching {len(by_path)} paths", f"Total watches:{total}"]
-    )
+def _wchs(source: StatusSource, _status: ServerStatus) -> Iterator[str]:
+    sessions: set[int] = set()
+    paths = total = 0
+    for _, watching in source.watch_status().by_path:
+        sessions.update(watching)
+        paths += 1
+        total += len(watching)
+        yield ""
+    yield f"{len(sessions)} connections watching {paths} paths\nTotal watches:{total}\n"
 
 
-def _wchc(source: StatusSource, _status: ServerStatus) -> str:
-    by_session: dict[int, list[str]] = {}
+def _wchc(source: StatusSource, _status: ServerStatus) -> Iterator[str]:
+    by_session: dict[int, list[bytes]] = {}
     for path, sessions in source.watch_status().by_path:
         for session in sessions:
-            by_session.setdefault(session, []).append(java_text.path(path))
-    return _tree((_session(session), paths) for session, paths in by_session.items())
+            by_session.setdefault(session, []).append(path)
+        yield ""
+    for session, paths in by_session.items():
+        yield f"{_session(session)}\n"
+        for path in paths:
+            yield f"\t{java_text.path(path)}\n"
+    yield "\n"
 
 
-def _wchp(source: StatusSource, _status: ServerStatus) -> str:
-    return _tree(
-        (java_text.path(path), map(_session, sessions))
-        for path, sessions in source.watch_status().by_path
-    )
-
-
-def _tree(branches: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Headings with their indented members, and one blank line at the very end."""
-    lines: list[str] = []
-    for heading, members in branches:
-        lines += [heading, *(f"\t{member}" for member in members)]
-    return _lines([*lines, ""])
+def _wchp(source: StatusSource, _status: ServerStatus) -> Iterator[str]:
+    for path, sessions in source.watch_status().by_path:
+        yield f"{java_text.path(path)}\n"
+        for session in sessions:
+            yield f"\t{_session(session)}\n"
+    yield "\n"
 
 
 def _hash(source: StatusSource, _status: ServerStatus) -> str:
@@ -321,23 +330,25 @@ _ALWAYS: Mapping[str, Callable[[StatusSource], str]] = MappingProxyType(
 _NOT_SERVING = MappingProxyType({"isro": "null", "hash": NOT_SERVING})
 """Answers of a server that does not serve, where they differ from the usual line."""
 
-_SERVING: Mapping[str, Callable[[StatusSource, ServerStatus], str]] = MappingProxyType(
-    {
-        "conf": _conf,
-        "cons": _cons,
-        "crst": _crst,
-        "dirs": _dirs,
-        "dump": _dump,
-        "hash": _hash,
-        "isro": _isro,
-        "mntr": _mntr,
-        "srst": _srst,
-        "srvr": _srvr,
-        "stat": _stat,
-        "wchc": _wchc,
-        "wchp": _wchp,
-        "wchs": _wchs,
-    }
+_SERVING: Mapping[str, Callable[[StatusSource, ServerStatus], str | Iterator[str]]] = (
+    MappingProxyType(
+        {
+            "conf": _conf,
+            "cons": _cons,
+            "crst": _crst,
+            "dirs": _dirs,
+            "dump": _dump,
+            "hash": _hash,
+            "isro": _isro,
+            "mntr": _mntr,
+            "srst": _srst,
+            "srvr": _srvr,
+            "stat": _stat,
+            "wchc": _wchc,
+            "wchp": _wchp,
+            "wchs": _wchs,
+        }
+    )
 )
 
 KNOWN: Mapping[bytes, str] = MappingProxyType(

@@ -21,7 +21,7 @@ from kraal.wire.opcodes import OpCode
 
 K = TypeVar("K", bound=Hashable)
 
-STRIDE = 64
+STRIDE = 1024
 EXACT_PER_TICK = 16
 """Requests of one tick of the server, 50 ms, that are looked at in any case."""
 KEYS_MAX = 128

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterator
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
+from kraal.admin.turns import REST_SECONDS, one_turn
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kraal.server.client")
 TELNET_INTERRUPT = b"\xff\xf4\xff\xfd"
 NS_PER_MS = 1_000_000
+ANSWER_AHEAD_MAX_BYTES = 1 << 20
+"""Of a long answer to a four-letter word so much waits for the peer to take it."""
 
 
 class ClientSocket(asyncio.Protocol):
@@ -187,13 +191,34 @@ class ClientSocket(asyncio.Protocol):
             conn.received += 1
             self._listener.counters.received += 1
             self._is_answering = True
-            text = answer(word, self._listener.status, argument)
             self._listener.counters.sent += 1
+            pieces = answer(word, self._listener.status, argument)
+            if not isinstance(pieces, str):
+                self._answer(conn, pieces)
+                return True
+            text = pieces
         else:
             return False
         self.write(text.encode("utf-8", "replace"))
         self._end(conn)
         return True
+
+    def _answer(self, conn: ClientConnection, pieces: Iterator[str]) -> None:
+        """Send what can be made in one turn, and the rest while others are served.
+
+        A peer that does not read what it asked for holds nobody up.
+        """
+        transport = self._transport
+        if conn.closed or transport is None or transport.is_closing():
+            return
+        is_whole = False
+        if transport.get_write_buffer_size() < ANSWER_AHEAD_MAX_BYTES:
+            text, is_whole = one_turn(pieces)
+            self.write(text.encode("utf-8", "replace"))
+        if is_whole:
+            self._end(conn)
+        else:
+            self._listener.later(REST_SECONDS, self._answer, conn, pieces)
 
     def _end(self, conn: ClientConnection) -> None:
         self.close()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import ParamSpec
 
 from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
@@ -15,6 +18,7 @@ from kraal.server.client_socket import ClientSocket
 
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
+P = ParamSpec("P")
 STOP_PATIENCE_SECONDS = 1.0
 
 
@@ -157,6 +161,12 @@ class ClientListener:
             socket.close_if_sessionless()
         self._last_sessionless = self._sessionless
         self._sessionless = {}
+
+    def later(
+        self, seconds: float, go_on: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call something after a rest."""
+        asyncio.get_running_loop().call_later(seconds, partial(go_on, *args, **kwargs))
 
     def telnet_answer(self) -> str:
         """To a telnet client's interrupt: the line of a word that is not enabled, or nothing."""

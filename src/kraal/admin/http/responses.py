@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import chain
-from time import perf_counter
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from kraal.admin.json_text import Json, pieces
+from kraal.admin.turns import REST_SECONDS, one_turn
 
-TURN_SECONDS = 0.001
-REST_SECONDS = 0.001
 JSON = "application/json"
 
 
@@ -21,28 +19,17 @@ def json_response(
 ) -> Response:
     """A short answer at once; of a long one the rest in slices, while others are served."""
     slices = pieces(reply)
-    first, is_whole = _one_turn(slices)
+    first, is_whole = one_turn(slices)
     if is_whole:
         return Response(first.encode("utf-8", "replace"), status, dict(headers or {}), JSON)
     content = _in_turns(chain([first], slices))
     return StreamingResponse(content, status, dict(headers or {}), JSON)
 
 
-def _one_turn(slices: Iterator[str]) -> tuple[str, bool]:
-    """What can be made in one turn, and whether it is everything."""
-    ends = perf_counter() + TURN_SECONDS
-    made = []
-    for piece in slices:
-        made.append(piece)
-        if perf_counter() >= ends:
-            return "".join(made), False
-    return "".join(made), True
-
-
 async def _in_turns(slices: Iterator[str]) -> AsyncIterator[bytes]:
     is_whole = False
     while not is_whole:
-        text, is_whole = _one_turn(slices)
+        text, is_whole = one_turn(slices)
         if text:
             yield text.encode("utf-8", "replace")
         await asyncio.sleep(REST_SECONDS)
