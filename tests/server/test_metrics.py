@@ -57,7 +57,9 @@ def test_quotas_are_shown_by_top_level_znode() -> None:
         tree.quotas.add(path)
         for name, text in ((b"/zookeeper_limits", limits), (b"/zookeeper_stats", used)):
             tree.nodes[b"/zookeeper/quota" + path + name] = Znode(text, tree.acls.open, EMPTY_STAT)
+    tree.quotas.count_exceeded(b"/app/a")
     assert metrics.quota_sets(tree) == {
+        "quota_exceeded_error_per_namespace": {"app": 1},
         "quota_count_limit_per_namespace": {"app": 7},
         "quota_bytes_limit_per_namespace": {"app": 100},
         "quota_count_usage_per_namespace": {"app": 3},

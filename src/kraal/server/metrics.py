@@ -205,7 +205,10 @@ def _open_descriptors() -> int:
 
 
 def quota_sets(tree: DataTree) -> dict[str, dict[str, int]]:
-    """Limits and usage by the top-level znode; several quotas below it are added up."""
+    """Limits, usage and refusals by the top-level znode; -1 is no limit.
+
+    Several quotas below one are added up.
+    """
     names = (
         "quota_count_limit_per_namespace", "quota_bytes_limit_per_namespace",
         "quota_count_usage_per_namespace", "quota_bytes_usage_per_namespace",
@@ -220,8 +223,11 @@ def quota_sets(tree: DataTree) -> dict[str, dict[str, int]]:
             *quota.shown_usage(used.data if used is not None else None),
         )
         for name, value in zip(names, values, strict=True):
-            if value >= 0:
-                sets[name][key] = sets[name].get(key, 0) + value
+            before = sets[name].get(key, -1)
+            sets[name][key] = value if before < 0 else before + max(value, 0)
+    sets["quota_exceeded_error_per_namespace"] = {
+        top.decode("utf-8", "replace"): count for top, count in tree.quotas.exceeded.items()
+    }
     return sets
 
 

@@ -206,6 +206,8 @@ class ServerStatusSource:
 
     def reset_server_stats(self) -> None:
         self._server.counters.reset()
+        if self._server.replica is not None:
+            self._server.replica.tree.quotas.exceeded.clear()
 
     def reset_connection_stats(self) -> None:
         replica = self._server.replica

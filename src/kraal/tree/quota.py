@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME
+from kraal.model.path import LIMITS_NAME, QUOTA, STATS_NAME, first_element
 
 _NO_LIMIT = -1
 _SEPARATORS = re.compile("[,;]+")
@@ -109,6 +109,8 @@ class QuotaIndex:
 
     def __init__(self) -> None:
         self.paths: set[bytes] = set()
+        self.exceeded: dict[bytes, int] = {}
+        """Refused writes by the top-level znode of the quota."""
 
     def add(self, path: bytes) -> None:
         """Quotas on the root are ignored: the reference cannot serve with one."""
@@ -117,6 +119,11 @@ class QuotaIndex:
 
     def discard(self, path: bytes) -> None:
         self.paths.discard(path)
+
+    def count_exceeded(self, path: bytes) -> None:
+        """A write was refused by the quota at this path."""
+        top = first_element(path)
+        self.exceeded[top] = self.exceeded.get(top, 0) + 1
 
     def covering(self, path: bytes) -> bytes | None:
         """The deepest path with a quota among the path and its ancestors."""

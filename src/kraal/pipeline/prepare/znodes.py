@@ -300,4 +300,5 @@ def _check_quota(context: Context, path: bytes, size: int, count: int) -> None:
     too_many = count and -1 < hard.count < used.get("count", -1) + count
     too_large = size and -1 < hard.bytes < used.get("bytes", -1) + size
     if too_many or too_large:
+        tree.quotas.count_exceeded(covering)
         raise RequestError(ErrorCode.QUOTA_EXCEEDED)
