@@ -24,7 +24,7 @@ class Registry:
         self._create(name)
 
     def address(self, name: str) -> str:
-        data, _ = self._client.get(f"{self._path}/{name}")
+        data: bytes = self._client.get(f"{self._path}/{name}")[0]
         return data.decode()
 
     def _create(self, name: str) -> None:

@@ -78,10 +78,16 @@ def _member(owner: object, name: str) -> object:
     """A member; of a class, also an attribute that only its instances have."""
     if hasattr(owner, name) or not inspect.isclass(owner):
         return getattr(owner, name)
-    for base in owner.__mro__[:-1]:
-        if name in inspect.get_annotations(base) or f"self.{name} =" in inspect.getsource(base):
+    for base in owner.__mro__:
+        if not base.__module__.startswith("kraal."):
+            continue
+        if name in inspect.get_annotations(base) or _sets(base, name):
             return None
     raise AttributeError(name)
+
+
+def _sets(cls: type, name: str) -> bool:
+    return re.search(rf"\bself\.{name}(:.+)? = ", inspect.getsource(cls)) is not None
 
 
 def _missing_argument(name: Name, value: object) -> str | None:

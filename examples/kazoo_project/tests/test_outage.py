@@ -1,15 +1,20 @@
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from kazoo.client import KazooClient
 from registry import Registry
 
+from kraal.testing import Ensemble, Server
+
+ClientOf = Callable[[Server | Ensemble], KazooClient]
+
 
 @pytest.fixture
-def client_of():
+def client_of() -> Iterator[ClientOf]:
     clients = []
 
-    def start(server):
+    def start(server: Server | Ensemble) -> KazooClient:
         client = KazooClient(server.hosts, timeout=5)
         client.start()
         clients.append(client)
@@ -21,14 +26,16 @@ def client_of():
         client.close()
 
 
-def wait_until(condition):
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_an_instance_whose_session_expires_is_gone(kraal_server, client_of):
+def test_an_instance_whose_session_expires_is_gone(
+    kraal_server: Server, client_of: ClientOf
+) -> None:
     mine, other = client_of(kraal_server), client_of(kraal_server)
     registry = Registry(mine, "web")
     other.create("/services/web/b", ephemeral=True)
@@ -37,7 +44,7 @@ def test_an_instance_whose_session_expires_is_gone(kraal_server, client_of):
     wait_until(lambda: registry.instances == [])
 
 
-def test_the_leader_may_die(kraal_ensemble, client_of):
+def test_the_leader_may_die(kraal_ensemble: Ensemble, client_of: ClientOf) -> None:
     registry = Registry(client_of(kraal_ensemble), "web")
     registry.register("a", "10.0.0.1:80")
     kraal_ensemble.kill(kraal_ensemble.leader())

@@ -6,13 +6,13 @@ from kraal.testing.kazoo import KazooTestCase
 
 
 class RegistryTests(KazooTestCase):
-    def wait_for(self, registry, instances):
+    def wait_for(self, registry: Registry, instances: list[str]) -> None:
         deadline = time.monotonic() + 10
         while registry.instances != instances:
             assert time.monotonic() < deadline, registry.instances
             time.sleep(0.01)
 
-    def test_instances_see_each_other(self):
+    def test_instances_see_each_other(self) -> None:
         other_client = self._get_client()
         other_client.start()
         one, other = Registry(self.client, "web"), Registry(other_client, "web")
@@ -23,13 +23,13 @@ class RegistryTests(KazooTestCase):
         other_client.stop()
         self.wait_for(one, ["a"])
 
-    def test_a_lost_connection_is_no_loss(self):
+    def test_a_lost_connection_is_no_loss(self) -> None:
         registry = Registry(self.client, "web")
         registry.register("a", "10.0.0.1:80")
         self.lose_connection(self.client.handler.event_object)
         self.wait_for(registry, ["a"])
 
-    def test_an_expired_session_registers_again(self):
+    def test_an_expired_session_registers_again(self) -> None:
         registry = Registry(self.client, "web")
         registry.register("a", "10.0.0.1:80")
         before = self.client.client_id
@@ -37,7 +37,7 @@ class RegistryTests(KazooTestCase):
         self.assertNotEqual(self.client.client_id, before)
         self.wait_for(registry, ["a"])
 
-    def test_a_server_that_is_restarted(self):
+    def test_a_server_that_is_restarted(self) -> None:
         registry = Registry(self.client, "web")
         registry.register("a", "10.0.0.1:80")
         self.cluster[0].stop()
