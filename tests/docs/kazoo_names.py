@@ -24,9 +24,7 @@ _HOMES_OF_CONSTANTS = (
 def modules() -> list[str]:
     """Every module of kazoo that its users may import; packages have no names of their own."""
     found = pkgutil.walk_packages(kazoo.__path__, "kazoo.")
-    return [
-        each.name for each in found if not each.ispkg and not each.name.startswith(_SKIPPED)
-    ]
+    return [each.name for each in found if not each.ispkg and not each.name.startswith(_SKIPPED)]
 
 
 def public_names(module_name: str) -> Mapping[str, frozenset[str]]:

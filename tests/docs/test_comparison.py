@@ -23,7 +23,7 @@ def absent(cell: str) -> list[str]:
     return [left for name in names(cell) if (left := missing(name, HOMES))]
 
 
-def tests_of(path: Path) -> set[str]:
+def functions_in(path: Path) -> set[str]:
     return {
         node.name
         for node in ast.walk(ast.parse(path.read_text()))
@@ -50,4 +50,4 @@ def test_every_complaint_has_an_answer_and_a_test() -> None:
         shown = re.findall(r"`([\w/]+\.py)::(\w+)`", row.cells[3])
         assert row.cells[2] and shown, row.cells[0]
         for file, function in shown:
-            assert function in tests_of(ROOT / file), (file, function)
+            assert function in functions_in(ROOT / file), (file, function)

@@ -54,7 +54,9 @@ def test_every_name_of_kraal_exists_for_tasks_and_for_threads() -> None:
     for row in ROWS:
         for_tasks, _, for_threads = row.cells[1].partition("; threads:")
         for cell, homes in ((for_tasks, FOR_TASKS), (for_threads or for_tasks, FOR_THREADS)):
-            absent += [(row.heading, left) for name in names(cell) if (left := missing(name, homes))]
+            absent += [
+                (row.heading, left) for name in names(cell) if (left := missing(name, homes))
+            ]
     assert absent == []
 
 
