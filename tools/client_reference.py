@@ -63,16 +63,18 @@ def _class(name: str, cls: type) -> Iterator[str]:
         return
     if issubclass(cls, Exception):
         yield _code(f"class {name}({', '.join(bases)})")
-        yield _doc(cls) if cls.__doc__ else _error(cls)
+        yield _doc(cls) if cls.__doc__ else _meaning(cls)
         return
     yield _code(_signature(f"class {name}", cls).removesuffix(" -> None"))
     yield _doc(cls)
     yield from _members(cls)
 
 
-def _error(cls: type) -> str:
-    """Of an error without a docstring: what it stands for."""
-    return f"{cls.text.capitalize()} (code {int(cls.code)}).\n" if hasattr(cls, "text") else ""
+def _meaning(error: type) -> str:
+    """Of an error without a docstring: its text and its code."""
+    shown: str = getattr(error, "text", "")
+    code: int = getattr(error, "code", 0)
+    return f"{shown.capitalize()} (code {int(code)}).\n" if shown else ""
 
 
 def _members(cls: type) -> Iterator[str]:
@@ -126,8 +128,8 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[str]:
         elif each.kind is each.KEYWORD_ONLY and not is_starred:
             is_starred = True
             yield "*"
-        stars = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "")
-        shown = f"{stars}{each.name}"
+        stars = "*" if each.kind is each.VAR_POSITIONAL else ""
+        shown = f"{'**' if each.kind is each.VAR_KEYWORD else stars}{each.name}"
         if each.annotation is not each.empty:
             shown += f": {_annotation(each.annotation)}"
         if each.default is not each.empty:

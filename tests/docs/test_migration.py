@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import cast
 
+from kraal.testing import Server
 from tests.docs import kazoo_names
 from tests.docs.tables import missing, names, rows
 
@@ -40,11 +45,11 @@ def test_every_name_and_argument_of_kazoo_is_in_its_table() -> None:
         patterns = [name for name in table if "*" in name]
         for name, arguments in public.items():
             if not any(fnmatchcase(name, pattern) for pattern in patterns):
-                left = arguments - table[name] if name in table else ["(the name)"]
+                left: set[str] = set(arguments - table[name]) if name in table else {"(the name)"}
                 absent += [f"{module}: {name}: {each}" for each in left]
         for name, given in table.items():
             if "*" not in name:
-                left = given - public[name] if name in public else ["(the name)"]
+                left = given - public[name] if name in public else {"(the name)"}
                 unknown += [f"{module}: {name}: {each}" for each in left]
     assert (absent, unknown) == ([], [])
 
@@ -63,3 +68,14 @@ def test_every_name_of_kraal_exists_for_tasks_and_for_threads() -> None:
 def test_what_has_no_counterpart_says_why() -> None:
     silent = [row.cells[0] for row in ROWS if row.cells[1].endswith(NONE) and not row.cells[2]]
     assert silent == []
+
+
+def test_the_example_of_the_page_runs() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    space: dict[str, object] = {}
+    exec(compile(block, PAGE.name, "exec"), space)
+    in_tasks = cast(Callable[[str], Coroutine[None, None, list[str]]], space["asyncio_style"])
+    in_threads = cast(Callable[[str], list[str]], space["thread_style"])
+    with Server() as server:
+        assert len(asyncio.run(in_tasks(server.hosts))) == 1
+        assert len(in_threads(server.hosts)) == 2
