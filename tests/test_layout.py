@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-FILES = sorted(path for room in ("src", "tests", "bench") for path in (ROOT / room).rglob("*.py"))
+FILES = sorted(
+    path for room in ("src", "tests", "bench", "tools") for path in (ROOT / room).rglob("*.py")
+)
 
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 70
