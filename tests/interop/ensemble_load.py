@@ -211,19 +211,22 @@ class Client(threading.Thread):
         assert self._connection is not None
         answered = []
         received = self.history.received.setdefault(self.session, [])
-        while self._connection.outstanding > left:
-            frame = self._connection.receive()
-            if isinstance(frame, raw.Event):
-                received.append(frame)
-                self._watched.discard(frame.path or "")
-                self._awaited.discard(frame.path or "")
-            elif isinstance(frame, raw.Reply) and frame.op != "ping":
-                op = self._waiting.pop(frame.xid)
-                op.returned, op.reply = time.monotonic(), frame
-                received.append(op)
-                answered.append(op)
-                self._learn(op, frame)
-        self._last_zxid = max(self._last_zxid, self._connection.last_zxid)
+        try:
+            while self._connection.outstanding > left:
+                frame = self._connection.receive()
+                if isinstance(frame, raw.Event):
+                    received.append(frame)
+                    self._watched.discard(frame.path or "")
+                    self._awaited.discard(frame.path or "")
+                elif isinstance(frame, raw.Reply) and frame.op != "ping":
+                    op = self._waiting.pop(frame.xid)
+                    op.returned, op.reply = time.monotonic(), frame
+                    received.append(op)
+                    answered.append(op)
+                    self._learn(op, frame)
+        finally:
+            # What came before the connection was lost counts, too.
+            self._last_zxid = max(self._last_zxid, self._connection.last_zxid)
         return answered
 
     def _learn(self, op: Op, reply: raw.Reply) -> None:
