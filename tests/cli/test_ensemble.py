@@ -57,7 +57,7 @@ class TestTerminal:
             run.wait_cell(first, STATE, "paused")
             run.press("l")
             run.wait("the log", lambda: f"server-{first}/server.log" in run.screen())
-            assert "Looking for a leader" in run.screen()
+            run.wait("what it says", lambda: "Looking for a leader" in run.screen())
             run.press("p")
             run.wait_cell(first, ROLE, "follower")
             run.press("q")
