@@ -74,7 +74,7 @@ def _meaning(error: type) -> str:
     """Of an error without a docstring: its text and its code."""
     shown: str = getattr(error, "text", "")
     code: int = getattr(error, "code", 0)
-    return f"{shown.capitalize()} (code {int(code)}).\n" if shown else ""
+    return f"{shown[:1].upper()}{shown[1:]} (code {int(code)}).\n" if shown else ""
 
 
 def _members(cls: type) -> Iterator[str]:
