@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from kraal.admin.catalogue import CATALOGUE, Kind, Where
 from tests.server.conftest import assert_alive, connected, create, data_of, running
 from tests.support import raw_client as raw
-from tests.support.servers import HOST, Server, four_letter_word, free_port
+from tests.support import servers
+from tests.support.servers import HOST, KRAAL_PATH, Server, four_letter_word, free_port
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 AUTH = {"Authorization": "digest root:any"}
@@ -95,8 +96,6 @@ def test_a_member_without_a_leader_is_alive_and_not_ready(tmp_path: Path) -> Non
     directory = tmp_path / "data"
     directory.mkdir()
     (directory / "myid").write_text("1\n")
-    from tests.support import servers
-
     server = servers.kraal(
         tmp_path,
         settings={
@@ -141,6 +140,19 @@ def test_taken_ports_are_complained_of_and_clients_are_served(tmp_path: Path) ->
             log = server.log_path.read_text()
     assert f"The admin server is not served, {HOST}:{port}" in log
     assert f"The metrics provider is not served, {HOST}:{port}" in log
+
+
+def test_without_its_packages_there_is_a_warning_and_service(tmp_path: Path) -> None:
+    missing = tmp_path / "without" / "starlette"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text('raise ImportError("none", name="starlette")')
+    path = f"{missing.parent}:{KRAAL_PATH['PYTHONPATH']}"
+    settings = {"admin.enableServer": "true", "metricsProvider.className": PROMETHEUS}
+    with servers.kraal(tmp_path, settings=settings, environment={"PYTHONPATH": path}) as server:
+        assert_alive(server)
+        log = server.log_path.read_text()
+    assert "The admin server is not served: starlette is not installed" in log
+    assert "The metrics provider is not served: starlette is not installed" in log
 
 
 def test_load_sessions_and_large_znodes(tmp_path: Path) -> None:

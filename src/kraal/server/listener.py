@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import ParamSpec
 
 from kraal.admin.source import StatusSource
@@ -18,6 +19,7 @@ from kraal.server.client_socket import ClientSocket
 
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
+COMPLAINT_SECONDS = 1.0
 P = ParamSpec("P")
 STOP_PATIENCE_SECONDS = 1.0
 
@@ -40,6 +42,7 @@ class ClientListener:
         self._closing: dict[ClientSocket, None] = {}
         """Closed by the server, while the peer has still to take what it was sent."""
         self._last_closing: dict[ClientSocket, None] = {}
+        self._complains_at = 0.0
         self._tokens = config.throttle.connection_tokens
         self._tokens_filled_ms = 0
         self._server: asyncio.Server | None = None
@@ -105,9 +108,9 @@ class ClientListener:
         limits = self.config.throttle
         per_host = limits.max_client_connections
         if per_host and self._by_host[host] >= per_host:
-            logger.warning("Too many connections from /%s - max is %d", host, per_host)
+            self._complain("Too many connections from /%s - max is %d", host, per_host)
         elif limits.max_connections and len(self._sockets) >= limits.max_connections:
-            logger.warning("Too many connections in all - max is %d", limits.max_connections)
+            self._complain("Too many connections in all - max is %d", limits.max_connections)
         else:
             self._sockets[socket] = None
             self._sessionless[socket] = None
@@ -115,6 +118,14 @@ class ClientListener:
             return True
         self.counters.connections_rejected += 1
         return False
+
+    def _complain(self, text: str, *args: object) -> None:
+        """A refused client comes again at once: of many such lines one a second is enough."""
+        now = monotonic()
+        is_due = now >= self._complains_at
+        if is_due:
+            self._complains_at = now + COMPLAINT_SECONDS
+        logger.log(logging.WARNING if is_due else logging.DEBUG, text, *args)
 
     def left(self, socket: ClientSocket, host: str) -> None:
         """Count a connection out."""
