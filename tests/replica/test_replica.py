@@ -52,6 +52,20 @@ def test_a_read_waits_behind_its_own_write_and_for_nobody_else(driver: Driver) -
     assert channel(writer).replies()[2][2] == ErrorCode.OK
 
 
+def test_a_sync_waits_for_all_that_is_in_flight(driver: Driver) -> None:
+    """What the former connection of a session has sent must have happened for the next one."""
+    writer, reader = driver.connect(), driver.connect()
+    sync = (1, OpCode.SYNC, b"\0\0\0\2/a")
+    driver.send(reader, sync)
+    assert channel(reader).replies()[-1] == (1, 2, ErrorCode.OK)
+    driver.send(writer, (1, CREATE, create(b"/a")))
+    driver.send(reader, sync, (2, EXISTS, path_watch(b"/a")))
+    driver.send(writer, (2, CREATE, create(b"/b")))
+    assert channel(reader).xids()[1:] == [1]
+    driver.replica.committed(0, 0, 3)
+    assert channel(reader).replies()[2:] == [(1, 3, ErrorCode.OK), (2, 3, ErrorCode.OK)]
+
+
 def test_a_read_before_a_write_does_not_see_it(driver: Driver) -> None:
     conn = driver.connect()
     driver.send(conn, (1, EXISTS, path_watch(b"/a")), (2, CREATE, create(b"/a")))

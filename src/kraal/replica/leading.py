@@ -83,7 +83,7 @@ class Leading(Replica):
             first_session_id=first_session_id,
             now_ms=now_ms,
             counters=counters,
-            answers_sync=ensemble is None,
+            answers_sync=False,
         )
         self.mode = Mode.STANDALONE if ensemble is None else Mode.LEADER
         self._ensemble = ensemble
@@ -104,6 +104,8 @@ class Leading(Replica):
         self._write = preparer.write
         self._append = sink.append
         self._in_flight: deque[Proposal] = deque()
+        self._syncs: deque[tuple[int, Callable[[], None]]] = deque()
+        """Syncs of a server that is alone, and up to which zxid they wait."""
         self._last_proposed = tree.last_zxid
         self._slow_ms = config.admin.slow_request_threshold_ms
         self._large_bytes = 0
@@ -131,6 +133,8 @@ class Leading(Replica):
         while in_flight and in_flight[0][0] <= zxid:
             proposal = in_flight.popleft()
             self._commit(now_ms, proposal)
+        while self._syncs and self._syncs[0][0] <= zxid:
+            self._syncs.popleft()[1]()
         count = before - len(in_flight)
         latency_ms = now_ms - proposal[5]
         counters.quorum_latency.add(latency_ms, count)
@@ -253,12 +257,16 @@ class Leading(Replica):
         self._propose(draft, op, made, conn, now_ms)
 
     def propose_sync(self, _now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> None:
-        """Answered when everything proposed so far is committed. Raises DecodeError."""
-        assert self._ensemble is not None
+        """Answered when everything proposed so far is committed. Raises DecodeError.
+
+        By then everything that its session has sent over a former connection has happened.
+        """
         path = proto.PathRequest.decode(frame, HEADER_BYTES)[0].path
         conn.pending.append(WRITE_IN_FLIGHT)
         released = partial(self._synced, conn, xid, path)
-        if self._ensemble.sync(None, released):
+        if self._ensemble is None and self._in_flight:
+            self._syncs.append((self._last_proposed, released))
+        elif self._ensemble is None or self._ensemble.sync(None, released):
             released()
 
     def _synced(self, conn: ClientConnection, xid: int, path: bytes | None) -> None:
