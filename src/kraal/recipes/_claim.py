@@ -35,11 +35,14 @@ _SIGN = 1 << 64
 _counters: WeakKeyDictionary[Client, itertools.count[int]] = WeakKeyDictionary()
 
 
-def new_prefix(zk: Client) -> str:
+async def new_prefix(zk: Client) -> str:
     """The beginning of a name that no other contender has.
 
-    The guid is the session's id and a number of this client's.
+    The guid is the session's id and a number of this client's; between two sessions, when the
+    id is 0 for everybody, this waits for the next one.
     """
+    while zk.session_id == 0:
+        await zk.wait_connected()
     counter = _counters.setdefault(zk, itertools.count())
     guid = uuid.UUID(int=(zk.session_id % _SIGN) * _SIGN + next(counter) % _SIGN)
     return f"_c_{guid}-"
@@ -107,7 +110,7 @@ class Claim:
         A lost reply is no doubt for long: the names carry a guid, by which the znodes are found
         again if the server did create them. If this raises or is cancelled, nothing remains.
         """
-        prefix = new_prefix(self.zk)
+        prefix = await new_prefix(self.zk)
         while not self.names:
             is_in_doubt = True
             try:

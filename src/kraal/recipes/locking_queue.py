@@ -192,7 +192,7 @@ class LockingQueue:
     async def _take(self, name: str) -> Item | None:
         """Hold this item; None if somebody else does, or it is gone."""
         claim = _ItemClaim(self._zk, self._taken, ())
-        token = new_prefix(self._zk).encode()
+        token = (await new_prefix(self._zk)).encode()
         try:
             if not await self._lock(name, token):
                 return None

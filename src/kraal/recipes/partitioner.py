@@ -121,7 +121,7 @@ class Partitioner(Service):
 
     async def _run(self) -> None:
         members = child(self.path, "members")
-        me = new_prefix(self._zk).removeprefix("_c_") + "member"
+        me = (await new_prefix(self._zk)).removeprefix("_c_") + "member"
         node = PersistentNode(self._zk, child(members, me), self.identifier.encode())
         try:
             async with node, Wakeups(self._zk, members) as self._wakeups:

@@ -99,7 +99,7 @@ class Party(_Member):
 
     async def join(self) -> None:
         """Become a member, and wait until that is so."""
-        unique = new_prefix(self._zk).removeprefix("_c_").replace("-", "")
+        unique = (await new_prefix(self._zk)).removeprefix("_c_").replace("-", "")
         await self._join(unique + PARTY_MARK, self.identifier.encode())
 
     async def size(self) -> int:
