@@ -70,3 +70,31 @@ async def test_group_membership(server: Server) -> None:
     ]
     everything = "serves shard-1, shard-2, shard-3, shard-4"
     assert f"host-b {everything}" in lines
+
+
+async def test_naming(server: Server) -> None:
+    lines = await output("naming.py", server)
+    assert lines == [
+        f"orders {list(range(15))}",
+        "750 events, 750 different numbers",
+    ]
+
+
+async def test_configuration(server: Server) -> None:
+    lines = await output("configuration.py", server)
+    assert lines[0] == "server: version 0, Settings(workers=4, mode='safe')"
+    assert "refused: workers must be from 1 to 64" in lines
+    assert "server: version 3, Settings(workers=8, mode='safe')" in lines
+    assert lines[-3:] == [
+        "version 3: back to version 1",
+        "version 2: try it",
+        "version 1: more traffic",
+    ]
+
+
+async def test_load_balancing(server: Server) -> None:
+    lines = await output("load_balancing.py", server)
+    assert lines[:2] == ["failed: 10.0.0.1:2502 does not answer"] * 2
+    assert lines[2:] == [
+        "available: server-1, server-3", "server-1 served 19", "server-3 served 19",
+    ]  # fmt: skip

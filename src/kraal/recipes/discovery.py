@@ -1,0 +1,374 @@
+"""Service discovery: instances announce themselves, and users pick one that works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from kraal.client import Client, Node
+from kraal.recipes._background import patiently
+from kraal.recipes._names import child
+from kraal.recipes._service import Service
+from kraal.recipes._typed_json import Json, from_json, to_json
+from kraal.recipes.cache import ChildrenCache
+from kraal.recipes.errors import RecipeError
+from kraal.recipes.following import names_of, read
+from kraal.recipes.persistent_node import PersistentNode
+from kraal.recipes.picks import Pick, RoundRobin, Usage
+
+logger = logging.getLogger("kraal.recipes")
+P = TypeVar("P")
+HealthCheck = Callable[[], Awaitable[bool]]
+
+
+class NoInstanceError(RecipeError):
+    """No instance of the service can be used now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInstance(Generic[P]):
+    """One instance of a service, as the others see it."""
+
+    name: str
+    """Of the service."""
+    id: str
+    """Of the instance: unique among those of the service."""
+    address: str
+    port: int | None = None
+    ssl_port: int | None = None
+    payload: P | None = None
+    """Whatever else users should know: a dataclass, or JSON."""
+    enabled: bool = True
+    """False: it is there, and not to be used."""
+    registered: int = 0
+    """Milliseconds since 1970, by the clock of the ensemble's leader; set when it is read."""
+
+    def encode(self) -> bytes:
+        """As Curator's `x-discovery` writes it in JSON."""
+        fields = {
+            "name": self.name, "id": self.id, "address": self.address, "port": self.port,
+            "sslPort": self.ssl_port, "payload": to_json(self.payload),
+            "registrationTimeUTC": self.registered, "serviceType": "DYNAMIC", "uriSpec": None,
+            "enabled": self.enabled,
+        }  # fmt: skip
+        return json.dumps(fields).encode()
+
+
+def decode_instance(kind: type[P] | None, node: Node) -> ServiceInstance[P]:
+    """The instance that a znode describes; `kind` is the type of its payload, None: any JSON.
+
+    Raises ValueError for anything else.
+    """
+    fields = json.loads(node.data)
+    try:
+        payload: Any = fields.get("payload")
+        if isinstance(payload, dict):
+            payload = {key: value for key, value in payload.items() if key != "@class"}
+        if kind is not None and payload is not None:
+            payload = from_json(kind, payload, "payload")
+        return ServiceInstance(
+            name=from_json(str, fields["name"], "name"),
+            id=from_json(str, fields["id"], "id"),
+            address=from_json(str, fields["address"], "address"),
+            port=_port(fields.get("port")),
+            ssl_port=_port(fields.get("sslPort")),
+            payload=payload,
+            enabled=from_json(bool, fields.get("enabled", True), "enabled"),
+            registered=fields.get("registrationTimeUTC") or node.stat.ctime,
+        )
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"no service instance: {error!r}") from error
+
+
+def _port(value: Json) -> int | None:
+    return None if value is None else from_json(int, value, "port")
+
+
+class Registration(Generic[P]):
+    """An instance that is announced until `close`, or until its client is closed."""
+
+    def __init__(self, zk: Client, base: str, instance: ServiceInstance[P]) -> None:
+        self._instance = instance
+        self._is_healthy = True
+        path = child(child(base, instance.name), instance.id)
+        self._node = PersistentNode(zk, path, instance.encode())
+        self._checking: asyncio.Task[None] | None = None
+
+    @property
+    def instance(self) -> ServiceInstance[P]:
+        """As it is announced."""
+        return replace(self._instance, enabled=self._instance.enabled and self._is_healthy)
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether others see it, as far as this client knows."""
+        return self._node.is_present
+
+    async def update(self, instance: ServiceInstance[P]) -> None:
+        """Announce something else; the name and the id must be the same."""
+        if (instance.name, instance.id) != (self._instance.name, self._instance.id):
+            raise ValueError("an instance keeps its name and its id")
+        self._instance = instance
+        await self._node.set_data(self.instance.encode())
+
+    async def set_enabled(self, enabled: bool) -> None:
+        """Have users take it, or keep away from it."""
+        await self.update(replace(self._instance, enabled=enabled))
+
+    async def close(self) -> None:
+        """Withdraw it."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait((self._checking,))
+        await self._node.close()
+
+    async def _start(self, check: HealthCheck | None, interval: float) -> None:
+        await self._node.start()
+        try:
+            await self._node.ready()
+        except BaseException:
+            await self._node.close()
+            raise
+        if check is not None:
+            work = self._check(check, interval)
+            self._checking = asyncio.get_running_loop().create_task(work)
+
+    async def _check(self, check: HealthCheck, interval: float) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(interval):
+                    is_healthy = await check()
+            except Exception as error:
+                logger.warning("the check of %s failed: %r", self._instance.id, error)
+                is_healthy = False
+            if is_healthy != self._is_healthy:
+                self._is_healthy = is_healthy
+                await self._node.set_data(self.instance.encode())
+            await asyncio.sleep(interval)
+
+
+class ServiceRegistry(Generic[P]):
+    """Announces instances of services, and finds those of others::
+
+        async with ServiceRegistry(zk, "/services", Payload) as registry:
+            await registry.register(ServiceInstance("mail", "host-1", "10.0.0.1", 25))
+            async with registry.provider("mail") as provider:
+                async with provider.use() as instance:
+                    await send(instance.address, instance.port)
+
+    An instance is an ephemeral with JSON at `path`/name/id, as in Curator's `x-discovery`; it
+    goes with its client's session, and comes back when that has expired. `payload` is the type
+    of the payloads (a dataclass, for instance); without, they are JSON as it is.
+    """
+
+    def __init__(self, zk: Client, path: str, payload: type[P] | None = None) -> None:
+        self._zk = zk
+        self.path = path
+        self._payload = payload
+        self._registrations: list[Registration[P]] = []
+
+    def __repr__(self) -> str:
+        return f"ServiceRegistry({self.path!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Withdraw all instances that were registered here."""
+        registrations, self._registrations = self._registrations, []
+        await asyncio.gather(*(each.close() for each in registrations))
+
+    async def register(
+        self,
+        instance: ServiceInstance[P],
+        *,
+        check: HealthCheck | None = None,
+        interval: float = 5.0,
+    ) -> Registration[P]:
+        """Announce an instance, and wait until it is announced.
+
+        With a `check`, that is called every `interval` seconds; the instance is shown as not
+        enabled while it returns False, raises, or takes longer than the interval. Raises
+        TypeError for a payload that is not JSON.
+        """
+        registration = Registration(self._zk, self.path, instance)
+        await registration._start(check, interval)
+        self._registrations.append(registration)
+        return registration
+
+    async def names(self) -> list[str]:
+        """The names of all services, those without instances included."""
+        return await patiently(self._zk, partial(names_of, self._zk, self.path)) or []
+
+    async def instances(self, name: str) -> list[ServiceInstance[P]]:
+        """All instances of a service, not only the enabled ones."""
+        path = child(self.path, name)
+        ids = await patiently(self._zk, partial(names_of, self._zk, path)) or []
+        reads = [patiently(self._zk, partial(read, self._zk, child(path, each))) for each in ids]
+        nodes = await asyncio.gather(*reads)
+        return [decode_instance(self._payload, node) for node in nodes if node is not None]
+
+    def provider(
+        self,
+        name: str,
+        pick: Pick | None = None,
+        *,
+        failures: int = 2,
+        penalty: float = 30.0,
+    ) -> ServiceProvider[P]:
+        """Picks instances of a service; see `ServiceProvider`."""
+        return ServiceProvider(
+            self._zk, self.path, name, pick, payload=self._payload, failures=failures,
+            penalty=penalty,
+        )  # fmt: skip
+
+
+class ServiceProvider(Service, Generic[P]):
+    """Picks instances of one service, and keeps away from those that fail.
+
+    The instances are kept here, up to date by a watch. `pick` says how to choose: `RoundRobin`
+    (the default), `RandomPick`, `Weighted`, `LeastUsed` or `ConsistentHash`, or a function of
+    your own. An instance that has failed `failures` times in a row is taken out for `penalty`
+    seconds; after that, one more failure takes it out again, and one success brings it back for
+    good. An instance that is registered anew starts without failures.
+    """
+
+    def __init__(
+        self,
+        zk: Client,
+        path: str,
+        name: str,
+        pick: Pick | None = None,
+        *,
+        payload: type[P] | None = None,
+        failures: int = 2,
+        penalty: float = 30.0,
+    ) -> None:
+        super().__init__()
+        self._zk = zk
+        self.name = name
+        self._path = child(path, name)
+        self._pick = pick or RoundRobin()
+        self._payload = payload
+        self._failures = failures
+        self._penalty = penalty
+        self._instances: dict[str, ServiceInstance[P]] = {}
+        self._is_ready = False
+        self._in_flight: dict[str, int] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
+        """How often an instance has failed in a row, and until when it is out."""
+
+    def __repr__(self) -> str:
+        return f"ServiceProvider({self._path!r})"
+
+    async def ready(self) -> None:
+        """Wait until the instances are known that there are at first."""
+        self._check()
+        await self._until(lambda: self._is_ready)
+
+    async def wait_available(self) -> None:
+        """Wait until an instance can be used. Those that are taken out do not count."""
+        while not self.available():
+            self._check()
+            now = asyncio.get_running_loop().time()
+            ends = [end for _, end in self._failed.values() if end > now]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(ends) - now if ends else None):
+                    await self._changed.wait()
+
+    @property
+    def instances(self) -> Mapping[str, ServiceInstance[P]]:
+        """All instances that are known, by their ids, whether they can be used or not."""
+        return self._instances
+
+    def available(self) -> list[ServiceInstance[P]]:
+        """The instances that can be used now, in the order of their ids."""
+        now = asyncio.get_running_loop().time()
+        return [
+            instance
+            for id_, instance in sorted(self._instances.items())
+            if instance.enabled and self._failed.get(id_, (0, now))[1] <= now
+        ]
+
+    def pick(self, key: str = "") -> ServiceInstance[P]:
+        """Choose an instance; `key` is for `ConsistentHash`. Raises NoInstanceError."""
+        available = self.available()
+        if not available:
+            raise NoInstanceError(f"no instance of {self.name} can be used now")
+        usage = Usage(key, self._in_flight)
+        chosen: ServiceInstance[P] = self._pick(available, usage)
+        return chosen
+
+    @asynccontextmanager
+    async def use(self, key: str = "") -> AsyncGenerator[ServiceInstance[P], None]:
+        """Choose an instance for the block, which counts as use of it.
+
+        A block that raises an Exception is a failure of the instance, one that ends is a success;
+        one that is cancelled says nothing.
+        """
+        instance = self.pick(key)
+        self._in_flight[instance.id] = self._in_flight.get(instance.id, 0) + 1
+        try:
+            yield instance
+        except Exception:
+            self.note_failure(instance)
+            raise
+        else:
+            self.note_success(instance)
+        finally:
+            self._in_flight[instance.id] -= 1
+            if not self._in_flight[instance.id]:
+                del self._in_flight[instance.id]
+
+    def note_failure(self, instance: ServiceInstance[P]) -> None:
+        """An instance that was picked has failed."""
+        now = asyncio.get_running_loop().time()
+        count = self._failed.get(instance.id, (0, now))[0] + 1
+        until = now + self._penalty if count >= self._failures else now
+        self._failed[instance.id] = (count, until)
+
+    def note_success(self, instance: ServiceInstance[P]) -> None:
+        """An instance that was picked has worked."""
+        self._failed.pop(instance.id, None)
+
+    async def _run(self) -> None:
+        async with ChildrenCache(self._zk, self._path) as cache:
+            changes = cache.changes()
+            await cache.ready()
+            for name in cache.names():
+                self._take(name, cache.child(name))
+            self._is_ready = True
+            self._tell()
+            async for change in changes:
+                if change.path != self._path:
+                    self._take(change.path.rpartition("/")[2], change.node)
+                    self._tell()
+
+    def _take(self, id_: str, node: Node | None) -> None:
+        before = self._instances.pop(id_, None)
+        if node is None:
+            self._failed.pop(id_, None)
+            return
+        try:
+            instance = decode_instance(self._payload, node)
+        except ValueError as error:
+            logger.warning("%s/%s is no service instance: %s", self._path, id_, error)
+            return
+        if before is not None and before.registered != instance.registered:
+            self._failed.pop(id_, None)
+        self._instances[id_] = replace(instance, id=id_)

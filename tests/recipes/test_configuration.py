@@ -1,0 +1,145 @@
+"""Configuration: typed, atomic, with a history, and the same everywhere in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Literal
+
+import pytest
+
+from kraal.client import BadVersionError
+from kraal.recipes import Config, Edition, RecipeError
+from kraal.testing import Server
+from tests.recipes.conftest import Connector, background_ends, until, until_clean
+from tests.recipes.trouble import trouble
+from tests.support.proxy import Proxy
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Limits:
+    low: int
+    high: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    workers: int = 1
+    ratio: float = 0.5
+    mode: Literal["fast", "safe"] = "safe"
+    colour: Colour = Colour.RED
+    limits: Limits = field(default_factory=lambda: Limits(1))
+    hosts: tuple[str, ...] = ()
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError("workers must not be below 0")
+
+
+FULL = Settings(2, 1.0, "fast", Colour.BLUE, Limits(1, 2), ("a", "b"), {"x": 1})
+
+
+async def test_what_is_published_arrives(server: Server, connect: Connector, path: str) -> None:
+    async with connect() as zk, connect() as other:
+        writer = Config(other, path, Settings)
+        async with Config(zk, path, Settings, default=Settings()) as config:
+            assert await config.ready() == Edition(Settings(), 0)
+            changes = config.changes()
+            assert await anext(changes) == Edition(Settings(), 0)
+            assert await writer.publish(FULL, "first") == 1
+            assert await anext(changes) == Edition(FULL, 1)
+            second = await writer.update(lambda old: replace(old, workers=9))
+            assert second == Edition(replace(FULL, workers=9), 2)
+            assert await anext(changes) == second
+            with pytest.raises(BadVersionError):
+                await writer.publish(FULL, expected=1)
+            assert await writer.roll_back(1) == 3
+            assert await anext(changes) == Edition(FULL, 3)
+            history = await writer.history()
+            assert [(each.version, each.comment) for each in history] == [
+                (3, "back to version 1"), (2, ""), (1, "first"),
+            ]  # fmt: skip
+            assert history[1].values["workers"] == 9
+            with pytest.raises(RecipeError, match="not kept"):
+                await writer.roll_back(17)
+        assert await anext(changes, None) is None
+        await background_ends()
+        assert await zk.get_children(f"{path}/values")
+        await zk.delete_recursive(path)
+        await until_clean(server, zk, path)
+
+
+async def test_what_is_not_valid_is_refused(connect: Connector, path: str) -> None:
+    async with connect() as zk, Config(zk, path, Settings) as config:
+        with pytest.raises(RecipeError, match="nothing is published"):
+            await config.ready()
+        with pytest.raises(RecipeError, match="no default"):
+            await config.update(lambda old: old)
+        with pytest.raises(ValueError, match=r"Settings\.mode must be"):
+            await config.publish(replace(FULL, mode="slow"))  # type: ignore[arg-type]
+        await config.publish(FULL)
+        await until(lambda: config.problem is None)
+        await zk.set(f"{path}/values/mode", b'"slow"')
+        await until(lambda: "mode" in (config.problem or ""))
+        assert config.current == Edition(FULL, 1)
+        with pytest.raises(ValueError, match="mode"):
+            await config.update(lambda old: old)
+        await zk.set(f"{path}/values/mode", b"{")
+        await zk.set(f"{path}/values/mode", b'"safe"')
+        await until(lambda: config.problem is None and config.current.value.mode == "safe")
+        await zk.create(f"{path}/values/new_field", b"1")  # of a newer program
+        await config.update(lambda old: replace(old, workers=3))
+        assert await zk.exists(f"{path}/values/new_field")
+    with pytest.raises(TypeError, match="dataclass"):
+        Config(zk, path, int)
+
+
+async def test_old_versions_are_pruned(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        config = Config(zk, path, Settings, default=Settings(), keep=3)
+        for _ in range(6):
+            await config.update(lambda old: replace(old, workers=old.workers + 1))
+        await background_ends()
+        assert [each.version for each in await config.history()] == [6, 5, 4]
+
+
+@dataclass(frozen=True)
+class Pair:
+    left: int = 0
+    right: int = 0
+
+
+async def test_no_mixture_is_seen_and_no_update_lost(
+    server: Server, connect: Connector, path: str
+) -> None:
+    seen: list[Edition[Pair]] = []
+
+    async def watch(config: Config[Pair]) -> None:
+        async for edition in config.changes():
+            seen.append(edition)
+            assert edition.value.left == edition.value.right == edition.version
+
+    async def write(config: Config[Pair]) -> None:
+        for _ in range(15):
+            await config.update(lambda old: Pair(old.left + 1, old.right + 1))
+
+    async with Proxy(server.port) as proxy, connect(proxy.port) as zk, connect(proxy.port) as other:
+        writers = [Config(client, path, Pair, default=Pair()) for client in (zk, other)]
+        async with Config(zk, path, Pair, default=Pair()) as config:
+            watching = asyncio.create_task(watch(config))
+            async with trouble(server, proxy, [zk, other], seed=2):
+                await asyncio.gather(*map(write, writers))
+            await until(lambda: config.current == Edition(Pair(30, 30), 30))
+        await watching
+        assert [edition.version for edition in seen] == sorted({each.version for each in seen})
+        root = json.loads((await other.get(f"{path}/values")).data)
+        assert root == {"version": 30}
+        await background_ends()
