@@ -7,8 +7,9 @@ import re
 import textwrap
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -18,6 +19,15 @@ from kraal.testing import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Payload:
+    zone: str
+
+
+async def is_healthy() -> bool:
+    return True
 
 
 class EnoughError(Exception):
@@ -51,8 +61,10 @@ async def test_the_examples_of_the_page_on_recipes(number: int) -> None:
         name: getattr(kraal.recipes, name) for name in kraal.recipes.__all__
     }
     space |= {"asyncio": asyncio, "kraal": kraal, "start_working_on": work(3)}
+    space |= {"dataclass": dataclass, "replace": replace, "Literal": Literal, "Payload": Payload}
+    space["is_healthy"] = is_healthy
     space |= {name: work(1) for name in ("apply", "connect_to", "note")}
-    for name in ("do_one_thing", "one_step", "stop_working_on", "work_on", "write_report"):
+    for name in ("do_one_thing", "one_step", "stop_working_on", "send", "work_on", "write_report"):
         space[name] = awaited(work(3))
     async with Server() as server, kraal.connect(server.hosts) as zk:
         block = BLOCKS[number].replace("127.0.0.1:2181", server.hosts)

@@ -63,7 +63,7 @@ class Writer:
             if name in import_module(package).__all__:
                 self.module.use(package, name)
                 return
-        value = function.__globals__.get(name)
+        value = inspect.unwrap(function).__globals__.get(name)
         if isinstance(value, ModuleType):
             self.module.use(value.__name__, "")
         elif isinstance(value, typing.TypeVar):
@@ -276,16 +276,15 @@ class Writer:
         )
 
     def _manager(self, name: str, returns: str, call: str, function: FunctionType) -> str:
-        """A method that makes a context manager of something with a counterpart."""
+        """A method that makes a context manager of something, with a counterpart or without."""
         value = returns.removeprefix("Iterator[").removesuffix("]")
-        if value not in self.known:
-            raise TypeError(f"{self.wrapped.name}.{name} gives {value}: say how")
+        made = f"{value}._of" if value in self.known else "lambda _, value: value"
         self.module.use("contextlib", "AbstractContextManager")
         arguments = ast.unparse(definition(function).args)
         return "\n".join(
             [f"    def {name}({arguments}) -> AbstractContextManager[{value}]:",
              *docstring(inspect.getdoc(function) or "", 8),
-             f"        return self._portal.within({call}, {value}._of)\n"]
+             f"        return self._portal.within({call}, {made})\n"]
         )  # fmt: skip
 
     def write_function(self, function: FunctionType) -> str:
@@ -369,6 +368,7 @@ class Writer:
         text = ast.unparse(annotation)
         optional = text.endswith(" | None")
         core = text.removesuffix(" | None")
+        annotation = ast.parse(core, mode="eval").body
         unwrapped: str | None = None
         if core in self.known:
             unwrapped = f"{name}._async"

@@ -25,7 +25,6 @@ from kraal.recipes.picks import Pick, RoundRobin, Usage
 
 logger = logging.getLogger("kraal.recipes")
 P = TypeVar("P")
-HealthCheck = Callable[[], Awaitable[bool]]
 
 
 class NoInstanceError(RecipeError):
@@ -129,7 +128,7 @@ class Registration(Generic[P]):
             await asyncio.wait((self._checking,))
         await self._node.close()
 
-    async def _start(self, check: HealthCheck | None, interval: float) -> None:
+    async def _start(self, check: Callable[[], Awaitable[bool]] | None, interval: float) -> None:
         await self._node.start()
         try:
             await self._node.ready()
@@ -140,7 +139,7 @@ class Registration(Generic[P]):
             work = self._check(check, interval)
             self._checking = asyncio.get_running_loop().create_task(work)
 
-    async def _check(self, check: HealthCheck, interval: float) -> None:
+    async def _check(self, check: Callable[[], Awaitable[bool]], interval: float) -> None:
         while True:
             try:
                 async with asyncio.timeout(interval):
@@ -197,7 +196,7 @@ class ServiceRegistry(Generic[P]):
         self,
         instance: ServiceInstance[P],
         *,
-        check: HealthCheck | None = None,
+        check: Callable[[], Awaitable[bool]] | None = None,
         interval: float = 5.0,
     ) -> Registration[P]:
         """Announce an instance, and wait until it is announced.

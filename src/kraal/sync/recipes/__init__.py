@@ -17,22 +17,37 @@ from kraal.recipes import (
     AlreadyHeldError,
     Change,
     ChangeKind,
+    ConsistentHash,
+    Edition,
     ItemInDoubtError,
+    KeyChange,
+    LeastUsed,
     LimitMismatchError,
     LostError,
+    NoInstanceError,
     NotHeldError,
     Participant,
+    PastEdition,
+    Pick,
+    RandomPick,
     RecipeError,
+    RoundRobin,
+    ServiceInstance,
     Term,
+    Usage,
     Versioned,
+    Weighted,
 )
 from kraal.sync.recipes.barrier import Barrier, DoubleBarrier
 from kraal.sync.recipes.cache import ChildrenCache, NodeCache, TreeCache
+from kraal.sync.recipes.configuration import Config
 from kraal.sync.recipes.counter import Counter, SharedValue
 from kraal.sync.recipes.delay_queue import DelayQueue
+from kraal.sync.recipes.discovery import Registration, ServiceProvider, ServiceRegistry
 from kraal.sync.recipes.election import LeaderElection
 from kraal.sync.recipes.following import follow, follow_children
 from kraal.sync.recipes.held import Held, Holding, ManyHeld
+from kraal.sync.recipes.key_value import KeyValue
 from kraal.sync.recipes.latch import LeaderLatch
 from kraal.sync.recipes.lease import Lease, LeaseHeld, MultiLease
 from kraal.sync.recipes.lock import Lock, QueueLock
@@ -44,6 +59,7 @@ from kraal.sync.recipes.persistent_node import PersistentNode
 from kraal.sync.recipes.queues import PriorityQueue, Queue
 from kraal.sync.recipes.read_write_lock import ReadWriteLock
 from kraal.sync.recipes.semaphore import Semaphore
+from kraal.sync.recipes.unique_ids import BlockIds, SequenceIds
 
 __all__ = [
     "AcquireCancelledError",
@@ -51,21 +67,28 @@ __all__ = [
     "Allocation",
     "AlreadyHeldError",
     "Barrier",
+    "BlockIds",
     "Change",
     "ChangeKind",
     "ChildrenCache",
+    "Config",
+    "ConsistentHash",
     "Counter",
     "DelayQueue",
     "DoubleBarrier",
+    "Edition",
     "GroupMember",
     "Held",
     "Holding",
     "Item",
     "ItemInDoubtError",
+    "KeyChange",
+    "KeyValue",
     "LeaderElection",
     "LeaderLatch",
     "Lease",
     "LeaseHeld",
+    "LeastUsed",
     "LimitMismatchError",
     "Lock",
     "LockingQueue",
@@ -73,22 +96,34 @@ __all__ = [
     "ManyHeld",
     "MultiLease",
     "MultiLock",
+    "NoInstanceError",
     "NodeCache",
     "NotHeldError",
     "Participant",
     "Partitioner",
     "Party",
+    "PastEdition",
     "PersistentNode",
+    "Pick",
     "PriorityQueue",
     "Queue",
     "QueueLock",
+    "RandomPick",
     "ReadWriteLock",
     "RecipeError",
+    "Registration",
+    "RoundRobin",
     "Semaphore",
+    "SequenceIds",
+    "ServiceInstance",
+    "ServiceProvider",
+    "ServiceRegistry",
     "SharedValue",
     "Term",
     "TreeCache",
+    "Usage",
     "Versioned",
+    "Weighted",
     "follow",
     "follow_children",
 ]
