@@ -134,6 +134,7 @@ async def test_a_latch_leads_until_it_closes(server: Server, connect: Connector,
     async with connect() as zk, connect() as other:
         async with LeaderLatch(other, path, "b") as second:
             changes: list[bool] = []
+            await until_contenders(zk, path, 2)
             async with LeaderLatch(zk, path, "a") as first:
                 leadership = await second.wait_leading()
                 assert second.is_leading

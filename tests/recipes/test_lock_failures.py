@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from kraal.client import Client, ConnectionLossError, SessionExpiredError, SessionState
+from kraal.client import Client, ClosedError, ConnectionLossError, SessionExpiredError, SessionState
 from kraal.recipes import Held, Lock, LostError
 from kraal.testing import Server
 from tests.recipes.conftest import (
@@ -234,6 +235,31 @@ async def test_who_waits_queues_again_when_its_znode_is_deleted(
         await held.release()
         await (await waiting).release()
         await until_clean(server, other, path)
+
+
+async def test_a_wait_ends_when_its_client_is_closed(connect: Connector, path: str) -> None:
+    async with connect() as other, Lock(other, path):
+        async with connect() as zk:
+            lock = Lock(zk, path)
+            waiting = asyncio.create_task(lock.acquire())
+            await until_contenders(other, path, 4)
+        with pytest.raises(ClosedError):
+            await waiting
+        with pytest.raises(ClosedError):
+            await lock.acquire()
+        await until_contenders(other, path, 2)
+
+
+async def test_a_process_that_stood_still_for_too_long_does_not_pass_the_check(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async with connect(session_timeout=0.4) as zk, Lock(zk, path) as held:
+        time.sleep(0.5)  # nothing else runs in this process, and no ping is sent
+        assert not held.is_sure
+        assert not held.lost.is_set()
+        with pytest.raises(LostError, match="no server"):
+            held.check()
+        assert held.lost.is_set()
 
 
 @pytest.mark.parametrize("seed", range(4))

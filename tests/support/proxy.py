@@ -79,6 +79,9 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         self.connections += 1
         ends = {writer, far_writer}
         self._writers |= ends

@@ -7,7 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
-from kraal.client import Client, ClosedError, ConnectionLossError, SessionExpiredError
+from kraal.client import (
+    AuthFailedError,
+    Client,
+    ClosedError,
+    ConnectionLossError,
+    SessionExpiredError,
+)
 
 logger = logging.getLogger("kraal.recipes")
 T = TypeVar("T")
@@ -26,7 +32,7 @@ def in_background(work: Coroutine[object, object, None]) -> None:
 def _finished(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, ClosedError):
+    if error is not None and not isinstance(error, ClosedError | AuthFailedError):
         logger.warning("cleaning up failed: %s", error)
 
 

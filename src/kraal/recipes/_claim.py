@@ -283,11 +283,18 @@ class Claim:
         in_background(while_session_lives(self.zk, self.session_id, self._delete))
 
     async def _delete(self) -> None:
-        # The first one first: who waits for the last one then finds none of them.
-        if len(self.names) == 1:
-            await self._delete_one(self.paths[0])
-        else:
-            await asyncio.gather(*map(self._delete_one, self.paths))
+        # A pair at once: two requests could take two flushes of the servers' logs.
+        if len(self.names) > 1:
+            transaction = self.zk.transaction()
+            for path in self.paths:
+                transaction.delete(path)
+            try:
+                await transaction.commit()
+                return
+            except TransactionError:
+                pass  # one of them is gone already
+        for path in self.paths:
+            await self._delete_one(path)
 
     async def _delete_one(self, path: str) -> None:
         with suppress(NoNodeError):

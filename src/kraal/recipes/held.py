@@ -127,9 +127,9 @@ class Held(Holding):
     more, or cannot rule it out:
 
     - the session has expired, or the client was closed;
-    - the server has not been heard of for as long as the session's timeout: the servers may have
-      ended the session, and someone else may hold it. This rests on the local monotonic clock
-      running as fast as the servers', and on this process running at all;
+    - no server has answered for as long as the session's timeout (`Client.session_deadline`): they
+      may have ended the session, and someone else may hold it. This rests on what is said there,
+      and for `lost` on the event loop running; `check` and `is_sure` look at the clock anew;
     - somebody has deleted the znode;
     - with `strict`, the connection is lost, because from then on nobody can know.
 
@@ -220,6 +220,8 @@ class Held(Holding):
 
     def _watch_deadline(self) -> None:
         """Lose it when the servers may have ended the session; else look again then."""
+        if self.lost.is_set():
+            return
         deadline = self._zk.session_deadline
         if self._loop.time() >= deadline:
             self._lose(SILENCE)
