@@ -235,3 +235,16 @@ async def until_watches(server: Server, waiting: int) -> None:
     async with asyncio.timeout(20):
         while await watches(server) != 2 * waiting:
             await asyncio.sleep(0.001)
+
+
+async def test_who_waits_is_told_when_its_watch_is_removed(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async with connect() as zk:
+        barrier = Barrier(zk, path)
+        await barrier.create()
+        waiting = asyncio.create_task(barrier.wait())
+        await until_watches(server, 1)
+        await zk.remove_watches(path)
+        with pytest.raises(RecipeError, match="was removed"):
+            await waiting

@@ -8,8 +8,9 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from kraal.client import Client, Watch, WatchEvent
+from kraal.client import Client, EventType, Watch, WatchEvent
 from kraal.recipes._background import patiently
+from kraal.recipes.errors import RecipeError
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Wakeups:
         self._paths = paths
         self._recursive = recursive
         self._event = asyncio.Event()
+        self._is_removed = False
         self._watches: list[Watch] = []
 
     async def __aenter__(self) -> Self:
@@ -52,15 +54,21 @@ class Wakeups:
         await self._remove()
 
     async def next(self) -> None:
-        """Wait for a change since the last call, or since the block was entered."""
+        """Wait for a change since the last call, or since the block was entered.
+
+        Raises RecipeError when the application has removed the watch: nothing would come.
+        """
         await self._event.wait()
         self._event.clear()
+        if self._is_removed:
+            raise RecipeError(f"the watch of {', '.join(self._paths)} was removed")
 
     def wake(self) -> None:
         """Count as a change what something else than a watch has told."""
         self._event.set()
 
-    def _wake(self, _: WatchEvent) -> None:
+    def _wake(self, event: WatchEvent) -> None:
+        self._is_removed |= event.type is EventType.PERSISTENT_WATCH_REMOVED
         self._event.set()
 
     async def _remove(self) -> None:
