@@ -7,7 +7,9 @@ A server that has seen less than the client refuses it without a word
 (reference/client-protocol.md section 2.4), and so does one that serves nobody at the moment.
 Normally another server, or patience, helps. But servers that have lost their data would refuse
 for ever: once the session's time is over the client also asks them without saying what it has
-seen, and learns that they do not know the session.
+seen, and learns whether they know the session. That the session is over does not say that data is
+lost, because servers lag behind others when a partition ends: what was seen is forgotten only
+when nobody but such servers has answered for some rounds.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ PAUSE_FIRST = 0.05
 PAUSE_MAX = 1.0
 REPORT_EVERY = 30.0
 BEHIND_MAX = 5
-"""Rounds in which servers knew the session but had seen less than the client, before it ends."""
+"""Rounds in which servers had seen less than the client, before that counts as lost."""
 
 
 class Outcome(Enum):
@@ -55,9 +57,10 @@ class Seeker(Protocol):
     @property
     def timeout(self) -> float: ...
     @property
-    def has_session(self) -> bool: ...
+    def has_seen(self) -> bool: ...
     def new_connection(self, *, tell_zxid: bool) -> Connection: ...
-    def expire(self, *, forget_zxid: bool) -> None: ...
+    def expire(self) -> None: ...
+    def forget_seen(self) -> None: ...
 
 
 class Dialer:
@@ -78,7 +81,7 @@ class Dialer:
         began, pause, behind = loop.time(), PAUSE_FIRST, 0
         while True:
             self._problems = []
-            is_overdue = loop.time() - began > self._seeker.timeout and self._seeker.has_session
+            is_overdue = loop.time() - began > self._seeker.timeout and self._seeker.has_seen
             was_behind = False
             self._round_time = self._time_left() or self._seeker.timeout
             for server in self._hosts.turn():
@@ -87,17 +90,16 @@ class Dialer:
                     if isinstance(outcome, Connection):
                         return outcome
                     if outcome is Outcome.EXPIRED:
-                        self._seeker.expire(forget_zxid=False)
+                        self._seeker.expire()
                         began, is_overdue = loop.time(), False
                         outcome = await self._attempt(server, address)
                         if isinstance(outcome, Connection):
                             return outcome
                     elif outcome is Outcome.REFUSED and is_overdue:
-                        was_behind = await self._has_lost_data(server, address) or was_behind
-                        is_overdue = self._seeker.has_session
+                        was_behind = await self._is_behind(server, address) or was_behind
             behind = behind + 1 if was_behind else 0
             if behind >= BEHIND_MAX:
-                self._seeker.expire(forget_zxid=True)
+                self._seeker.forget_seen()
                 behind = 0
             self._report()
             await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
@@ -110,12 +112,12 @@ class Dialer:
             logger.warning("no server could be reached: %s", text)
             self._reported, self._report_again = text, now + REPORT_EVERY
 
-    async def _has_lost_data(self, server: Server, address: str) -> bool:
-        """Ask a server without a word of what we have seen; whether it knows the session."""
+    async def _is_behind(self, server: Server, address: str) -> bool:
+        """Whether a server answers who says nothing of what we have seen."""
         outcome = await self._attempt(server, address, tell_zxid=False)
         if outcome is Outcome.EXPIRED:
-            self._seeker.expire(forget_zxid=True)
-        return isinstance(outcome, Connection)
+            self._seeker.expire()
+        return outcome is Outcome.EXPIRED or isinstance(outcome, Connection)
 
     @property
     def _attempt_timeout(self) -> float:

@@ -421,8 +421,9 @@ class SessionKeeper:
         return self._timeout
 
     @property
-    def has_session(self) -> bool:
-        return self._id != 0
+    def has_seen(self) -> bool:
+        """Whether servers may refuse us because they have seen less."""
+        return self.last_zxid > 0
 
     def new_connection(self, *, tell_zxid: bool) -> Connection:
         """A connection for an attempt; one that hides what we have seen is never kept."""
@@ -489,19 +490,20 @@ class SessionKeeper:
         if connection is not None:
             connection.abort(ConnectionLossError(f"nothing heard for {seconds:.3f} s"))
 
-    def expire(self, *, forget_zxid: bool) -> None:
-        """The servers do not know our session any more; a new one begins with the next attempt.
+    def forget_seen(self) -> None:
+        """The servers have lost what we have seen, and with it our session."""
+        logger.error("the servers have lost what this client has seen")
+        self.last_zxid = 0
+        if self._id:
+            self.expire()
 
-        What has been seen is forgotten only where the servers have lost it.
-        """
+    def expire(self) -> None:
+        """The servers do not know our session any more; a new one begins with the next attempt."""
         logger.warning("session 0x%x has expired", self._id)
         self._id, self._password = 0, NO_PASSWORD
         self._vouched = -math.inf
         self._has_written = False
         self._timeout = self.options.session_timeout
-        if forget_zxid:
-            logger.error("the servers have lost what this client has seen")
-            self.last_zxid = 0
         for request in self._take_outbox():
             request.fail(SessionExpiredError(path=request.path))
         self.watches.lose_session()
