@@ -170,6 +170,20 @@ async def test_who_waits_through_an_expiry_enters(
         assert await DoubleBarrier(other, path, 2).enter() == await waiting == 1
 
 
+async def test_who_is_cancelled_in_leaving_has_left(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async with connect() as zk, connect() as other:
+        members = [DoubleBarrier(zk, path, 2), DoubleBarrier(other, path, 2)]
+        await asyncio.gather(*(member.enter() for member in members))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await members[0].leave()
+        await members[1].leave()
+        await background_ends()
+        await until_clean(server, zk, path)
+
+
 async def test_wrong_use_is_said(connect: Connector, path: str) -> None:
     async with connect() as zk:
         barrier = DoubleBarrier(zk, path, 1)

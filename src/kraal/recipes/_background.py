@@ -36,6 +36,23 @@ def _finished(task: asyncio.Task[None]) -> None:
         logger.warning("cleaning up failed: %s", error)
 
 
+def lasting(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    """Run `work` as a task that goes on when those who wait for it are cancelled.
+
+    Await it through `asyncio.shield`; nobody need be there to see how it ends.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()
+
+
 async def patiently(zk: Client, request: Callable[[], Awaitable[T]]) -> T:
     """Make a request that may be repeated until it is answered, over connections and sessions.
 

@@ -24,7 +24,7 @@ from kraal.client import (
     UnimplementedError,
     WatchEvent,
 )
-from kraal.recipes._background import in_background, patiently, while_session_lives
+from kraal.recipes._background import in_background, lasting, patiently, while_session_lives
 from kraal.recipes._names import LAST_NUMBER, child
 from kraal.recipes.errors import RecipeError
 
@@ -189,7 +189,8 @@ class Claim:
         except NoNodeError:
             self._change(is_gone=True)
             return
-        self.token = nodes[0].stat.czxid
+        if self.token < 0:
+            self.token = nodes[0].stat.czxid
         if any(node.stat.ephemeral_owner != self.zk.session_id for node in nodes):
             self._change(is_gone=True)
         elif any(node.data == REVOKE_MESSAGE for node in nodes):
@@ -220,7 +221,7 @@ class Claim:
         A cancelled call goes on in the background. `is_gone` afterwards if the old ones were.
         """
         if self._exchanging is None:
-            self._exchanging = asyncio.get_running_loop().create_task(self._exchange(marks))
+            self._exchanging = lasting(self._exchange(marks))
         await asyncio.shield(self._exchanging)
 
     async def _exchange(self, marks: tuple[str, ...]) -> None:
@@ -260,7 +261,8 @@ class Claim:
         Either way they are deleted unless the session ends first, which deletes them as well.
         """
         self._is_over = True
-        if self.zk.state is not SessionState.CONNECTED:
+        is_exchanging = self._exchanging is not None and not self._exchanging.done()
+        if self.zk.state is not SessionState.CONNECTED or is_exchanging:
             self._delete_in_background()
             return
         try:
@@ -283,6 +285,9 @@ class Claim:
         in_background(while_session_lives(self.zk, self.session_id, self._delete))
 
     async def _delete(self) -> None:
+        if self._exchanging is not None:
+            # It might create the new ones after they have not been found here.
+            await asyncio.wait((self._exchanging,))
         # A pair at once: two requests could take two flushes of the servers' logs.
         if len(self.names) > 1:
             transaction = self.zk.transaction()

@@ -188,11 +188,14 @@ class DoubleBarrier:
         if not self._member:
             raise NotHeldError(f"this member of {self.path} has not entered")
         is_lost = self._session_id != self._zk.session_id
-        async with Wakeups(self._zk, self.path) as wakeups:
-            # Watched first, deleted then: the last one to leave is seen in any case.
+        try:
+            async with Wakeups(self._zk, self.path) as wakeups:
+                # Watched first, deleted then: the last one to leave is seen in any case.
+                self._forget()
+                while not await self._is_over():
+                    await wakeups.next()
+        finally:
             self._forget()
-            while not await self._is_over():
-                await wakeups.next()
         if is_lost:
             raise LostError(f"the session ended while this member was in {self.path}")
 

@@ -17,7 +17,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
-from kraal.recipes._background import in_background, patiently, while_session_lives
+from kraal.recipes._background import in_background, lasting, patiently
 from kraal.recipes._claim import Claim, new_prefix
 from kraal.recipes._conditional import ensure, read_latest
 from kraal.recipes._names import child
@@ -28,10 +28,20 @@ from kraal.recipes.queues import USUAL_PRIORITY, Entry, PriorityQueue, read_entr
 
 
 class _ItemClaim(Claim):
-    """The znode that says that an item is held; the next holder's has the same name."""
+    """The znode that says that an item is held; the next holder's has the same name.
+
+    So it is deleted only after a look: an earlier deletion whose reply was lost may have made
+    room for another holder. `mark` is what is only in ours.
+    """
+
+    def __init__(self, zk: Client, taken: str, name: str, mark: bytes) -> None:
+        super().__init__(zk, taken, ())
+        self.names = (name,)
+        self._mark = mark
 
     async def _delete_one(self, path: str) -> None:
-        if not self.is_gone and self.zk.session_id == self.session_id:
+        found = await read_latest(self.zk, path)
+        if found is not None and found.data == self._mark:
             await super()._delete_one(path)
 
 
@@ -67,7 +77,7 @@ class Item(Held):
         """
         if self._consuming is None:
             self.check()
-            self._consuming = asyncio.get_running_loop().create_task(self._consume())
+            self._consuming = lasting(self._consume())
         await asyncio.shield(self._consuming)
 
     async def _consume(self) -> None:
@@ -153,10 +163,15 @@ class LockingQueue:
         """
         if (item := await self.take_nowait()) is not None:
             return item
-        async with Wakeups(self._zk, self._entries.path, self._taken) as wakeups:
-            while (item := await self.take_nowait()) is None:
-                await wakeups.next()
-            return item
+        try:
+            async with Wakeups(self._zk, self._entries.path, self._taken) as wakeups:
+                while (item := await self.take_nowait()) is None:
+                    await wakeups.next()
+        except asyncio.CancelledError:
+            if item is not None:  # while the watches were being removed
+                in_background(item.release())
+            raise
+        return item
 
     async def take_nowait(self) -> Item | None:
         """Hold the first item that nobody holds; None if there is none."""
@@ -191,12 +206,11 @@ class LockingQueue:
 
     async def _take(self, name: str) -> Item | None:
         """Hold this item; None if somebody else does, or it is gone."""
-        claim = _ItemClaim(self._zk, self._taken, ())
-        token = (await new_prefix(self._zk)).encode()
+        mark = (await new_prefix(self._zk)).encode()
+        claim = _ItemClaim(self._zk, self._taken, name, mark)
         try:
-            if not await self._lock(name, token):
+            if not await self._lock(name, mark):
                 return None
-            claim.names = (name,)
             claim.session_id = self._zk.session_id
             entry = child(self._entries.path, name)
             await claim.look()
@@ -206,18 +220,17 @@ class LockingQueue:
                 return None
             return Item(claim, entry, node.data)
         except BaseException:
+            claim.session_id = claim.session_id or self._zk.session_id
             claim.abandon()
-            if not claim.names:
-                self._unlock_in_background(name, token)
             raise
 
-    async def _lock(self, name: str, token: bytes) -> bool:
+    async def _lock(self, name: str, mark: bytes) -> bool:
         """Create the znode that says that the item is held; whether it is ours."""
         path = child(self._taken, name)
         while True:
             transaction = self._zk.transaction()
             transaction.check(child(self._entries.path, name), -1)
-            transaction.create(path, token, mode=CreateMode.EPHEMERAL, acl=self._acl)
+            transaction.create(path, mark, mode=CreateMode.EPHEMERAL, acl=self._acl)
             try:
                 await transaction.commit()
                 return True
@@ -229,7 +242,7 @@ class LockingQueue:
                     found = await read_latest(self._zk, path)
                     if found is not None:
                         is_ours = found.stat.ephemeral_owner == self._zk.session_id
-                        return is_ours and found.data == token
+                        return is_ours and found.data == mark
             except TransactionError as error:
                 if isinstance(error.error, NodeExistsError):
                     return False
@@ -238,12 +251,3 @@ class LockingQueue:
                 if error.index == 0:
                     return False
                 await ensure(self._zk, self._taken)
-
-    def _unlock_in_background(self, name: str, token: bytes) -> None:
-        async def unlock() -> None:
-            path = child(self._taken, name)
-            found = await read_latest(self._zk, path)
-            if found is not None and found.data == token:
-                await self._zk.delete(path)
-
-        in_background(while_session_lives(self._zk, self._zk.session_id, unlock))

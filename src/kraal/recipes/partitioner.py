@@ -153,7 +153,7 @@ class Partitioner(Service):
             self._acquiring.pop(name).cancel()
         for name in [name for name in self._held if name not in self._wanted]:
             self._revoke(name)
-        for name in self._wanted:
+        for name in sorted(self._wanted):
             if not (name in self._held or name in self._revoked or name in self._acquiring):
                 task = asyncio.get_running_loop().create_task(self._acquire(name))
                 self._acquiring[name] = task
@@ -197,7 +197,7 @@ class Partitioner(Service):
         """Release what the user has stopped working on."""
         if self._shown is None or not self._shown.revoked:
             return
-        for name in self._shown.revoked:
+        for name in sorted(self._shown.revoked):
             if (held := self._revoked.pop(name, None)) is not None:
                 in_background(held.release())
         self._replan()

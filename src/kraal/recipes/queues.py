@@ -50,6 +50,13 @@ class Entry(NamedTuple):
     name: str
 
 
+class Taken(NamedTuple):
+    """An item that was removed."""
+
+    path: str
+    data: bytes
+
+
 class EntryQueue:
     """What all queues of this module share: how items are put, and how they are removed.
 
@@ -81,19 +88,29 @@ class EntryQueue:
 
         Limit the time with `asyncio.timeout`. Raises ItemInDoubtError.
         """
-        if (data := await self.get_nowait()) is not None:
-            return data
-        async with Wakeups(self._zk, self.path) as wakeups:
-            while (data := await self.get_nowait()) is None:
-                await self._pause(wakeups)
-            return data
+        if (item := await self._take_first()) is not None:
+            return item.data
+        try:
+            async with Wakeups(self._zk, self.path) as wakeups:
+                while (item := await self._take_first()) is None:
+                    await self._pause(wakeups)
+        except asyncio.CancelledError:
+            if item is not None:  # while the watch was being removed
+                in_background(self._put_back(item))
+            raise
+        return item.data
 
     async def get_nowait(self) -> bytes | None:
         """Remove the first item and return its data; None if there is none to be had now."""
+        item = await self._take_first()
+        return None if item is None else item.data
+
+    async def _take_first(self) -> Taken | None:
         for entry in await self._available():
-            data = await self._take(child(self.path, entry.name))
+            path = child(self.path, entry.name)
+            data = await self._take(path)
             if data is not None:
-                return data
+                return Taken(path, data)
         return None
 
     async def peek(self) -> bytes | None:
@@ -164,7 +181,7 @@ class EntryQueue:
         try:
             return node.data if await asyncio.shield(removal) else None
         except asyncio.CancelledError:
-            in_background(self._put_back(removal, path, node.data))
+            in_background(self._undo(removal, Taken(path, node.data)))
             raise
 
     async def _remove(self, path: str, data: bytes) -> bool:
@@ -183,16 +200,20 @@ class EntryQueue:
             else:
                 return True
 
-    async def _put_back(self, removal: asyncio.Task[bool], path: str, data: bytes) -> None:
-        """Undo a removal that nobody waits for any more.
+    async def _undo(self, removal: asyncio.Task[bool], item: Taken) -> None:
+        """Undo a removal that nobody waits for any more."""
+        if await removal:
+            await self._put_back(item)
+
+    async def _put_back(self, item: Taken) -> None:
+        """Put an item that was removed into its place again.
 
         Nothing that is in doubt is repeated: the item may be another consumer's by then.
         """
-        is_ours = await removal
-        while is_ours:
+        while True:
             try:
                 with suppress(NodeExistsError):
-                    await self._zk.create(path, data, acl=self._acl)
+                    await self._zk.create(item.path, item.data, acl=self._acl)
                 return
             except SessionExpiredError:
                 await self._zk.wait_connected()

@@ -72,7 +72,7 @@ class ReadWriteLock:
     async def downgrade(self, held: Held) -> None:
         """Make a writer a reader, in one transaction: no other writer gets in between.
 
-        `held` stays what it is and is released as before; its token becomes higher. A cancelled
+        `held` stays what it is, with its token, and is released as before. A cancelled
         call goes on in the background. Raises LostError if the lock is lost.
         """
         held.check()
