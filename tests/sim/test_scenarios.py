@@ -18,11 +18,28 @@ FOUND = {
     "no gap": ("watches", 8),
     "lose an event": ("watches", 1),
     "keep a watch": ("watches", 1),
+    "hold on": ("lock", 10),
+    "jump the queue": ("election", 1),
+    "one too many": ("semaphore", 1),
+    "hurry": ("lease", 1),
+    "token of the reader": ("read-write-lock", 1),
+    "add again": ("shared-value", 3),
+    "open barrier": ("barrier", 1),
+    "leave early": ("double-barrier", 1),
+    "leave behind": ("lock", 2),
+    "take without deleting": ("queue", 1),
+    "take for nobody": ("queue", 16),
+    "take any": ("priority-queue", 1),
+    "take early": ("delay-queue", 1),
+    "consume in words": ("locking-queue", 1),
+    "stay away": ("party", 1),
+    "overlook gaps": ("cache", 1),
+    "leave one out": ("partitioner", 1),
 }
 """By bug, the recipe and the seed to begin with: one that finds it at present."""
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", range(1, 3))
 @pytest.mark.parametrize("recipe", SCENARIOS)
 def test_a_seed_keeps_every_promise(recipe: str, seed: int) -> None:
     summary = summarise(seed, Kind(recipe=recipe))
@@ -58,15 +75,12 @@ def test_a_seed_is_the_same_story_in_every_process() -> None:
         "from kraal.sim.summary import Kind, summarise;"
         "print([summarise(5, Kind(recipe=recipe)) for recipe in SCENARIOS])"
     )
-    stories = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     here = [summarise(5, Kind(recipe=recipe)) for recipe in SCENARIOS]
-    assert stories == {f"{here}\n"}
+    assert other.stdout == f"{here}\n"

@@ -77,6 +77,8 @@ class Scenario(ABC):
         self.random: Random = world.random
         self.is_calm = False
         """Whether the faults have stopped and everything is mended."""
+        self.calm_us = 1 << 62
+        """Since when."""
         self.is_over = False
         """Whether the applications are to come to their end."""
         self.is_ending = False
@@ -156,7 +158,7 @@ class Trial:
         self.nemesis.stop()
         self.recovery_ms = Convergence(world).wait_until_all_serve(RECOVERY_MS)
         world.run(REPLACEMENT_MS)
-        scenario.is_calm = True
+        scenario.is_calm, scenario.calm_us = True, world.scheduler.now_us
         self._await_progress()
         scenario.is_over = True
         self._await_rest()

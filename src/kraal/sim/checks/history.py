@@ -24,6 +24,7 @@ from kraal.tree.apply import apply
 from kraal.tree.data_tree import DataTree, EventType
 from kraal.tree.digest import signed
 from kraal.wire.opcodes import OpCode
+from kraal.wire.records.data import Stat
 from kraal.wire.records.txn import SetAclTxn, Txn
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Version:
         self.stat = stat
         self.children = children
         """Full paths; None: there is no such znode."""
+
+    @property
+    def mzxid(self) -> int:
+        """When the data was written."""
+        return Stat.unpack(self.stat).mzxid
 
 
 class History:

@@ -1,0 +1,106 @@
+"""Parties and groups: members are there until they leave, and everybody gets to know."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import TYPE_CHECKING
+
+from kraal.client import Client
+from kraal.recipes import GroupMember, Party
+from kraal.sim.scenarios.trouble import TROUBLE
+from kraal.sim.scenarios.workers import TOP, Workers
+from kraal.sim.violation import violated
+
+if TYPE_CHECKING:
+    from kraal.sim.application import Application
+    from kraal.sim.world import World
+
+PROMISE = "members are there until they leave"
+
+
+class Parties(Workers):
+    """Members come and go; those who stay are known to all in the end."""
+
+    path = f"{TOP}/party"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._staying: dict[Application, str] = {}
+        self._seen: dict[Application, list[str]] = {}
+
+    def member(self, app: Application, zk: Client) -> Party | GroupMember:
+        """One who has not joined yet."""
+        return Party(zk, self.path, app.name)
+
+    async def work(self, app: Application) -> None:
+        async with self.connect(app) as zk:
+            observer = asyncio.create_task(self._observe(app, zk))
+            how = app.random.choice(("always", "in the end", "never"))
+            async with AsyncExitStack() as stack:
+                if how == "always":
+                    await stack.enter_async_context(self.member(app, zk))
+                    await self._watch_others(app, zk)
+                else:
+                    await self._act_often(app, zk)
+                if how == "in the end":
+                    await stack.enter_async_context(self.member(app, zk))
+                if how != "never":
+                    self._staying[app] = app.name
+                await self.rest(app)
+            observer.cancel()
+            await asyncio.wait((observer,))
+        if not observer.cancelled():
+            observer.result()
+
+    async def _watch_others(self, app: Application, zk: Client) -> None:
+        """A member that stays, whatever happens."""
+        while not self.is_over:
+            with suppress(*TROUBLE):
+                await self.member(app, zk).members()
+                self.got_on(app)
+            await asyncio.sleep(0.2)
+
+    async def _observe(self, app: Application, zk: Client) -> None:
+        async with aclosing(self.member(app, zk).follow()) as changes:
+            async for names in changes:
+                self._seen[app] = names
+
+    async def act(self, app: Application, zk: Client) -> None:
+        seen = zk.last_zxid
+        async with self.member(app, zk) as member:
+            states = self.world.checks.history.since(seen, self.server_path(self.path))
+            if not any(state and state.children for state in states):
+                violated(PROMISE, "%s has joined, and nobody was there", app.name)
+            await asyncio.sleep(app.random.uniform(0, 0.3))
+            if app.random.random() < 0.3:
+                await member.members()
+        self.got_on(app)
+
+    def at_rest(self) -> None:
+        tree = self.world.checks.history.tree
+        parent = tree.nodes.get(self.server_path(self.path))
+        children = list((parent and parent.children) or ())
+        expected = sorted(name for app, name in self._staying.items() if app.is_up)
+        found = sorted(self.name_of(path, tree.nodes[path].data or b"") for path in children)
+        if found != expected:
+            violated(PROMISE, "%s are there instead of %s", found, expected)
+        for app, names in self._seen.items():
+            if app.is_up and sorted(names) != expected:
+                violated(PROMISE, "%s knows of %s instead of %s", app.name, names, expected)
+
+    def name_of(self, _path: bytes, data: bytes) -> str:
+        """Who stands behind a znode."""
+        return data.decode()
+
+
+class Groups(Parties):
+    """The same with ids that are members' own."""
+
+    path = f"{TOP}/group"
+
+    def member(self, app: Application, zk: Client) -> Party | GroupMember:
+        return GroupMember(zk, self.path, app.name, b"of " + app.name.encode())
+
+    def name_of(self, path: bytes, _data: bytes) -> str:
+        return path.rpartition(b"/")[2].decode()
