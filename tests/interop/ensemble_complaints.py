@@ -120,7 +120,8 @@ HARMLESS: tuple[Harmless, ...] = (
     Harmless(
         KRAAL,
         r"Following the leader no longer: (the connection to the leader is closed|nothing was "
-        r"heard of the leader)|Closing the connection of .*: nothing was heard|Leading no longer: "
+        r"heard of the leader)|Closing the connection of .*: (nothing was heard|it has "
+        r"acknowledged nothing)|Leading no longer: "
         r"only .* are left|(FOLLOWING|OBSERVING|LEADING) no longer \(.*\): (the connection to the "
         r"leader is closed|nothing was heard|only .* are left|the leader cannot be reached)|"
         r"Cannot dial server \d+|leads, but its quorum port \(.*\) does not answer",
