@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -14,6 +14,7 @@ from kraal.client import (
     Acl,
     Client,
     ConnectionLossError,
+    Created,
     CreateMode,
     EventType,
     NodeExistsError,
@@ -89,7 +90,7 @@ class Claim:
         self.number = -1
         """The number of the first: the place in the queue."""
         self.token = -1
-        """The zxid of the creation (czxid), known after `look`."""
+        """The zxid of the creation (czxid)."""
         self.is_gone = False
         self.is_revoked = False
         self.on_change: Callable[[], None] | None = None
@@ -103,6 +104,10 @@ class Claim:
     @property
     def paths(self) -> tuple[str, ...]:
         return tuple(child(self.parent, name) for name in self.names)
+
+    def is_among(self, children: Iterable[str]) -> bool:
+        """Whether all of the znodes are in a list of the parent's children."""
+        return set(self.names) <= set(children)
 
     async def create(self) -> None:
         """Create the znodes, and the parent if it is missing.
@@ -122,7 +127,9 @@ class Claim:
             except BaseException:
                 in_background(self._sweep(prefix))
                 raise
-        self.session_id = self.zk.session_id
+        if self.token < 0:
+            self.session_id = self.zk.session_id
+            await self.look()
         self.number = int(self.names[0][-10:])
         if int(self.names[-1][-10:]) >= LAST_NUMBER:
             await self.delete()
@@ -132,14 +139,14 @@ class Claim:
         """One attempt; returns whether it is in doubt. Raises TransactionError if refused."""
         transaction = self.zk.transaction()
         for mark in self._marks:
-            transaction.create(
+            transaction.create_with_stat(
                 child(self.parent, prefix + mark),
                 self._data,
                 mode=CreateMode.EPHEMERAL_SEQUENTIAL,
                 acl=self._acl,
             )
         try:
-            paths = await transaction.commit()
+            results = await transaction.commit()
         except ConnectionLossError as error:
             if not error.sent:
                 await self.zk.wait_connected()
@@ -151,7 +158,10 @@ class Claim:
                 raise
             await patiently(self.zk, partial(ensure_container, self.zk, self.parent))
             return False
-        self.names = tuple(str(path).rpartition("/")[2] for path in paths)
+        created = [result for result in results if isinstance(result, Created)]
+        self.names = tuple(result.path.rpartition("/")[2] for result in created)
+        stat = created[0].stat
+        self.token, self.session_id = stat.czxid, stat.ephemeral_owner
         return False
 
     async def _find(self, prefix: str) -> tuple[str, ...]:
@@ -177,6 +187,10 @@ class Claim:
             await self._delete()
 
         await while_session_lives(self.zk, session_id, sweep)
+
+    def watch(self) -> None:
+        """Have `look` done in the background: what it finds is told to `on_change`."""
+        in_background(self.look())
 
     async def look(self) -> None:
         """Read the znodes and leave a watch on each, so that `is_gone` and `is_revoked` hold."""

@@ -43,10 +43,15 @@ class Queue:
             return None
         while True:
             claim = Claim(self.zk, self.path, self.marks, self.data, self.acl)
-            await claim.create()
+            # Asked right behind the creation, so that both answers come together.
+            reading = asyncio.get_running_loop().create_task(self._children())
             try:
-                is_ours = await self._wait(claim, blocking=blocking)
+                await claim.create()
+                claim.watch()
+                is_ours = await self._wait(claim, await reading, blocking=blocking)
             except BaseException:
+                reading.add_done_callback(_ignore_outcome)
+                reading.cancel()
                 claim.abandon()
                 raise
             if is_ours:
@@ -78,10 +83,14 @@ class Queue:
             for entry in await self.contenders()
         )
 
-    async def _wait(self, claim: Claim, *, blocking: bool) -> bool:
-        """Whether it is the contender's turn; False if its znodes are gone, or it may not wait."""
-        children, _ = await asyncio.gather(self._children(), claim.look())
-        while not claim.is_gone and all(name in children for name in claim.names):
+    async def _wait(self, claim: Claim, children: list[str], *, blocking: bool) -> bool:
+        """Whether it is the contender's turn; False if its znodes are gone, or it may not wait.
+
+        `children` may be older than the znodes.
+        """
+        if not claim.is_among(children):
+            children = await self._children()
+        while not claim.is_gone and claim.is_among(children):
             other = ahead(children, claim.number, self.role)
             if other is None:
                 return True
@@ -118,6 +127,11 @@ class Queue:
             claim.on_change = None
             self.zk.forget_watch(path, on_event)
         return is_deleted
+
+
+def _ignore_outcome(task: asyncio.Task[list[str]]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def identifiers_of(zk: Client, parent: str, names: Iterable[str]) -> list[str]:
