@@ -21,6 +21,7 @@ from kraal.recipes._names import Layout
 from kraal.testing import Server
 from tests.recipes.conftest import (
     Connector,
+    background_ends,
     turns,
     until_clean,
     until_contenders,
@@ -103,10 +104,12 @@ async def test_a_wait_that_times_out_leaves_nothing(
 ) -> None:
     async with connect() as zk:
         async with Lock(zk, path, layout=layout):
+            await background_ends()
             before = await watches(server)
             with pytest.raises(AcquireTimeoutError, match="not acquired in"):
                 await Lock(zk, path, layout=layout).acquire(timeout=0.02)
             await until_contenders(zk, path, width(layout))
+            await background_ends()
             assert await watches(server) == before
         await until_clean(server, zk, path)
 
@@ -138,6 +141,7 @@ async def test_a_task_cancelled_at_any_point_leaves_nothing(
 ) -> None:
     async with connect() as zk, connect() as other:
         async with Lock(zk, path):
+            await background_ends()
             before = await watches(server)
             task = asyncio.create_task(Lock(other, path).acquire())
             for _ in range(steps):
@@ -148,6 +152,7 @@ async def test_a_task_cancelled_at_any_point_leaves_nothing(
                 await task
             await other.sync(path)
             await until_contenders(zk, path, 2)
+            await background_ends()
             assert await watches(server) == before
         await until_clean(server, zk, path)
 
@@ -177,6 +182,7 @@ async def test_each_waits_for_one_other(server: Server, connect: Connector, path
             tasks.append(asyncio.create_task(Lock(zk, path, layout="curator").acquire()))
             await until_contenders(zk, path, number + 2)
         # Each watches its own znode, and that is the one which the next one waits for.
+        await background_ends()
         assert await watches(server) == 11
         await held.release()
         for task in tasks:

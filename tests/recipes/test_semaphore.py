@@ -12,6 +12,7 @@ from kraal.recipes import AcquireTimeoutError, Held, LimitMismatchError, LostErr
 from kraal.testing import Server
 from tests.recipes.conftest import (
     Connector,
+    background_ends,
     until,
     until_contenders,
     watches,
@@ -41,6 +42,7 @@ async def until_clean(server: Server, zk: Client, path: str, layout: Layout = "c
 async def watches_at_rest(server: Server, zk: Client, gate: str) -> int:
     """Once nobody is in the queue; who has got a place leaves it in the background."""
     await until_contenders(zk, gate, 0)
+    await background_ends()
     return await watches(server)
 
 
