@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,6 @@ from kraal.sim.scheduler import Action, Host
 from kraal.sim.violation import ViolationError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from kraal.sim.world import World
 
 SILENT_DEATHS = 0.3
@@ -51,9 +51,23 @@ class Application(Host):
         self._main = self.loop.create_task(main)
         self._main.add_done_callback(self._ended)
 
+    @asynccontextmanager
+    async def beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
+        """Run something else during the block; what it raises ends the run, too."""
+        task = self.loop.create_task(work)
+        task.add_done_callback(self._look_at)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
     def _ended(self, main: asyncio.Task[Any]) -> None:
         self.is_done = True
-        error = None if main.cancelled() else main.exception()
+        self._look_at(main)
+
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if error is not None:

@@ -14,9 +14,11 @@ from kraal.sim.scenarios.holders import (
     SemaphoreHolders,
 )
 from kraal.sim.scenarios.lease import Leases
-from kraal.sim.scenarios.parties import Groups, Parties
+from kraal.sim.scenarios.parties import Groups, Parties, Services
 from kraal.sim.scenarios.partitions import Partitions
 from kraal.sim.scenarios.queues import DelayQueues, LockingQueues, PriorityQueues, Queues
+from kraal.sim.scenarios.unique_ids import UniqueIds
+from kraal.sim.scenarios.values import Configurations, KeyValues
 from kraal.sim.scenarios.watches import Watches
 from kraal.sim.scenarios.writes import Writes
 from kraal.sim.trial import Scenario
@@ -39,8 +41,12 @@ SCENARIOS: Mapping[str, type[Scenario]] = {
     "double-barrier": DoubleBarriers,
     "party": Parties,
     "group": Groups,
+    "discovery": Services,
     "partitioner": Partitions,
     "cache": Caches,
     "counter": Counters,
     "shared-value": SharedValues,
+    "key-value": KeyValues,
+    "configuration": Configurations,
+    "unique-ids": UniqueIds,
 }

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 from typing import Any
 
-from kraal.client import BadVersionError, Client, ConnectionLossError, EventType, Stat, WatchEvent
+from kraal.client import (
+    BadVersionError,
+    Client,
+    ConnectionLossError,
+    EventType,
+    Node,
+    Stat,
+    WatchEvent,
+)
 from kraal.client.connection import Connection
 from kraal.client.session import SessionKeeper
 from kraal.client.watches import WatchTable
@@ -24,6 +32,8 @@ from kraal.recipes import (
     TreeCache,
     _queue,
     counter,
+    key_value,
+    unique_ids,
 )
 from kraal.recipes._claim import Claim
 from kraal.recipes._names import Ahead, Role
@@ -251,6 +261,41 @@ def _leave_one_out() -> AbstractContextManager[None]:
     return patched(Partitioner, "_plan", plan)
 
 
+def _reserve_together() -> AbstractContextManager[None]:
+    """Who is not the first to reserve a block takes it all the same."""
+
+    async def set_if(
+        sound: Callable[..., Any], zk: Client, path: str, data: bytes, version: int
+    ) -> None:
+        with suppress(BadVersionError):
+            await sound(zk, path, data, version)
+
+    return patched(unique_ids, "set_if", set_if)
+
+
+def _deny() -> AbstractContextManager[None]:
+    """A change whose reply is lost is called refused."""
+
+    async def set_if(
+        _sound: Callable[..., Any], zk: Client, path: str, data: bytes, version: int
+    ) -> Stat:
+        try:
+            return await zk.set(path, data, version=version)
+        except ConnectionLossError:
+            raise BadVersionError(path=path) from None
+
+    return patched(key_value, "set_if", set_if)
+
+
+def _look_at_once() -> AbstractContextManager[None]:
+    """A snapshot is what the cache has, in the middle of a burst, too."""
+
+    async def snapshot(_sound: Callable[..., Any], cache: TreeCache) -> dict[str, Node]:
+        return {path: node for path in cache if (node := cache.get(path))}
+
+    return patched(TreeCache, "snapshot", snapshot)
+
+
 RECIPE_BUGS: Mapping[str, Bug] = {
     "resend silently": _resend_silently,
     "no gap": _no_gap,
@@ -273,4 +318,7 @@ RECIPE_BUGS: Mapping[str, Bug] = {
     "stay away": _stay_away,
     "overlook gaps": _overlook_gaps,
     "leave one out": _leave_one_out,
+    "reserve together": _reserve_together,
+    "deny": _deny,
+    "look at once": _look_at_once,
 }

@@ -42,14 +42,10 @@ class Caches(Workers):
             async with kind(zk, ROOT) as cache:
                 copy = Copy(app, cache)
                 self._kept.append(copy)
-                reader = asyncio.create_task(copy.follow())
-                while not self.is_over:
-                    await self._act_once(app, zk, copy)
-                await self.rest(app)
-                reader.cancel()
-                await asyncio.wait((reader,))
-        if not reader.cancelled():
-            reader.result()
+                async with app.beside(copy.follow()):
+                    while not self.is_over:
+                        await self._act_once(app, zk, copy)
+                    await self.rest(app)
 
     async def _act_once(self, app: Application, zk: Client, copy: Copy) -> None:
         patience_s = app.random.uniform(0, 0.5) if app.random.random() < 0.2 else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
 from kraal.client import Client
-from kraal.recipes import GroupMember, Party
+from kraal.recipes import GroupMember, Party, ServiceInstance, ServiceRegistry
 from kraal.sim.scenarios.trouble import TROUBLE
 from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from kraal.sim.world import World
 
 PROMISE = "members are there until they leave"
+
+
+class Member(Protocol):
+    """One who joins and leaves, and asks and hears who is there."""
+
+    async def __aenter__(self) -> object: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    async def members(self) -> object: ...
+    def follow(self) -> AsyncGenerator[list[str], None]: ...
 
 
 class Parties(Workers):
@@ -29,15 +45,14 @@ class Parties(Workers):
         self._staying: dict[Application, str] = {}
         self._seen: dict[Application, list[str]] = {}
 
-    def member(self, app: Application, zk: Client) -> Party | GroupMember:
+    def member(self, app: Application, zk: Client) -> Member:
         """One who has not joined yet."""
         return Party(zk, self.path, app.name)
 
     async def work(self, app: Application) -> None:
         async with self.connect(app) as zk:
-            observer = asyncio.create_task(self._observe(app, zk))
             how = app.random.choice(("always", "in the end", "never"))
-            async with AsyncExitStack() as stack:
+            async with app.beside(self._observe(app, zk)), AsyncExitStack() as stack:
                 if how == "always":
                     await stack.enter_async_context(self.member(app, zk))
                     await self._watch_others(app, zk)
@@ -48,10 +63,6 @@ class Parties(Workers):
                 if how != "never":
                     self._staying[app] = app.name
                 await self.rest(app)
-            observer.cancel()
-            await asyncio.wait((observer,))
-        if not observer.cancelled():
-            observer.result()
 
     async def _watch_others(self, app: Application, zk: Client) -> None:
         """A member that stays, whatever happens."""
@@ -68,7 +79,8 @@ class Parties(Workers):
 
     async def act(self, app: Application, zk: Client) -> None:
         seen = zk.last_zxid
-        async with self.member(app, zk) as member:
+        member = self.member(app, zk)
+        async with member:
             states = self.world.checks.history.since(seen, self.server_path(self.path))
             if not any(state and state.children for state in states):
                 violated(PROMISE, "%s has joined, and nobody was there", app.name)
@@ -99,8 +111,49 @@ class Groups(Parties):
 
     path = f"{TOP}/group"
 
-    def member(self, app: Application, zk: Client) -> Party | GroupMember:
+    def member(self, app: Application, zk: Client) -> Member:
         return GroupMember(zk, self.path, app.name, b"of " + app.name.encode())
 
     def name_of(self, path: bytes, _data: bytes) -> str:
         return path.rpartition(b"/")[2].decode()
+
+
+class Services(Parties):
+    """Instances of a service announce themselves, and a provider knows them."""
+
+    path = f"{TOP}/services/mail"
+
+    def member(self, app: Application, zk: Client) -> Member:
+        return Announced(zk, app.name)
+
+    def name_of(self, path: bytes, _data: bytes) -> str:
+        return path.rpartition(b"/")[2].decode()
+
+
+class Announced:
+    """A member that is an instance of a service."""
+
+    def __init__(self, zk: Client, name: str) -> None:
+        self._registry: ServiceRegistry[object] = ServiceRegistry(zk, f"{TOP}/services")
+        self._instance: ServiceInstance[object] = ServiceInstance("mail", name, "10.0.0.9", 25)
+
+    async def __aenter__(self) -> object:
+        return await self._registry.register(self._instance)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._registry.close()
+
+    async def members(self) -> object:
+        return await self._registry.instances("mail")
+
+    async def follow(self) -> AsyncGenerator[list[str], None]:
+        async with self._registry.provider("mail") as provider:
+            await provider.ready()
+            while True:
+                yield sorted(provider.instances)
+                await asyncio.sleep(0.1)

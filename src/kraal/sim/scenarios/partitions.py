@@ -37,14 +37,10 @@ class Partitions(Scenario):
         async with self.connect(app) as zk:
             while not self.is_calm:
                 await self._take_part_for(app.random.uniform(0, 4), app, zk)
-            part = asyncio.create_task(self._take_part(app, zk))
-            while not self.is_over:
-                await asyncio.sleep(0.1)
-            await self.rest(app)
-            part.cancel()
-            await asyncio.wait((part,))
-            if not part.cancelled():
-                part.result()
+            async with app.beside(self._take_part(app, zk)):
+                while not self.is_over:
+                    await asyncio.sleep(0.1)
+                await self.rest(app)
 
     async def _take_part_for(self, seconds: float, app: Application, zk: Client) -> None:
         with suppress(TimeoutError, *TROUBLE):
