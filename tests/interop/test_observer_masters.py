@@ -34,7 +34,7 @@ def served_by(ensemble: Ensemble, observer: Member) -> Member:
 
     def found() -> Member | None:
         master = observer.figures().get("zk_observer_master_id")
-        return None if master is None else ensemble.members[int(master)]
+        return ensemble.members.get(int(master or -1))
 
     return ensemble.wait("a master of the observer", found)
 

@@ -71,8 +71,9 @@ class Line:
             self.raw += data
             self._end_snapshot()
             return
-        self.packets += self.reader.feed(data)
-        if self.packets and self.packets[-1][0] == PacketType.SNAP:
+        fresh = self.reader.feed(data)
+        self.packets += fresh
+        if fresh and fresh[-1][0] == PacketType.SNAP:
             self._in_snapshot = True
             self.raw = self.reader.take_rest()
             self._end_snapshot()

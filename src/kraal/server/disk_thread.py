@@ -49,14 +49,10 @@ class DiskThread:
         self.submit(lambda: results.append(job()), done)
         return await future
 
-    def abandon(self) -> None:
-        """End after what is running, which nobody waits for."""
+    def stop(self, limit_s: float | None = None) -> None:
+        """Finish what was submitted, then end; blocks until then, at most so many seconds."""
         self._jobs.put(None)
-
-    def stop(self) -> None:
-        """Finish what was submitted, then end; blocks until then."""
-        self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(limit_s)
 
     def _run(self) -> None:
         while (task := self._jobs.get()) is not None:

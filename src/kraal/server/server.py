@@ -40,6 +40,8 @@ TICK_SECONDS = 0.05
 PAUSE_SECONDS = 0.1
 """A tick that comes later than this is counted as a pause."""
 PAUSE_WARNING_MS = 1000
+PURGE_STOP_S = 1.0
+"""How long a stopping server waits for a look at snapshots to end."""
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_DATA_DIR = 3
@@ -316,26 +318,23 @@ class Server:
         storage = self.config.storage
         if storage.purge_interval_hours <= 0:
             return
-        thread = DiskThread(asyncio.get_running_loop(), "kraal-purge")
-        try:
-            while True:
-                self._purging.clear()
-                try:
-                    chosen = await thread.call(
-                        lambda: retention.plan(self.fs, storage, now_s=time())
-                    )
-                    purged = await self.storage.call(
-                        partial(retention.carry_out, self.fs, storage, chosen)
-                    )
-                    for path in purged.deleted:
-                        logger.info("Purged %s", path)
-                except StorageError as error:
-                    logger.error("Purging failed: %s", error)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(storage.purge_interval_hours * 3600):
-                        await self._purging.wait()
-        finally:
-            thread.abandon()
+        while True:
+            self._purging.clear()
+            thread = DiskThread(asyncio.get_running_loop(), "kraal-purge")
+            try:
+                chosen = await thread.call(lambda: retention.plan(self.fs, storage, now_s=time()))
+                purged = await self.storage.call(
+                    partial(retention.carry_out, self.fs, storage, chosen)
+                )
+                for path in purged.deleted:
+                    logger.info("Purged %s", path)
+            except StorageError as error:
+                logger.error("Purging failed: %s", error)
+            finally:
+                thread.stop(PURGE_STOP_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(storage.purge_interval_hours * 3600):
+                    await self._purging.wait()
 
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""
