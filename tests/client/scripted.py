@@ -34,10 +34,14 @@ Answer = Callable[[int, int, bytes], bytes | None]
 """From xid, operation and body of a request to what is sent; None closes the connection."""
 
 
-class ScriptedServer:
-    """`hellos` are the answers to the handshakes of successive connections, None refuses."""
+Hello = bytes | None | Callable[[int, int], bytes | None]
+"""The answer to a handshake, perhaps by zxid and session id; None refuses."""
 
-    def __init__(self, answer: Answer, *hellos: bytes | None) -> None:
+
+class ScriptedServer:
+    """`hellos` are the answers to the handshakes of successive connections."""
+
+    def __init__(self, answer: Answer, *hellos: Hello) -> None:
         self._answer = answer
         self._hellos = list(hellos) or [accepted()]
         self.greetings: list[tuple[int, int, int]] = []
@@ -54,10 +58,11 @@ class ScriptedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            hello = await self._frame(reader)
-            _, zxid, timeout, session = struct.unpack_from(">iqiq", hello)
+            greeting = await self._frame(reader)
+            _, zxid, timeout, session = struct.unpack_from(">iqiq", greeting)
             self.greetings.append((zxid, timeout, session))
-            answer = self._hellos.pop(0) if len(self._hellos) > 1 else self._hellos[0]
+            hello = self._hellos.pop(0) if len(self._hellos) > 1 else self._hellos[0]
+            answer = hello(zxid, session) if callable(hello) else hello
             while answer is not None:
                 writer.write(answer)
                 request = await self._frame(reader)
@@ -78,7 +83,7 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def client_of(
-    answer: Answer, *hellos: bytes | None, **options: Any
+    answer: Answer, *hellos: Hello, **options: Any
 ) -> AsyncIterator[tuple[Client, ScriptedServer]]:
     """A client of a scripted server."""
     async with (

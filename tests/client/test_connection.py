@@ -169,3 +169,27 @@ async def test_a_blocked_loop_is_reported_and_harms_nothing(
         assert "the event loop was blocked for 0." in caplog.text
         assert states == []
         await zk.get("/")
+
+
+async def test_an_expired_session_does_not_make_the_client_forget_what_it_has_seen() -> None:
+    """A server that lags refuses it; that the session is over as well says nothing of lost data."""
+    lags = True
+
+    def hello(zxid: int, session: int) -> bytes | None:
+        if zxid == 0:
+            return accepted(0 if session else 300)
+        return None if lags else accepted(10_000, session=8)
+
+    def answer(xid: int, _op: int, _body: bytes) -> bytes | None:
+        return None if xid > 1 else reply(xid, -101, zxid=100)
+
+    async with client_of(answer, hello, session_timeout=0.3) as (zk, scripted):
+        await zk.exists("/a")
+        expiry = asyncio.create_task(changed_to(zk, SessionState.EXPIRED))
+        with pytest.raises(ConnectionLossError):
+            await zk.exists("/a")
+        await expiry
+        lags = False
+        await zk.wait_connected()
+        assert zk.session_id == 8
+        assert scripted.greetings[-1][0] == zk.last_zxid == 100
