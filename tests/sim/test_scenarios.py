@@ -38,6 +38,8 @@ FOUND = {
     "reserve together": ("unique-ids", 1),
     "deny": ("key-value", 1),
     "look at once": ("configuration", 1),
+    "release anybody": ("locking-queue", 10),
+    "drop at the door": ("queue", 16),
 }
 """By bug, the recipe and the seed to begin with: one that finds it at present."""
 

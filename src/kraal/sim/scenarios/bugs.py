@@ -33,6 +33,7 @@ from kraal.recipes import (
     _queue,
     counter,
     key_value,
+    locking_queue,
     unique_ids,
 )
 from kraal.recipes._claim import Claim
@@ -296,6 +297,27 @@ def _look_at_once() -> AbstractContextManager[None]:
     return patched(TreeCache, "snapshot", snapshot)
 
 
+# Bugs that the simulation has found, brought back.
+
+
+def _release_anybody() -> AbstractContextManager[None]:
+    """Who releases an item again, in doubt, releases the next holder's as well."""
+
+    async def delete_one(_sound: Callable[..., Any], claim: Claim, path: str) -> None:
+        await Claim._delete_one(claim, path)
+
+    return patched(locking_queue._ItemClaim, "_delete_one", delete_one)
+
+
+def _drop_at_the_door() -> AbstractContextManager[None]:
+    """An item is lost if who gets it is cancelled while its watch is being removed."""
+
+    async def put_back(_sound: Callable[..., Any], _queue: EntryQueue, _item: Any) -> None:
+        pass
+
+    return patched(EntryQueue, "_put_back", put_back)
+
+
 RECIPE_BUGS: Mapping[str, Bug] = {
     "resend silently": _resend_silently,
     "no gap": _no_gap,
@@ -321,4 +343,6 @@ RECIPE_BUGS: Mapping[str, Bug] = {
     "reserve together": _reserve_together,
     "deny": _deny,
     "look at once": _look_at_once,
+    "release anybody": _release_anybody,
+    "drop at the door": _drop_at_the_door,
 }

@@ -80,14 +80,16 @@ class ReadersAndWriters(Holders):
 
     async def act(self, app: Application, zk: Client) -> None:
         lock = ReadWriteLock(zk, self.path, app.name)
-        if app.random.random() < 0.6:
+        if app.random.random() < 0.5:
             async with lock.read as held:
                 await self.use(app, held, is_shared=True)
             return
         async with lock.write as held:
             grant = await self.use(app, held)
-            if app.random.random() < 0.4:
-                await lock.downgrade(held)
+            if app.random.random() < 0.7:
+                hurry_s = app.random.uniform(0, 0.02) if app.random.random() < 0.3 else None
+                async with asyncio.timeout(hurry_s):
+                    await lock.downgrade(held)
                 await self.use(app, held, is_shared=True, was=grant)
 
 
