@@ -21,6 +21,7 @@ from kraal.tree.data_tree import DataTree
 from kraal.wire.records.txn import CloseSessionTxn, CreateTxn, SetDataTxn, Txn
 from tests.storage.inspection.support import LAST_ZXID, build
 from tests.storage.support import described
+from tests.support.servers import HOST, free_port
 
 FS = OsFileSystem()
 OK, WARNINGS, USAGE, DAMAGED = 0, 1, 2, 3
@@ -353,7 +354,29 @@ def test_doctor_says_what_is_no_data_directory(tmp_path: Path) -> None:
     result = kraal("doctor", tmp_path)
     assert result.exit_code == DAMAGED
     assert "no data directory" in result.stderr
-    assert kraal("doctor", tmp_path / "nowhere").exit_code != OK
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("log", "verify"), ("snapshot", "verify")])
+def test_what_does_not_exist_is_wrong_usage(tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = kraal(*command, tmp_path / "nowhere")
+    assert result.exit_code == USAGE
+    assert "does not exist" in result.stderr
+
+
+def test_a_log_directory_that_does_not_exist_is_wrong_usage(written: Written) -> None:
+    nowhere = written.path / "nowhere"
+    result = kraal("doctor", written.path, "--data-log-dir", nowhere)
+    assert result.exit_code == USAGE
+    assert f"{nowhere} does not exist" in result.stderr
+
+
+def test_doctor_says_whom_it_could_not_ask() -> None:
+    nobody = kraal("doctor", f"{HOST}:{free_port()}")
+    assert nobody.exit_code == USAGE
+    assert "[unreachable]" in nobody.stdout
+    without_port = kraal("doctor", "127.0.0.1")
+    assert without_port.exit_code == USAGE
+    assert "host:port, as 127.0.0.1:2181" in without_port.stderr
 
 
 # Purge, backup, restore
@@ -411,7 +434,9 @@ def test_a_restore_to_a_zxid_and_in_a_later_epoch(written: Written, tmp_path: Pa
     outside = kraal("restore", backup, "--data-dir", tmp_path / "x", "--to-zxid", make(1, 3))
     assert outside.exit_code == DAMAGED
     later = tmp_path / "later"
-    kraal("restore", backup, "--data-dir", later, "--above-epoch", 9)
+    assert "--above-epoch" in done.stdout
+    above = kraal("restore", backup, "--data-dir", later, "--above-epoch", 9)
+    assert "--above-epoch" not in above.stdout
     config = StorageConfig(data_dir=PurePath(later), data_log_dir=PurePath(later))
     assert recover(FS, config, extended_types=True).tree.last_zxid == make(10, 0)
 

@@ -82,6 +82,15 @@ def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> Non
     data_dir.lock(fs, other).release()
 
 
+def test_what_cannot_be_a_data_directory_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path, reason in ((file, "Not a directory"), (file / "below", "Not a directory")):
+        config = configured(data_dir=path, data_log_dir=path)
+        with pytest.raises(DataDirError, match=f"{path} cannot be a data directory: {reason}"):
+            data_dir.lock(OsFileSystem(), config)
+
+
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     program = (
         "import os, sys, pathlib\n"

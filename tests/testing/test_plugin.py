@@ -145,6 +145,15 @@ def test_the_same_tests_run_against_another_server(tmp_path: Path) -> None:
         assert sorted(client.get_children("/")) == ["precious", "zookeeper"]
 
 
+def test_nobody_at_the_other_server_is_said_and_nothing_waits(tmp_path: Path) -> None:
+    write(tmp_path, SYNC)
+    hosts = f"{servers.HOST}:{servers.free_port()}"
+    done = run(tmp_path, "--kraal-hosts", hosts)
+    assert outcomes(done) == {"error": 2}, done.stdout
+    assert f"no server at {hosts}" in done.stdout
+    assert "took longer than" not in done.stdout
+
+
 @pytest.mark.apache
 def test_the_same_tests_run_against_apache(tmp_path: Path) -> None:
     servers.require_reference()
@@ -174,7 +183,10 @@ def test_nothing():
 
 
 HANGING = """
-import sys, time
+import signal, sys, time
+
+# What runs in the background of a shell inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def test_hang(kraal_ensemble, kraal_server, kraal_server_process):
     pids = [kraal_ensemble.pid(member) for member in kraal_ensemble.members]
@@ -195,15 +207,18 @@ def test_no_process_outlives_a_run_that_is_interrupted(
     )  # fmt: skip
     with pytest_run:
         assert pytest_run.stderr is not None
-        found = None
-        while found is None:
-            line = pytest_run.stderr.readline()
-            assert line, "pytest ended"
-            found = re.search(r"pids ([\d ]+) (/\S+)", line)
-        pids = [int(pid) for pid in found[1].split()]
-        assert all(map(is_alive, pids))
-        os.kill(pytest_run.pid, number)
-        pytest_run.communicate(timeout=60)
+        try:
+            found = None
+            while found is None:
+                line = pytest_run.stderr.readline()
+                assert line, "pytest ended"
+                found = re.search(r"pids ([\d ]+) (/\S+)", line)
+            pids = [int(pid) for pid in found[1].split()]
+            assert all(map(is_alive, pids))
+            os.kill(pytest_run.pid, number)
+            pytest_run.communicate(timeout=60)
+        finally:
+            pytest_run.kill()  # or the block would wait for what has not ended
     until("end", lambda: not any(map(is_alive, pids)))
     if number == signal.SIGINT:
         assert not Path(found[2]).exists()

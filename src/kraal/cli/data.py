@@ -1,7 +1,7 @@
 """Commands that look at data directories: `kraal log`, `snapshot`, `history`, `doctor`.
 
 Exit codes of all of them: 0 nothing is wrong, 1 a warning (or nothing was found, or a
-difference), 2 wrong usage, 3 damage.
+difference), 2 wrong usage, what does not exist or nobody there to ask, 3 damage.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def doctor(
       kraal doctor /etc/zookeeper/zoo.cfg --output json
       kraal doctor zk1:2181,zk2:2181,zk3:2181
 
-    Exit code: 0 all is well, 1 warnings, 3 errors.
+    Exit code: 0 all is well, 1 warnings, 2 TARGET does not exist or nobody answers, 3 errors.
     """
     from kraal.cli.tools import doctor as tool  # noqa: PLC0415
 

@@ -107,6 +107,9 @@ def serve(
       kraal serve --client-port 2182 --data-dir /var/lib/kraal
       kraal serve -D extendedTypesEnabled=true zoo.cfg
       KRAAL_4LW_COMMANDS_WHITELIST='*' kraal serve
+
+    Exit code: 0 it was stopped, 2 the configuration is wrong, 3 the data directory cannot be used,
+    10 a snapshot failed, 14 the election port cannot be listened on, 1 anything else.
     """
     if parent_pid is not None:
         from kraal.local.parent import end_with  # noqa: PLC0415 - brings threads and ctypes

@@ -122,6 +122,7 @@ class Load:
         self._span = 0
         self._budget = EXACT_PER_TICK
         self._now_ms = 0
+        self._has_begun = False
         self._period, self._period_before = _Period(0), _Period(0)
         self.reads: dict[str, Summary] = {}
         """Bytes read by the first element of the path."""
@@ -143,6 +144,9 @@ class Load:
         """Time passed: some more requests may be looked at."""
         self._now_ms = now_ms
         self._budget = EXACT_PER_TICK
+        if not self._has_begun:
+            self._has_begun = True
+            self._period.began_ms = self._period_before.began_ms = now_ms
         if now_ms - self._period.began_ms >= PERIOD_MS:
             self._period_before, self._period = self._period, _Period(now_ms)
 
@@ -200,8 +204,8 @@ class Load:
         return _both(self._period.operations, self._period_before.operations)
 
     @property
-    def since_ms(self) -> int:
-        """For how long the heaviest have been counted."""
+    def counted_ms(self) -> int:
+        """For how long the heaviest have been counted, up to the last tick."""
         return self._now_ms - self._period_before.began_ms
 
 

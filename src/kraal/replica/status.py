@@ -224,7 +224,7 @@ class HeavyRow:
 class LoadStatus:
     """Who and what causes the load, the heaviest first."""
 
-    since_ms: int
+    counted_ms: int
     """For how long it has been counted."""
     clients: Sequence[HeavyRow]
     paths: Sequence[HeavyRow]

@@ -76,7 +76,7 @@ class ServerAdminSource(ServerStatusSource):
     def load(self) -> LoadStatus:
         load = self._server.counters.load
         return LoadStatus(
-            since_ms=load.since_ms,
+            counted_ms=load.counted_ms,
             clients=[
                 HeavyRow(
                     name=client.host, session_id=client.session_id, requests=weight, error=error

@@ -344,6 +344,8 @@ def _session_times(settings: Settings) -> tuple[int, int, int]:
     tick = settings.parsed_number("tickTime", 3000)
     if tick == 0:
         raise refuse("tickTime", "0", "tickTime is not set")
+    if tick < 0:
+        raise refuse("tickTime", str(tick), "tickTime must be positive")
     smallest = settings.parsed_number("minSessionTimeout", -1)
     largest = settings.parsed_number("maxSessionTimeout", -1)
     smallest = 2 * tick if smallest == -1 else smallest
@@ -353,8 +355,6 @@ def _session_times(settings: Settings) -> tuple[int, int, int]:
             "minSessionTimeout must not be larger than maxSessionTimeout:"
             f" {smallest} > {largest}, tickTime={tick}"
         )
-    if tick < 0:
-        raise refuse("tickTime", str(tick), "must be positive")
     return tick, smallest, largest
 
 

@@ -97,16 +97,22 @@ def _check_separation(fs: FileSystem, layout: Layout) -> None:
 
 
 def lock(fs: FileSystem, config: StorageConfig) -> DataDirLock:
-    """Lock the data directories until release; DataDirError while another process has one."""
+    """Lock the data directories until release.
+
+    Raises DataDirError while another process has one, or where none can be.
+    """
     held = DataDirLock([])
     locks = held._locks
     for directory in dict.fromkeys((config.data_dir, config.data_log_dir)):
         path = directory / LOCK_NAME
         try:
-            with failing("locking", path):
+            try:
                 if not fs.exists(directory):
                     _create(fs, config, directory)
                 taken = fs.lock(path)
+            except OSError as error:
+                reason = error.strerror or error
+                raise DataDirError(f"{directory} cannot be a data directory: {reason}") from error
             if taken is None:
                 raise DataDirError(f"{directory} is in use by another server ({path} is locked)")
         except BaseException:

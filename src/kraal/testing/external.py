@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import NoReturn, TypeVar
@@ -11,11 +12,12 @@ from kraal.client.hosts import parse
 from kraal.model.session_id import show
 from kraal.testing import remote
 from kraal.testing.context import Context
-from kraal.testing.errors import UnavailableError
+from kraal.testing.errors import UnavailableError, WaitError
 from kraal.testing.loop_thread import LoopThread
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 30.0
+FIND_SECONDS = 5.0
 
 
 class ExternalServer(Context):
@@ -32,6 +34,7 @@ class ExternalServer(Context):
         self.host, self.port = servers[0]
         self._refuse = refuse
         self._root = f"{self._chroot}/kraal-test-{uuid.uuid4().hex}"
+        self._has_chroot = False
         self._thread = LoopThread("kraal-testing", at_exit=self.close)
 
     # Life
@@ -40,14 +43,21 @@ class ExternalServer(Context):
         """Make the chroot. Raises WaitError where no server answers."""
         if not self._thread.is_running:
             self._thread.start()
-            self._call("the start", self._make())
+            self._call("the search", self._find())
+            self._has_chroot = True
+            try:
+                self._call("the start", self._make())
+            except WaitError:
+                self._has_chroot = False  # who does not answer now would not delete it either
+                raise
 
     def close(self) -> None:
         """Delete the chroot with everything below."""
         try:
-            if self._thread.is_running:
+            if self._thread.is_running and self._has_chroot:
                 self._call("the end", self._delete())
         finally:
+            self._has_chroot = False
             self._thread.stop()
 
     @property
@@ -104,6 +114,12 @@ class ExternalServer(Context):
 
     # In the thread
 
+    async def _find(self) -> None:
+        """A client would look for a server as long as it may; here nobody there is an answer."""
+        servers, _chroot = parse(self._servers)
+        if not any(await asyncio.gather(*(_listens(*server) for server in servers))):
+            raise WaitError(f"no server at {self._servers}")
+
     async def _make(self) -> None:
         async with connect(self._servers) as zk:
             await zk.ensure_path(self._root)
@@ -119,3 +135,13 @@ class ExternalServer(Context):
 
     def _call(self, doing: str, work: Coroutine[object, object, T]) -> T:
         return self._thread.call(f"{doing} of a test at {self._servers}", work, TIMEOUT_SECONDS)
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(FIND_SECONDS):
+            _reader, writer = await asyncio.open_connection(host, port)
+    except OSError:  # TimeoutError is one
+        return False
+    writer.close()
+    return True

@@ -39,11 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def _kraal_shared_server(pytestconfig: pytest.Config) -> Iterator[Server | ExternalServer]:
     from kraal.testing import ExternalServer, Server  # noqa: PLC0415 - only where it is used
 
-    hosts = _hosts(pytestconfig)
-    settings = _settings(pytestconfig)
-    with (
-        ExternalServer(hosts, refuse=pytest.skip) if hosts else Server(settings=settings) as server
-    ):
+    if hosts := _hosts(pytestconfig):
+        external = ExternalServer(hosts, refuse=pytest.skip)
+        try:
+            external.start()
+        except TimeoutError as error:
+            external.close()
+            pytest.fail(str(error), pytrace=False)  # that of each test, without looking again
+        with external:
+            yield external
+        return
+    with Server(settings=_settings(pytestconfig)) as server:
         yield server
 
 

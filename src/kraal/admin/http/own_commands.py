@@ -27,7 +27,7 @@ def load(source: AdminSource, parameters: Parameters) -> Reply:
     """Who and what causes the load."""
     status, limit = source.load(), _limit(parameters)
     return {
-        "since_ms": status.since_ms,
+        "counted_ms": status.counted_ms,
         "clients": [
             {"host": row.name, "session_id": f"0x{row.session_id:x}", **_weight(row)}
             for row in status.clients[:limit]

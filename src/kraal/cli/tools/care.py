@@ -120,6 +120,8 @@ def restore(
         )
         click.echo(f"The history goes on in epoch {epoch(begun.new_zxid)}.")
     click.echo(_AFTER_RESTORE)
+    if above_epoch is None:
+        click.echo(_ABOVE_EPOCH)
     return 0
 
 
@@ -130,7 +132,8 @@ What comes next:
   the empty data directory of EVERY member and start them all, or restore it into one, start
   that one together with as many EMPTY members as make a majority with it, wait until it leads
   and they are in step, then start the others, empty as well. Never leave an old data directory
-  to a member: it would be newer, and win.
+  to a member: it would be newer, and win."""
+_ABOVE_EPOCH = """\
   Clients that saw later transactions are refused until they start anew; with --above-epoch N,
   N being the highest epoch that the lost ensemble had, they are not."""
 

@@ -11,6 +11,7 @@ from kraal.cli.tools import logs
 from kraal.cli.tools.ensemble_doctor import diagnosed
 from kraal.cli.tools.places import FS, configured, directory_of, size_of_directory
 from kraal.cli.tools.terminal import (
+    EXIT_USAGE,
     failing,
     finding_json,
     reading,
@@ -31,8 +32,11 @@ def examine(
 ) -> int:
     """Say what is wrong, how bad it is and how to mend it; the exit code is that of the worst."""
     path = Path(target)
-    if not path.exists() and ":" in target:
-        return _ensemble(target, is_json)
+    if not path.exists():
+        if ":" in target:
+            return _ensemble(target, is_json)
+        hint = "" if "/" in target else f"; a running server is named host:port, as {target}:2181"
+        raise click.UsageError(f"{target} does not exist{hint}")
     server: ServerConfig | None = None
     extra = Report()
     if path.is_file():
@@ -90,4 +94,5 @@ def _ensemble(target: str, is_json: bool) -> int:
         + (f", zxid {show(member.zxid)}" if member.zxid is not None else "")
         for member in members
     ]
-    return _tell(report, lines, is_json)
+    code = _tell(report, lines, is_json)
+    return EXIT_USAGE if all(member.error for member in members) else code

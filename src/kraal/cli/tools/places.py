@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePath
 
+import click
+
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.server.config_file import load
 from kraal.storage.inspection.target import directories, local, located
@@ -13,7 +15,13 @@ FS = local()
 
 
 def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig:
-    """The data directory that is named, or that a zoo.cfg names. ConfigError, DataDirError."""
+    """The data directory that is named, or that a zoo.cfg names.
+
+    Raises click.UsageError for what does not exist, ConfigError, DataDirError.
+    """
+    for named in (path, log_directory):
+        if named is not None and not named.exists():
+            raise click.UsageError(f"{named} does not exist")
     if path.is_file():
         return configured(path).storage
     logs = PurePath(log_directory) if log_directory is not None else None

@@ -157,7 +157,12 @@ def _check_name(report: Report, directory: PurePath, name: str) -> None:
             path,
         )
     elif name.startswith(REPLACED):
-        report.add("replaced-file", Severity.NOTE, "gave way to a leader's history", path)
+        report.add(
+            "replaced-file",
+            Severity.NOTE,
+            "gave way to another history: a leader's, or one of a restore or force-new",
+            path,
+        )
     elif name.startswith(BEFORE_REPAIR):
         report.add("kept-file", Severity.NOTE, "as it was before a repair", path)
 

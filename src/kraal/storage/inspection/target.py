@@ -30,6 +30,8 @@ def located(
     layout = Layout.of(config)
     for place in dict.fromkeys((layout.snapshots, layout.logs)):
         with failing("reading", place):
+            if not fs.exists(place.parent):
+                raise DataDirError(f"{place.parent} does not exist")
             if not fs.exists(place):
                 raise DataDirError(f"{place.parent} is no data directory: it has no {VERSION_DIR}")
     return config
