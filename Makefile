@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check interop soak sim fuzz bench clean
+.PHONY: help venv run test retest check interop soak sim fuzz bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ run: $(STAMP) ## start a server on 127.0.0.1:2181, data in ./kraal-data
 
 test: $(STAMP) ## run the tests, without the long runs
 	$(BIN)/python -m pytest -m "not soak"
+
+retest: $(STAMP) ## run the tests that failed in the last run
+	$(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none
 
 check: $(STAMP) ## check style, types and layers
 	$(BIN)/ruff check .
