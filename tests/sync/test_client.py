@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -151,3 +153,49 @@ def test_a_child_process_is_told_that_the_session_is_not_its_own(zk: sync.Client
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert zk.exists("/")
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_process_leaves_its_parents_blocks_in_silence(server: Server) -> None:
+    parent, child = os.getpid(), 0
+    try:
+        with sync.connect(server.hosts) as zk:
+            zk.create("/forked", mode=CreateMode.EPHEMERAL)
+            with zk.watch("/forked"):
+                child = os.fork()
+                if child == 0:
+                    raise ZeroDivisionError
+            assert os.waitpid(child, 0)[1] == 0
+            assert zk.exists("/forked")
+    except BaseException as error:
+        if os.getpid() != parent:
+            zk.close()
+            os._exit(0 if isinstance(error, ZeroDivisionError) else 1)
+        raise
+
+
+def test_a_client_that_was_closed_unstarted_stays_closed() -> None:
+    zk = sync.connect("127.0.0.1:1")
+    zk.close()
+    with pytest.raises(sync.ClosedError):
+        zk.start()
+
+
+def test_what_cannot_be_called_back_is_refused_at_the_call(zk: sync.Client) -> None:
+    async def later(_: object) -> None:
+        raise AssertionError("never called")
+
+    with pytest.raises(TypeError, match="callback"):
+        zk.get("/", watch=True)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="plain function"):
+        zk.add_watch("/", later)  # type: ignore[arg-type]
+
+
+def test_packages_are_loaded_when_they_are_used() -> None:
+    program = (
+        "import sys, kraal; assert 'kraal.client' not in sys.modules;"
+        "kraal.sync.connect; kraal.sync.recipes.Lock; kraal.recipes.Lock; kraal.client.Client"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    program = "from kraal import sync; sync.recipes.Lock; assert not hasattr(sync, 'nothing')"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -141,10 +141,30 @@ def _package(
         "thread. `kraal.sync.timeout` limits how long calls may wait.\n\n"
         'Written by `python -m tools.sync_api`; change the asyncio API instead.\n"""\n',
     ]
+    if target == "kraal.sync":
+        lines += ["from importlib import import_module", "from typing import TYPE_CHECKING"]
     for module in sorted(imports):
         lines.append(f"from {module} import {', '.join(sorted(imports[module]))}")
+    if target == "kraal.sync":
+        lines.append("\nif TYPE_CHECKING:\n    from kraal.sync import recipes as recipes\n")
     lines.append(f"\n__all__ = {sorted(names)!r}\n")
+    if target == "kraal.sync":
+        lines.append(_RECIPES)
     return "\n".join(lines)
+
+
+_RECIPES = """
+
+def __getattr__(name: str) -> object:
+    if name != "recipes":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("kraal.sync.recipes")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "recipes"]
+"""
+"""The recipes are loaded when they are first used."""
 
 
 def _formatted(text: str) -> str:

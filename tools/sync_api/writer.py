@@ -347,7 +347,7 @@ class Writer:
         return (
             "    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, "
             "traceback: TracebackType | None) -> None:\n"
-            "        self._portal.run(self._async.__aexit__(kind, error, traceback))\n"
+            "        self._portal.leave(self._async.__aexit__(kind, error, traceback))\n"
         )
 
     def _next(self, function: FunctionType) -> str:

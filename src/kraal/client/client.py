@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kraal.client import codec
+from kraal.client.arguments import check_callback, checked_auth
 from kraal.client.codec import Decoder
 from kraal.client.errors import NoWatcherError
 from kraal.client.hosts import Hosts, Server, parse
@@ -71,7 +72,8 @@ def connect(
     max_request_bytes: the servers' `jute.maxbuffer`: longer requests would only close the
         connection and are refused here.
 
-    Raises ConfigError for hosts and TLS files that cannot be read and ValueError for other values.
+    Raises ConfigError for hosts and TLS files that cannot be read, ValueError for other values and
+    TypeError for what is of another type.
     """
     servers, chroot = parse(hosts)
     options = Options(
@@ -87,7 +89,7 @@ def connect(
         servers,
         chroot,
         options,
-        auth=auth,
+        auth=checked_auth(auth),
         default_acl=default_acl,
         session=session,
         rng=rng or random.Random(),
@@ -115,6 +117,10 @@ class Client(Operations):
         self._session = SessionKeeper(
             Hosts(servers, rng), options, self._watches, auth=auth, session=session, rng=rng
         )
+
+    def __repr__(self) -> str:
+        server = f" on {self.server}" if self.server is not None else ""
+        return f"<kraal.Client {self.state.value}, session 0x{self.session_id:x}{server}>"
 
     # Life
 
@@ -201,6 +207,7 @@ class Client(Operations):
 
     def on_state(self, callback: StateCallback) -> Callable[[], None]:
         """Have `callback(state)` called at each change; returns what ends that."""
+        check_callback(callback)
         return self._session.states.subscribe(callback)
 
     def states(self) -> AsyncIterator[SessionState]:
@@ -216,7 +223,8 @@ class Client(Operations):
 
         Raises AuthFailedError, after which the client can only be closed.
         """
-        await self._session.add_auth(scheme, codec.encode_data(auth))
+        ((scheme, auth),) = checked_auth([(scheme, auth)])
+        await self._session.add_auth(scheme, auth)
 
     # More than one request
 
@@ -249,6 +257,7 @@ class Client(Operations):
         ends. If this is cancelled the znode is deleted in the background. `id` is made at random
         if it is not given. Errors as for `create`; ConnectionLossError only if nothing was sent.
         """
+        self._wire(path)  # is a path at all
         if id is None:
             id = name.new_id(self._rng.getrandbits(128))
         return await ProtectedCreate(self, path, data, mode, acl, id, name).run()
@@ -268,6 +277,7 @@ class Client(Operations):
         reconnection or a new session there is a GAP event: read again. When the client is closed
         there is a last one, SESSION_LOST. The path need not exist.
         """
+        check_callback(callback)
         wire = self._wire(path)
         table = Table.RECURSIVE if recursive else Table.PERSISTENT
 

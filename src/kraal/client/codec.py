@@ -6,6 +6,7 @@ the format. Layouts: reference/client-protocol.md sections 3.3, 3.4 and 7.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -31,12 +32,20 @@ _make_node = Node._make
 
 def encode_path(path: str) -> bytes:
     """A path as it is sent. Raises BadArgumentsError unless it begins with a slash."""
-    if path[:1] != "/":
-        raise BadArgumentsError("a path begins with a slash", path=path)
     try:
+        if path[:1] != "/":
+            raise _path_error(path)
         return path.encode()
+    except TypeError:
+        raise _path_error(path) from None
     except UnicodeEncodeError:
         raise BadArgumentsError("a path has no UTF-8 form", path=ascii(path)) from None
+
+
+def _path_error(path: object) -> Exception:
+    if isinstance(path, str):
+        return BadArgumentsError("a path begins with a slash", path=path)
+    return TypeError(f"a path must be a str, not {type(path).__name__}")
 
 
 def encode_data(data: bytes | bytearray | memoryview) -> bytes:
@@ -47,7 +56,11 @@ def encode_data(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def encode_acl(acl: Iterable[Acl]) -> bytes:
-    return encode_acls([Acl(int(perms), scheme, id_) for perms, scheme, id_ in acl])
+    """An ACL as it is sent. Raises TypeError for what is not a list of `Acl`."""
+    try:
+        return encode_acls([Acl(int(perms), scheme, id_) for perms, scheme, id_ in acl])
+    except (TypeError, ValueError, AttributeError, struct.error) as error:
+        raise TypeError(f"an ACL must be a list of Acl(perms, scheme, id): {error}") from None
 
 
 def decode_nothing(body: bytes) -> None:

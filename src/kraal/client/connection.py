@@ -9,7 +9,6 @@ follow the protocol ends the connection, and nothing else.
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
 from collections import deque
 from collections.abc import Iterable
@@ -29,7 +28,6 @@ from kraal.wire.jute.primitives import unpack_int
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import ConnectRequest, ConnectResponse, WatcherEvent
 
-logger = logging.getLogger("kraal.client")
 T = TypeVar("T")
 
 MAX_FRAME_BYTES = 256 << 20
@@ -100,6 +98,7 @@ class Owner(Protocol):
 
     def accepted(self, connection: Connection, answer: Accepted) -> None: ...
     def lost(self, connection: Connection, error: Exception | None) -> None: ...
+    def faulty(self, error: Exception) -> None: ...
     def event(self, kind: int, path: bytes, zxid: int) -> None: ...
     def registered(self, watch: Registration, code: int, wanted: bool) -> None: ...
     def auth_replied(self, code: int) -> None: ...
@@ -130,6 +129,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_held = False
         self._was_refused = False
+        self._is_faulty = False
         self._error: Exception | None = None
         self.heard = self._loop.time()
         """When the server was heard of last, on the loop's clock."""
@@ -161,9 +161,12 @@ class Connection(asyncio.Protocol):
             self._rest.clear()
         try:
             at = self._read(data)
-        except (DecodeError, struct.error) as error:
-            logger.warning("closing the connection: the server sent nonsense: %s", error)
-            self.abort(ConnectionLossError(f"the server sent nonsense: {error}"))
+        except Exception as error:
+            is_nonsense = isinstance(error, DecodeError | struct.error)
+            what = "the server sent nonsense" if is_nonsense else "the client met a bug of its own"
+            self._is_faulty = True
+            self._owner.faulty(error)
+            self.abort(ConnectionLossError(f"{what}: {error}"))
             return
         if at < len(data):
             self._rest += data[at:]
@@ -217,6 +220,11 @@ class Connection(asyncio.Protocol):
     def was_refused(self) -> bool:
         """Whether the server has closed the connection without an answer to the handshake."""
         return self._was_refused
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether it was closed because of what had arrived."""
+        return self._is_faulty
 
     def resume(self) -> None:
         """Send again after all."""
@@ -348,14 +356,14 @@ class Connection(asyncio.Protocol):
             self.abort(SessionExpiredError())
             return
         self._is_open = True
-        if not self._opened.done():
-            self._opened.set_result(True)
         if self._is_probe:
             self.abort()
-            return
-        self._owner.accepted(
-            self, Accepted(answer.session_id, password, answer.timeout_ms, read_only)
-        )
+        else:
+            self._owner.accepted(
+                self, Accepted(answer.session_id, password, answer.timeout_ms, read_only)
+            )
+        if not self._opened.done():
+            self._opened.set_result(True)
 
 
 def hello_frame(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import socket
 import ssl
@@ -24,7 +25,7 @@ from enum import Enum
 from typing import Protocol
 
 from kraal.client.connection import Connection
-from kraal.client.errors import SessionExpiredError, ZooKeeperError
+from kraal.client.errors import SessionExpiredError, ZooKeeperError, reason_of
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 
@@ -32,7 +33,8 @@ logger = logging.getLogger("kraal.client")
 
 PAUSE_FIRST = 0.05
 PAUSE_MAX = 1.0
-REPORT_EVERY = 30.0
+REPORT_EVERY = 10.0
+"""Seconds between two lines of the log about what does not work."""
 BEHIND_MAX = 5
 """Rounds in which servers had seen less than the client, before that counts as lost."""
 
@@ -72,8 +74,7 @@ class Dialer:
         self._rng = rng
         self._problems: list[str] = []
         self._round_time = 0.0
-        self._reported = ""
-        self._report_again = 0.0
+        self._report_again = -math.inf
 
     async def dial(self) -> Connection:
         """A connection whose session the server has accepted."""
@@ -108,9 +109,9 @@ class Dialer:
     def _report(self) -> None:
         """Say what keeps us from the servers, and do not repeat it every second."""
         text, now = "; ".join(self._problems), asyncio.get_running_loop().time()
-        if text and (text != self._reported or now >= self._report_again):
+        if text and now >= self._report_again:
             logger.warning("no server could be reached: %s", text)
-            self._reported, self._report_again = text, now + REPORT_EVERY
+            self._report_again = now + REPORT_EVERY
 
     async def _is_behind(self, server: Server, address: str) -> bool:
         """Whether a server answers who says nothing of what we have seen."""
@@ -140,7 +141,7 @@ class Dialer:
             async with asyncio.timeout(self._attempt_timeout):
                 found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError, UnicodeError) as error:
-            self._problems.append(f"{server}: {_reason(error)}")
+            self._problems.append(f"{server}: {reason_of(error)}")
             return []
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         self._rng.shuffle(addresses)
@@ -166,17 +167,13 @@ class Dialer:
         except SessionExpiredError:
             return Outcome.EXPIRED
         except (OSError, TimeoutError, ZooKeeperError) as error:
-            self._problems.append(f"{server}: {_reason(error)}")
+            self._problems.append(f"{server}: {reason_of(error)}")
             connection.abort()
             return Outcome.REFUSED if connection.was_refused else Outcome.UNREACHABLE
         except BaseException:
             connection.abort()
             raise
         return connection
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 async def find_read_write(

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from kraal.errors import ErrorCode, KraalError
+from kraal.model import path as paths
 
 
 class ZooKeeperError(KraalError):
@@ -62,6 +63,7 @@ class ConnectionLossError(ZooKeeperError):
         doubt = "in doubt: the request was sent" if sent else "the request was not sent"
         super().__init__(f"{message or self.text} ({doubt})", path=path)
         self.sent = sent
+        self._reason = message or self.text
 
 
 class RequestTimeoutError(ConnectionLossError):
@@ -265,4 +267,23 @@ def error_for(code: int, path: str | None = None) -> ZooKeeperError:
     kind = _BY_CODE.get(code)
     if kind is None:
         return UnknownCodeError(code, path=path)
+    if kind is BadArgumentsError and path is not None and (problem := _problem_of(path)):
+        return kind(problem, path=path)
     return kind(path=path)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a connection or an attempt has failed: for logs, where no request is meant."""
+    if isinstance(error, ConnectionLossError):
+        return error._reason
+    return str(error) or type(error).__name__
+
+
+def _problem_of(path: str) -> str | None:
+    """Why no server takes a path (section 5.4), if that is so."""
+    if paths.is_valid(path.encode("utf-8", "replace")):
+        return None
+    for each in path:
+        if each not in "/." and not paths.is_valid(b"/" + each.encode("utf-8", "replace")):
+            return f"ZooKeeper permits no U+{ord(each):04X} in a path"
+    return 'a path has no "." and "..", no empty names and no slash at its end'

@@ -40,6 +40,8 @@ def parse_server(text: str) -> Server:
         port = rest[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
+    if any(each.isspace() for each in host):
+        raise ConfigError(f"hosts: {text!r} has a space; servers are separated by commas")
     if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise ConfigError(f"hosts: {text!r} is no address of a server")
     return Server(host, int(port) if port else DEFAULT_PORT)
@@ -47,6 +49,10 @@ def parse_server(text: str) -> Server:
 
 def parse(text: str) -> tuple[list[Server], str]:
     """The servers and the chroot (empty: none) of a connect string. Raises ConfigError."""
+    if not isinstance(text, str):
+        raise TypeError(f'hosts must be a str such as "host:2181", not {type(text).__name__}')
+    if "://" in text:
+        raise ConfigError(f"hosts: {text!r} begins with a scheme; write host:port without it")
     names, slash, rest = text.partition("/")
     chroot = f"/{rest}".rstrip("/") if slash else ""
     if chroot and not paths.is_valid(chroot.encode("utf-8", "replace")):

@@ -9,11 +9,13 @@ BadArgumentsError for a path that cannot be one.
 from __future__ import annotations
 
 import asyncio
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from kraal.client import codec, multi
+from kraal.client.arguments import version_error
 from kraal.client.codec import Decoder
 from kraal.client.errors import (
     BadArgumentsError,
@@ -133,7 +135,10 @@ class Operations(ABC):
 
         Raises NoNodeError, NotEmptyError, BadVersionError, NoAuthError.
         """
-        body = DeleteRequest.pack(self._wire(path), version)
+        try:
+            body = DeleteRequest.pack(self._wire(path), version)
+        except struct.error:
+            raise version_error(version) from None
         await self._submit(OpCode.DELETE, body, codec.decode_nothing, path)
 
     async def delete_recursive(self, path: str) -> None:
@@ -253,7 +258,10 @@ class Operations(ABC):
         """
         if type(data) is not bytes:
             data = codec.encode_data(data)
-        body = SetDataRequest.pack(self._wire(path), data, version)
+        try:
+            body = SetDataRequest.pack(self._wire(path), data, version)
+        except struct.error:
+            raise version_error(version) from None
         return await self._submit(OpCode.SET_DATA, body, codec.decode_stat, path)
 
     async def get_children(self, path: str, *, watch: WatchCallback | None = None) -> list[str]:
@@ -295,7 +303,10 @@ class Operations(ABC):
 
         Raises NoNodeError, BadVersionError, NoAuthError, InvalidAclError.
         """
-        body = SetAclRequest.pack(self._wire(path), codec.encode_acl(acl), version)
+        try:
+            body = SetAclRequest.pack(self._wire(path), codec.encode_acl(acl), version)
+        except struct.error:
+            raise version_error(version) from None
         return await self._submit(OpCode.SET_ACL, body, codec.decode_stat, path)
 
     async def sync(self, path: str = "/") -> None:
@@ -327,6 +338,9 @@ class Operations(ABC):
 
         Raises MarshallingError if the server finds the whole answer too long.
         """
+        for read in reads:
+            if not isinstance(read, Get | GetChildren):
+                raise TypeError(f"multi_read takes Get and GetChildren, not {read!r:.100}")
         body = multi.encode_reads((read, self._wire(read.path)) for read in reads)
         results = await self._submit(OpCode.MULTI_READ, body, multi.decode_reads, None)
         return [
@@ -358,7 +372,12 @@ class Operations(ABC):
         Raises ReconfigDisabledError, ReconfigInProgressError, NewConfigNoQuorumError,
         BadVersionError, NoAuthError, BadArgumentsError, UnimplementedError (no ensemble).
         """
-        body = ReconfigRequest.pack(joining or None, leaving or None, members or None, from_version)
+        try:
+            body = ReconfigRequest.pack(
+                joining or None, leaving or None, members or None, from_version
+            )
+        except struct.error:
+            raise ValueError(f"from_version must be a number, not {from_version!r:.100}") from None
         return await self._submit(OpCode.RECONFIG, body, codec.decode_node, None)
 
     # Shared
@@ -407,7 +426,10 @@ class Operations(ABC):
         if ttl is not None:
             raise BadArgumentsError(f"{mode.name} has no ttl", path=path)
         op = OpCode.CREATE_CONTAINER if mode is CreateMode.CONTAINER else OpCode.CREATE
-        return op, CreateRequest.pack(wire, data, encoded, mode)
+        try:
+            return op, CreateRequest.pack(wire, data, encoded, mode)
+        except struct.error:
+            raise TypeError(f"mode must be a CreateMode, not {mode!r:.100}") from None
 
     async def _watched(self, op: OpCode, decode: Decoder[T], path: str, watch: Registration) -> T:
         """A read with a watch; if the caller is cancelled the watch is not left behind."""

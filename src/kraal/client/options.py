@@ -26,9 +26,14 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("session_timeout", "connect_timeout", "request_timeout"):
             value = getattr(self, name)
+            if value is not None and not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number of seconds, not {value!r:.100}")
             if value is not None and not 0 < value < 2**31 / 1000:
                 raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
         if self.while_disconnected not in ("wait", "fail"):
             raise ValueError(
                 f'while_disconnected must be "wait" or "fail", not {self.while_disconnected!r}'
             )
+        limit: object = self.max_request_bytes
+        if not isinstance(limit, int) or limit <= 0:
+            raise ValueError(f"max_request_bytes must be a number above 0, not {limit!r:.100}")

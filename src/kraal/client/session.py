@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import random
+import struct
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -27,7 +28,7 @@ from kraal.client.connection import (
     Request,
     hello_frame,
 )
-from kraal.client.dialer import Dialer, find_read_write
+from kraal.client.dialer import PAUSE_FIRST, PAUSE_MAX, REPORT_EVERY, Dialer, find_read_write
 from kraal.client.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -38,6 +39,7 @@ from kraal.client.errors import (
     RequestTimeoutError,
     SessionExpiredError,
     ZooKeeperError,
+    reason_of,
 )
 from kraal.client.heartbeat import Heartbeat
 from kraal.client.hosts import Hosts, Server
@@ -45,6 +47,7 @@ from kraal.client.options import Options
 from kraal.client.states import SessionState, StateKeeper
 from kraal.client.values import EventType, Session, WatcherKind
 from kraal.client.watches import Registration, WatchTable, is_registered
+from kraal.errors import DecodeError
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import AuthPacket, WatchModeRequest
 
@@ -107,6 +110,8 @@ class SessionKeeper:
         self._deadlines: deque[tuple[float, AnyRequest]] = deque()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._watches_unanswered = 0
+        self._fault_again = -math.inf
+        """When the next fault may be logged."""
         self._is_read_only = False
         self._has_written = session is not None
         """Whether the session is known to the ensemble, not to a read-only server alone."""
@@ -135,6 +140,8 @@ class SessionKeeper:
 
     def start(self) -> None:
         """Begin to look for a server. Raises ClosedError the second time."""
+        if self.states.state is SessionState.CLOSED:
+            raise ClosedError()
         if self._task is not None or self._closing is not None:
             raise ClosedError("a client is started once")
         self._loop = asyncio.get_running_loop()
@@ -156,7 +163,11 @@ class SessionKeeper:
 
     async def close(self) -> None:
         """End the session; every later call waits for the first one's end."""
-        if self._refusal is ForkedError or self._task is None:
+        if self._refusal is ForkedError:
+            return
+        if self._task is None:  # never started, and never to be
+            self._refusal = ClosedError
+            self.states.enter(SessionState.CLOSED)
             return
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())
@@ -338,8 +349,20 @@ class SessionKeeper:
             for request in self._take_outbox():
                 request.fail(ConnectionLossError(path=request.path, sent=False))
         if self._refusal is None:
-            logger.info("connection to %s lost: %s", self.server, error or "closed by the server")
+            reason = reason_of(error) if error else "closed by the server"
+            logger.info("connection to %s lost: %s", self.server, reason)
             self.states.enter(SessionState.CONNECTING)
+
+    def faulty(self, error: Exception) -> None:
+        """What a connection has received could not be dealt with; it is closed."""
+        now = self._loop.time()
+        if now < self._fault_again:
+            return
+        self._fault_again = now + REPORT_EVERY
+        if isinstance(error, DecodeError | struct.error):
+            logger.warning("closing the connection: the server sent nonsense: %s", error)
+        else:
+            logger.error("closing the connection: a bug of the client's own", exc_info=error)
 
     def event(self, kind: int, path: bytes, zxid: int) -> None:
         """A watch has fired."""
@@ -464,11 +487,17 @@ class SessionKeeper:
         task.add_done_callback(self._background.discard)
 
     async def _run(self) -> None:
+        pause = PAUSE_FIRST
         while True:
             connection = await self._dialer.dial()
             if self._is_read_only:
                 await self._seek_read_write(connection)
             await asyncio.shield(connection.closed)
+            if connection.is_faulty:  # whatever was wrong is likely to be wrong again
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSE_MAX)
+            else:
+                pause = PAUSE_FIRST
 
     async def _seek_read_write(self, connection: Connection) -> None:
         """Look for a server that can write until there is one, and move there."""

@@ -49,4 +49,6 @@ def context_for(tls: ssl.SSLContext | TlsOptions | bool | None) -> ssl.SSLContex
         return tls
     if isinstance(tls, TlsOptions):
         return tls.context()
+    if tls is not None and not isinstance(tls, bool):
+        raise TypeError(f"tls must be a bool, TlsOptions or an SSLContext, not {tls!r:.100}")
     return TlsOptions().context() if tls else None

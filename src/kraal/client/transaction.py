@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kraal.client import multi
+from kraal.client.arguments import version_error
 from kraal.client.codec import Decoder, encode_data
 from kraal.client.errors import TransactionError, ZooKeeperError, error_for
 from kraal.client.multi import WriteResult
@@ -69,17 +71,26 @@ class Transaction:
     def set(self, path: str, data: bytes, *, version: int = -1) -> Self:
         """As `Client.set`; the result is the new stat."""
         wire = self._operations._wire(path)
-        request = SetDataRequest.pack(wire, encode_data(data), version)
+        try:
+            request = SetDataRequest.pack(wire, encode_data(data), version)
+        except struct.error:
+            raise version_error(version) from None
         return self._add(OpCode.SET_DATA, request, path)
 
     def delete(self, path: str, *, version: int = -1) -> Self:
         """As `Client.delete`."""
-        request = DeleteRequest.pack(self._operations._wire(path), version)
+        try:
+            request = DeleteRequest.pack(self._operations._wire(path), version)
+        except struct.error:
+            raise version_error(version) from None
         return self._add(OpCode.DELETE, request, path)
 
     def check(self, path: str, version: int) -> Self:
         """Go on only if the znode has this version; -1 asks only whether it exists."""
-        request = CheckVersionRequest.pack(self._operations._wire(path), version)
+        try:
+            request = CheckVersionRequest.pack(self._operations._wire(path), version)
+        except struct.error:
+            raise version_error(version) from None
         return self._add(OpCode.CHECK, request, path)
 
     async def commit(self) -> list[WriteResult]:

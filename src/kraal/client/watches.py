@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
+from kraal.client.arguments import check_callback
 from kraal.client.values import EventType, WatchCallback, WatcherKind, WatchEvent
 from kraal.errors import ErrorCode
 from kraal.model import path as paths
@@ -42,6 +43,7 @@ class Registration:
     __slots__ = ("callback", "path", "table")
 
     def __init__(self, table: Table, path: bytes, callback: WatchCallback) -> None:
+        check_callback(callback)
         self.table = table
         self.path = path
         self.callback = callback

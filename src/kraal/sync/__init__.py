@@ -9,6 +9,9 @@ thread. `kraal.sync.timeout` limits how long calls may wait.
 Written by `python -m tools.sync_api`; change the asyncio API instead.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from kraal.client import (
     CREATOR_ALL_ACL,
     OPEN_ACL,
@@ -73,6 +76,10 @@ from kraal.client import (
 )
 from kraal.sync.client import Client, EventStream, RetryingClient, Transaction, Watch, connect
 from kraal.sync.portal import Event, timeout
+
+if TYPE_CHECKING:
+    from kraal.sync import recipes as recipes
+
 
 __all__ = [
     "CREATOR_ALL_ACL",
@@ -144,3 +151,13 @@ __all__ = [
     "digest_acl",
     "timeout",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "recipes":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("kraal.sync.recipes")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "recipes"]

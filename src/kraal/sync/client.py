@@ -60,7 +60,7 @@ class EventStream(Facade[aio.EventStream]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     def __iter__(self) -> Self:
         return self
@@ -139,7 +139,7 @@ class Transaction(Facade[aio.Transaction]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     def __len__(self) -> int:
         return self._portal.call(lambda: len(self._async))

@@ -24,8 +24,13 @@ class Lifecycle(Facade[client.Client]):
             raise
 
     def close(self) -> None:
-        """End the session and its ephemerals, and the client's threads; twice is no error."""
-        if not self._portal.is_stopped:
+        """End the session and its ephemerals, and the client's threads; twice is no error.
+
+        In a forked child it only lets go of the parent's client.
+        """
+        if self._portal.is_foreign:
+            self._portal.stop()
+        elif not self._portal.is_stopped:
             try:
                 self._portal.run(self._async.close())
             finally:

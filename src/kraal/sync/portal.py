@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from kraal.client import ClosedError, ForkedError
+from kraal.client.arguments import check_callback
 
 logger = logging.getLogger("kraal.sync")
 T = TypeVar("T")
@@ -60,7 +61,19 @@ class Portal:
         self._pid = os.getpid()
         self.is_stopped = False
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this process is a child of the one that has the threads."""
+        return self._pid != os.getpid()
+
     # Calls
+
+    def leave(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run what ends a block; in a forked child there is nothing of its own to end."""
+        if self.is_foreign:
+            coroutine.close()
+        else:
+            self.run(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, as this thread's task, and return its result.
@@ -94,7 +107,8 @@ class Portal:
                     return
                 yield item
         finally:
-            if isinstance(items, AsyncGenerator) and not self.is_stopped:
+            is_over = self.is_stopped or self.is_foreign
+            if isinstance(items, AsyncGenerator) and not is_over:
                 self.run(_close(items))
 
     @contextmanager
@@ -106,15 +120,18 @@ class Portal:
         try:
             yield wrap(self, value)
         except BaseException as error:
+            if self.is_foreign:
+                raise
             if not self.run(manager.__aexit__(type(error), error, error.__traceback__)):
                 raise
         else:
-            self.run(manager.__aexit__(None, None, None))
+            self.leave(_exit(manager))
 
     # What the loop calls
 
     def callback(self, function: Callable[P, object]) -> Callable[P, None]:
         """A function for the loop to call, which has `function` called in the thread for that."""
+        check_callback(function)
 
         def call(*args: P.args, **kwargs: P.kwargs) -> None:
             if self._callbacks is None:
@@ -156,6 +173,9 @@ class Portal:
 
     def stop(self) -> None:
         """End the threads; a second time does nothing."""
+        if self.is_foreign:  # the locks may be held by threads that do not exist here
+            self.is_stopped = True
+            return
         with self._lock:
             self.is_stopped = True
             loop, thread = self._loop, self._thread
@@ -164,13 +184,13 @@ class Portal:
         if self._callbacks is not None:
             self._callbacks.put(None)
             self._callbacks = None
-        if loop is not None and thread is not None and self._pid == os.getpid():
+        if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             if thread is not threading.current_thread():
                 thread.join()
 
     def _caller(self) -> _Caller:
-        if self._pid != os.getpid():
+        if self.is_foreign:
             raise ForkedError()
         if self.is_stopped:
             raise ClosedError()
@@ -197,6 +217,7 @@ class _Caller:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._pid = os.getpid()
         self._answered = threading.Semaphore(0)
         self._waiting: asyncio.Future[Coroutine[Any, Any, Any] | None]
         self._task: asyncio.Task[None]
@@ -208,7 +229,9 @@ class _Caller:
         self._answered.acquire()
 
     def __del__(self) -> None:
-        """Its thread has ended: so does its task."""
+        """Its thread has ended: so does its task, unless it is another process's."""
+        if self._pid != os.getpid():
+            return
         with suppress(RuntimeError):  # the loop may have ended already
             self._loop.call_soon_threadsafe(_end, self._waiting)
 
@@ -335,6 +358,10 @@ async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def _exit(manager: AbstractAsyncContextManager[Any]) -> None:
+    await manager.__aexit__(None, None, None)
 
 
 async def _close(items: AsyncGenerator[Any, Any]) -> None:

@@ -73,7 +73,7 @@ class DoubleBarrier(Facade[aio.DoubleBarrier]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     def enter(self) -> int:
         """Wait until enough members are there; returns the number of the round, from 1."""

@@ -83,7 +83,7 @@ class TreeCache(Facade[aio.TreeCache]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     @property
     def is_running(self) -> bool:

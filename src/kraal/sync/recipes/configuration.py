@@ -99,7 +99,7 @@ class Config(Facade[aio.Config[T]], Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     @property
     def is_running(self) -> bool:

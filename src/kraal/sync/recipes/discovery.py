@@ -75,7 +75,7 @@ class ServiceRegistry(Facade[aio.ServiceRegistry[P]], Generic[P]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     def close(self) -> None:
         """Withdraw all instances that were registered here."""
@@ -199,7 +199,7 @@ class ServiceProvider(Facade[aio.ServiceProvider[P]], Generic[P]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     @property
     def is_running(self) -> bool:

@@ -77,7 +77,7 @@ class Held(Holding):
 
     @property
     def token(self) -> int:
-        """The fencing token: the zxid of the znode's creation (czxid)."""
+        """The fencing token: the zxid at which the place in the queue was taken (czxid)."""
         return self._async.token
 
     @property

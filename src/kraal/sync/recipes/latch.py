@@ -59,7 +59,7 @@ class LeaderLatch(Facade[aio.LeaderLatch]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     @property
     def leadership(self) -> Held | None:

@@ -94,7 +94,7 @@ class QueueLock(Facade[aio.QueueLock]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
 
 class Lock(QueueLock):

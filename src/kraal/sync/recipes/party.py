@@ -78,7 +78,7 @@ class GroupMember(Facade[aio.GroupMember]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
 
 class Party(Facade[aio.Party]):
@@ -136,4 +136,4 @@ class Party(Facade[aio.Party]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))

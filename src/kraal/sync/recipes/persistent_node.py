@@ -67,7 +67,7 @@ class PersistentNode(Facade[aio.PersistentNode]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.run(self._async.__aexit__(kind, error, traceback))
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     @property
     def is_running(self) -> bool:

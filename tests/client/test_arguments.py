@@ -1,0 +1,158 @@
+"""Arguments that make no sense: the caller hears of it, and nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import kraal
+from kraal.client import (
+    Acl,
+    BadArgumentsError,
+    ClosedError,
+    SessionState,
+)
+from kraal.client.session import SessionKeeper
+from kraal.errors import ConfigError
+from tests.client.conftest import Connector
+from tests.client.scripted import ScriptedServer, accepted, client_of, frame, reply
+from tests.support.servers import HOST
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"auth": [("digest", "alice:secret")]}, TypeError, r"it has \(str, str\)"),
+        ({"auth": ("digest", "a:b")}, TypeError, r"must be a list of \(scheme, bytes\)"),
+        ({"auth": "digest"}, TypeError, "not str"),
+        ({"auth": None}, TypeError, "not NoneType"),
+        ({"tls": "yes"}, TypeError, "tls"),
+        ({"max_request_bytes": -1}, ValueError, "max_request_bytes"),
+        ({"session_timeout": "5"}, TypeError, "session_timeout"),
+        ({"default_acl": "open"}, TypeError, "ACL"),
+        ({"hosts": None}, TypeError, "hosts must be a str"),
+        ({"hosts": ["h:1"]}, TypeError, "hosts must be a str"),
+        ({"hosts": b"h:1"}, TypeError, "hosts must be a str"),
+        ({"hosts": "zk://h:1"}, ConfigError, "scheme"),
+        ({"hosts": "h:1 i:2"}, ConfigError, "space"),
+        ({"hosts": "a b"}, ConfigError, "space"),
+    ],
+)
+def test_connect_says_what_it_expects(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text) as raised:
+        kraal.connect(**{"hosts": "h:1", **options})
+    assert "secret" not in str(raised.value)
+
+
+async def _later(_: object) -> None:
+    raise AssertionError("never called")
+
+
+class _Awaitable:
+    async def __call__(self, _: object) -> None:
+        raise AssertionError("never called")
+
+
+Call = Callable[[Any], Any]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda zk: zk.set("/", b"", version="1"), TypeError, "version must be an int"),
+        (lambda zk: zk.set("/", b"", version=None), TypeError, "version must be an int"),
+        (lambda zk: zk.set("/", b"", version=2**40), ValueError, "32 bits"),
+        (lambda zk: zk.delete("/a", version="1"), TypeError, "version must be an int"),
+        (lambda zk: zk.transaction().check("/a", None), TypeError, "version must be an int"),
+        (lambda zk: zk.create("/a", mode="EPHEMERAL"), TypeError, "mode must be a CreateMode"),
+        (lambda zk: zk.create("/a", acl=Acl(31, "world", "anyone")), TypeError, "ACL"),
+        (lambda zk: zk.create("/a", acl=["world"]), TypeError, "ACL"),
+        (lambda zk: zk.set_acl("/a", [(31, 1, 2)]), TypeError, "ACL"),
+        (lambda zk: zk.create(None), TypeError, "path must be a str, not NoneType"),
+        (lambda zk: zk.create(b"/a"), TypeError, "path must be a str, not bytes"),
+        (lambda zk: zk.create_protected(None), TypeError, "path must be a str"),
+        (lambda zk: zk.multi_read(["/a"]), TypeError, "Get and GetChildren"),
+        (lambda zk: zk.add_auth("digest", "a:secret"), TypeError, "bytes"),
+        (lambda zk: zk.get("/", watch=True), TypeError, "callback must be a function"),
+        (lambda zk: zk.exists("/", watch=_later), TypeError, "plain function"),
+        (lambda zk: zk.get_children("/", watch=_Awaitable()), TypeError, "plain function"),
+        (lambda zk: zk.add_watch("/", _later), TypeError, "plain function"),
+        (lambda zk: zk.on_state(None), TypeError, "callback must be a function"),
+        (lambda zk: zk.create("/\U0001f600"), BadArgumentsError, r"no U\+1F600"),
+        (lambda zk: zk.create("/.."), BadArgumentsError, "empty names"),
+    ],
+)
+async def test_operations_say_what_they_expect(
+    connect: Connector, call: Call, error: type[Exception], text: str
+) -> None:
+    async with connect() as zk:
+        with pytest.raises(error, match=text):
+            await call(zk)
+        assert await zk.get_children("/") == []
+
+
+async def test_a_client_that_was_closed_unstarted_stays_closed() -> None:
+    zk = kraal.connect("127.0.0.1:1")
+    await zk.close()
+    assert zk.state is SessionState.CLOSED
+    with pytest.raises(ClosedError):
+        await zk.start()
+    with pytest.raises(ClosedError):
+        await zk.get("/")
+    await zk.close()
+
+
+async def test_a_client_shows_its_session(connect: Connector) -> None:
+    assert repr(kraal.connect("h")) == "<kraal.Client connecting, session 0x0>"
+    async with connect() as zk:
+        assert repr(zk) == f"<kraal.Client connected, session 0x{zk.session_id:x} on {zk.server}>"
+
+
+async def test_a_bug_at_the_handshake_is_a_failed_attempt(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, and the pause before the next attempt is that of any failure."""
+    real, bugs = SessionKeeper.accepted, [TypeError("on purpose"), TypeError("on purpose")]
+
+    def accepted_badly(*args: Any) -> None:
+        if bugs:
+            raise bugs.pop()
+        real(*args)
+
+    monkeypatch.setattr(SessionKeeper, "accepted", accepted_badly)
+    async with client_of(lambda xid, *_: reply(xid, -101)) as (zk, scripted):
+        assert await zk.exists("/a") is None
+        assert len(scripted.greetings) == 3
+    faults = [each for each in caplog.records if each.exc_info]
+    assert [each.exc_info[0] for each in faults if each.exc_info] == [TypeError]
+    assert caplog.text.count("no server could be reached") == 1
+    assert "in doubt" not in caplog.text
+
+
+async def test_a_server_that_always_sends_nonsense_is_not_asked_in_a_hot_loop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that accepts every session: each connection was good until then."""
+    pauses: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(0)
+
+    caplog.set_level(logging.WARNING)
+    async with ScriptedServer(lambda *_: b"", accepted() + frame(b"short")) as scripted:
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        zk = kraal.connect(f"{HOST}:{scripted.port}")
+        await zk.start()
+        while len(pauses) < 6:
+            await real(0.001)
+        await zk.close()
+    assert pauses[:3] == [0.05, 0.1, 0.2]
+    assert caplog.text.count("nonsense") == 1
