@@ -27,6 +27,15 @@ def modules() -> list[str]:
     return [each.name for each in found if not each.ispkg and not each.name.startswith(_SKIPPED)]
 
 
+def is_importable(module: str) -> bool:
+    """Whether what kazoo needs for this module is installed: its test harness needs pyOpenSSL."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
 def public_names(module_name: str) -> Mapping[str, frozenset[str]]:
     """`name` and `Class.member` of a module, with the names of the arguments."""
     module = import_module(module_name)

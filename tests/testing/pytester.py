@@ -18,6 +18,8 @@ def command(*arguments: str) -> list[str]:
     is_installed = any(point.name == "kraal" for point in entry_points(group="pytest11"))
     plugin = () if is_installed else ("-p", "kraal.testing.plugin")
     own = ("-p", "no:cacheprovider", "-rA", "-W", "error")
+    # Where pytest-asyncio is installed it wants to be told, or warns.
+    own += ("-W", "ignore:The configuration option")
     return [sys.executable, "-m", "pytest", *plugin, *own, *arguments]
 
 

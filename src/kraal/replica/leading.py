@@ -133,8 +133,9 @@ class Leading(Replica):
         while in_flight and in_flight[0][0] <= zxid:
             proposal = in_flight.popleft()
             self._commit(now_ms, proposal)
-        while self._syncs and self._syncs[0][0] <= zxid:
-            self._syncs.popleft()[1]()
+            # At once: replies leave in the order of the requests.
+            while self._syncs and self._syncs[0][0] <= proposal[0]:
+                self._syncs.popleft()[1]()
         count = before - len(in_flight)
         latency_ms = now_ms - proposal[5]
         counters.quorum_latency.add(latency_ms, count)
