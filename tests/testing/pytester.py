@@ -19,8 +19,8 @@ def command(*arguments: str) -> list[str]:
     plugin = () if is_installed else ("-p", "kraal.testing.plugin")
     own = ("-p", "no:cacheprovider", "-rA", "-W", "error")
     # Where pytest-asyncio is installed it wants to be told, or warns.
-    own += ("-W", "ignore:The configuration option")
-    return [sys.executable, "-m", "pytest", *plugin, *own, *arguments]
+    quiet = ("-W", "ignore:The configuration option")
+    return [sys.executable, "-m", "pytest", *plugin, *own, *quiet, *arguments]
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
