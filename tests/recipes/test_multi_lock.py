@@ -69,3 +69,15 @@ async def test_a_lock_twice_is_refused(connect: Connector, path: str) -> None:
     async with connect() as zk:
         with pytest.raises(ValueError, match="twice"):
             MultiLock([Lock(zk, path), ReadWriteLock(zk, path).read])
+
+
+async def test_a_release_that_is_cancelled_at_once_releases_all(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async with connect() as zk:
+        held = await MultiLock([Lock(zk, f"{path}/{name}") for name in "ab"]).acquire()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await held.release()
+        for name in "ab":
+            await until_clean(server, zk, f"{path}/{name}")

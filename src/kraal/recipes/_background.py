@@ -47,6 +47,14 @@ def lasting(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
     return task
 
 
+async def finish(*works: Coroutine[object, object, None]) -> None:
+    """Do all of these at once, each to its end even if this is cancelled.
+
+    (`gather` alone would cancel what has not begun before it has done anything.)
+    """
+    await asyncio.gather(*(asyncio.shield(lasting(work)) for work in works))
+
+
 def _ended(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled():

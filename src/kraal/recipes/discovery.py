@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, Node
-from kraal.recipes._background import patiently
+from kraal.recipes._background import finish, patiently
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
 from kraal.recipes._typed_json import Json, from_json, to_json
@@ -190,7 +190,7 @@ class ServiceRegistry(Generic[P]):
     async def close(self) -> None:
         """Withdraw all instances that were registered here."""
         registrations, self._registrations = self._registrations, []
-        await asyncio.gather(*(each.close() for each in registrations))
+        await finish(*(each.close() for each in registrations))
 
     async def register(
         self,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kraal.client import SessionState
+from kraal.recipes._background import finish
 from kraal.recipes._claim import Claim
 from kraal.recipes.errors import LostError
 
@@ -83,6 +84,8 @@ class Holding(ABC):
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
+            if not task.cancelled():
+                task.exception()  # where we were cancelled ourselves nobody asks for it
 
     async def release(self) -> None:
         """Give it up; without effect on what is released already.
@@ -247,4 +250,4 @@ class ManyHeld(Holding):
         return not self._is_released and all(part.is_sure for part in self.parts)
 
     async def _give_up(self) -> None:
-        await asyncio.gather(*(part.release() for part in self.parts))
+        await finish(*(part.release() for part in self.parts))

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from kraal.client import Client
-from kraal.recipes._background import in_background, patiently
+from kraal.recipes._background import finish, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
@@ -209,8 +209,10 @@ class Partitioner(Service):
     async def _release_all(self) -> None:
         for task in self._acquiring.values():
             task.cancel()
-        if self._acquiring:
-            await asyncio.wait(self._acquiring.values())
-        held = [*self._held.values(), *self._revoked.values()]
-        self._held, self._revoked = {}, {}
-        await asyncio.gather(*(each.release() for each in held), return_exceptions=True)
+        try:
+            if self._acquiring:
+                await asyncio.wait(self._acquiring.values())
+        finally:
+            held = [*self._held.values(), *self._revoked.values()]
+            self._held, self._revoked = {}, {}
+            await finish(*(each.release() for each in held))
