@@ -22,7 +22,7 @@ LOST = "no item is lost"
 TWICE = "no item comes twice"
 ORDER = "items come in their order"
 EARLY = "no item comes too early"
-PATIENCE_S = 2.0
+PATIENCE_S = 0.5
 """How long a consumer waits for an item."""
 REPEATED = 0.2
 """Share of items that are put again when the reply is lost."""
@@ -52,7 +52,8 @@ class Queues(Workers):
 
     path = f"{TOP}/queue"
     tasks = (2, 3)
-    pause_s = 0.4
+    pause_s = 0.3
+    patience_s = 0.05
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -179,7 +180,10 @@ class Queues(Workers):
         app = self._sessions.get(session_id)
         if app is None:
             violated(LOST, "%s is nowhere", data)
-        if app.is_up and (app not in self._fickle or removed_us > self.calm_us):
+        # Who has given up puts it back, unless that is in doubt or the client is closed at once.
+        is_open = session_id in self._history.tree.sessions
+        may_give_back = is_open and removed_us > self.calm_us
+        if app.is_up and (app not in self._fickle or may_give_back):
             violated(LOST, "%s was removed by %s, which does not have it", data, app.name)
 
 
@@ -205,7 +209,7 @@ class DelayQueues(Queues):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._queues: dict[Application, DelayQueue] = {}
+        self._queues: dict[Client, DelayQueue] = {}
 
     async def put_all(
         self, app: Application, zk: Client, batch: list[bytes], *, repeat: bool
@@ -215,18 +219,18 @@ class DelayQueues(Queues):
         del batch[1:]
         delay_s = app.random.choice((0.0, 0.1, 1.0))
         self.things.not_before_us[batch[0]] = app.scheduler.now_us + int(delay_s * 1e6)
-        await self._queue(app, zk).put(batch[0], delay_s, repeat=repeat)
+        await self._queue(zk).put(batch[0], delay_s, repeat=repeat)
 
     async def get(self, app: Application, zk: Client) -> bytes:
-        data = await self._queue(app, zk).get()
+        data = await self._queue(zk).get()
         early_ms = (self.things.not_before_us[data] - app.scheduler.now_us) / MS
         if early_ms > 0:
             violated(EARLY, "%s gets %s %.1f ms too early", app.name, data, early_ms)
         return data
 
-    def _queue(self, app: Application, zk: Client) -> DelayQueue:
-        """One for each application: it knows the leader's clock for a while."""
-        return self._queues.setdefault(app, DelayQueue(zk, self.path))
+    def _queue(self, zk: Client) -> DelayQueue:
+        """One for each client: it knows the leader's clock for a while."""
+        return self._queues.setdefault(zk, DelayQueue(zk, self.path))
 
     def removing(self, path: bytes) -> None:
         """Items of the same moment only have an order."""

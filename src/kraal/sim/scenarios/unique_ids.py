@@ -26,14 +26,14 @@ class UniqueIds(Workers):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._given: dict[tuple[str, int], str] = {}
-        self._blocks: dict[Application, BlockIds] = {}
+        self._blocks: dict[Client, BlockIds] = {}
 
     async def act(self, app: Application, zk: Client) -> None:
         ids: SequenceIds | BlockIds
         if app.random.random() < 0.5:
             ids = SequenceIds(zk, f"{self.path}/sequence")
         else:
-            ids = self._blocks.setdefault(app, BlockIds(zk, f"{self.path}/blocks", BLOCK))
+            ids = self._blocks.setdefault(zk, BlockIds(zk, f"{self.path}/blocks", BLOCK))
         number = await ids.next()
         key = ids.path, number
         if key in self._given:
