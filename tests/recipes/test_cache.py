@@ -208,7 +208,7 @@ async def test_a_snapshot_has_a_transaction_whole_or_not_at_all(
                     proxy.cut()
                 await turns(rng.randrange(4))
             await writing
-            assert snapshots > 10
+            assert snapshots
 
 
 @pytest.mark.parametrize("count", range(0, 40, 3))
