@@ -41,9 +41,16 @@ def lasting(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
 
     Await it through `asyncio.shield`; nobody need be there to see how it ends.
     """
-    task = asyncio.get_running_loop().create_task(work)
+    task = serving(work)
     _running.add(task)
-    task.add_done_callback(_ended)
+    task.add_done_callback(_running.discard)
+    return task
+
+
+def serving(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    """Run `work` as a task whose owner may look at how it ended, and need not."""
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_look_away)
     return task
 
 
@@ -55,8 +62,7 @@ async def finish(*works: Coroutine[object, object, None]) -> None:
     await asyncio.gather(*(asyncio.shield(lasting(work)) for work in works))
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    _running.discard(task)
+def _look_away(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from kraal.client import ClosedError
+from kraal.recipes._background import serving
 from kraal.recipes.errors import RecipeError
 
 logger = logging.getLogger("kraal.recipes")
@@ -32,7 +33,7 @@ class Service(ABC):
         """Begin to work; does not wait for anything. Raises RecipeError the second time."""
         if self._task is not None:
             raise RecipeError(f"{self} was started already")
-        self._task = asyncio.get_running_loop().create_task(self._run_and_tell())
+        self._task = serving(self._run_and_tell())
 
     async def close(self) -> None:
         """End the work; nothing remains of it on the servers. Closing twice is no error."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, Node
-from kraal.recipes._background import finish, patiently
+from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
 from kraal.recipes._typed_json import Json, from_json, to_json
@@ -137,7 +137,7 @@ class Registration(Generic[P]):
             raise
         if check is not None:
             work = self._check(check, interval)
-            self._checking = asyncio.get_running_loop().create_task(work)
+            self._checking = serving(work)
 
     async def _check(self, check: Callable[[], Awaitable[bool]], interval: float) -> None:
         while True:

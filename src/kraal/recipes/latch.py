@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from kraal.client import Acl, Client
+from kraal.recipes._background import serving
 from kraal.recipes._names import LATCH_MARKS, Layout, Role
 from kraal.recipes._queue import Queue
 from kraal.recipes.errors import NotHeldError
@@ -60,7 +61,7 @@ class LeaderLatch:
         """Begin to take part. Raises RuntimeError the second time."""
         if self._task is not None:
             raise RuntimeError(f"{self} was started already")
-        self._task = asyncio.get_running_loop().create_task(self._take_part())
+        self._task = serving(self._take_part())
 
     async def close(self) -> None:
         """Stop taking part, and give up leadership."""
