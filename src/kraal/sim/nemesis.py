@@ -52,6 +52,7 @@ class Nemesis:
             "client dies": self._client_dies,
             "client leaves": self._client_leaves,
             "application hangs up": self._application_hangs_up,
+            "application is deaf": self._application_is_deaf,
             "application dies": self._application_dies,
             "application pauses": self._application_pauses,
             "session ends": self._session_ends,
@@ -337,6 +338,21 @@ class Nemesis:
             app.trace("loses its connection %s", transport.near.name)
             lose_all = self._random.random() < 0.3
             self._world.network.cut(transport.near, transport.near.peer, lose_all=lose_all)
+
+    def _application_is_deaf(self) -> None:
+        """What servers send it stays on its way for a while; it runs on."""
+        app = self._application()
+        if app is not None:
+            hosts = [*self._world.servers.values()]
+            app.trace("hears nothing")
+            for server in hosts:
+                self._world.network.block(server, app)
+
+            def mend() -> None:
+                for server in hosts:
+                    self._world.network.unblock(server, app)
+
+            self._later(self._random.choice((100, 1000)), mend)
 
     def _application_dies(self) -> None:
         app = self._application()

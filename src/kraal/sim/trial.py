@@ -41,6 +41,7 @@ FAULTS: Mapping[str, int] = {
     "slow disk": 2,
     "slow network": 4,
     "application hangs up": 10,
+    "application is deaf": 4,
     "application dies": 5,
     "application pauses": 8,
     "session ends": 5,
