@@ -115,6 +115,7 @@ async def test_one_znode(connect: Connector, path: str) -> None:
         await zk.set(path, b"x")
         await cache.sync()
         assert cache.node is not None and cache.node.data == b"x"
+        assert cache.get() == cache.get(path) == cache.node
         assert len(cache) == 1
 
 

@@ -110,6 +110,8 @@ async def test_a_lock_is_lost_with_its_session(
             session = zk.session_id
             server.expire(session)
             await lost(held)
+            with pytest.raises(LostError, match="the session is over"):
+                held.check()
             await until(lambda: zk.session_id not in (0, session))
         async with lock as again:
             assert again.token > held.token
@@ -125,7 +127,17 @@ async def test_a_lock_is_lost_when_its_znode_is_deleted(
                 await other.delete(f"{path}/{name}")
             await lost(held)
             assert not held.is_sure
+            with pytest.raises(LostError, match="its znode is gone"):
+                held.check()
         await until_clean(server, zk, path)
+
+
+async def test_a_lock_is_lost_with_its_client(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        held = await Lock(zk, path).acquire()
+    assert held.lost.is_set()
+    with pytest.raises(LostError, match="the client was closed"):
+        held.check()
 
 
 async def test_a_release_without_connection_is_made_up_for(

@@ -130,6 +130,15 @@ async def test_a_downgrade_of_what_was_lost_fails(connect: Connector, path: str)
                 await lock.downgrade(held)
 
 
+async def test_who_holds_a_side_is_told_which(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        lock = ReadWriteLock(zk, path)
+        for side, name in ((lock.read, "read"), (lock.write, "write")):
+            async with side:
+                with pytest.raises(AlreadyHeldError, match=f"holds the {name} lock of {path}"):
+                    await lock.read.acquire()
+
+
 async def test_a_reader_cannot_become_a_writer(connect: Connector, path: str) -> None:
     async with connect() as zk:
         lock = ReadWriteLock(zk, path, reentrant=True)

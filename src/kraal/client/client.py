@@ -175,6 +175,11 @@ class Client(Operations):
         return self._session.states.state
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called; it may still be at work."""
+        return self._session.is_closed
+
+    @property
     def session(self) -> Session:
         """The session as the server knows it; the id is 0 before there is one."""
         return self._session.session

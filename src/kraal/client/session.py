@@ -161,6 +161,11 @@ class SessionKeeper:
             self._connection.disown()
         self._fail_all(ForkedError)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing is not None
+
     async def close(self) -> None:
         """End the session; every later call waits for the first one's end."""
         if self._refusal is ForkedError:

@@ -56,8 +56,18 @@ class Acquirable(ABC, Generic[H]):
         on a server. Lost connections do not end the wait (a `timeout` counts on), nor does the
         end of the session: the next session queues again, at the end. Raises
         AcquireCancelledError after `cancel`, AlreadyHeldError if the task would wait for itself,
-        ClosedError when the client is closed, and what the servers refuse.
+        ClosedError when the client is closed, and what the servers refuse. ValueError if
+        `timeout` is below 0 or comes without `blocking`.
+
+        It belongs to the task that runs this. `asyncio.wait_for` runs what it is given in a task
+        of its own (before Python 3.12), which is over when it returns: `release` here would not
+        find it, and another `acquire` would wait for it for ever. Use `timeout`, or
+        `asyncio.timeout`.
         """
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout must not be below 0 s, but is {timeout}")
+        if timeout is not None and not blocking:
+            raise ValueError("who does not wait has no use for a timeout")
         task = asyncio.current_task()
         mine = self._held.get(task)
         if mine and not self._repeatable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kraal.client import (
     AuthFailedError,
@@ -47,7 +47,7 @@ def lasting(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
     return task
 
 
-def serving(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+def serving(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Run `work` as a task whose owner may look at how it ended, and need not."""
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(_look_away)
@@ -62,7 +62,7 @@ async def finish(*works: Coroutine[object, object, None]) -> None:
     await asyncio.gather(*(asyncio.shield(lasting(work)) for work in works))
 
 
-def _look_away(task: asyncio.Task[None]) -> None:
+def _look_away(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
 

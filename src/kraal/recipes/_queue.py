@@ -16,6 +16,7 @@ from kraal.client import (
     SessionExpiredError,
     WatchEvent,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import Claim
 from kraal.recipes._names import Entry, Role, ahead, child, in_order
@@ -31,6 +32,9 @@ class Queue:
     role: Role
     data: bytes = b""
     acl: Sequence[Acl] | None = None
+
+    def __post_init__(self) -> None:
+        check_place(self.zk, self.path)
 
     async def take_turn(self, *, blocking: bool = True) -> Claim | None:
         """Join the queue and wait until nobody before this contender excludes it.

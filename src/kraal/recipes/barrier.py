@@ -19,6 +19,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import in_background, patiently, while_session_lives
 from kraal.recipes._names import child
 from kraal.recipes._wakeups import Wakeups
@@ -37,6 +38,7 @@ class Barrier:
     """
 
     def __init__(self, zk: Client, path: str) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
 
@@ -132,6 +134,7 @@ class DoubleBarrier:
     def __init__(self, zk: Client, path: str, count: int, identifier: str | bytes = "") -> None:
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count}")
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self.count = count

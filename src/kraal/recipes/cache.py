@@ -16,6 +16,7 @@ from kraal.client import (
     SessionExpiredError,
     WatchEvent,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
@@ -68,6 +69,7 @@ class TreeCache(Service):
         super().__init__()
         if max_depth is not None and max_depth < 0:
             raise ValueError(f"max_depth must not be below 0, but is {max_depth}")
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._max_depth = max_depth
@@ -310,6 +312,10 @@ class NodeCache(TreeCache):
 
     def __init__(self, zk: Client, path: str) -> None:
         super().__init__(zk, path, max_depth=0)
+
+    def get(self, path: str | None = None) -> Node | None:
+        """The znode as it is known here, or None; there is none at another `path`."""
+        return super().get(self.path if path is None else path)
 
     @property
     def node(self) -> Node | None:

@@ -21,6 +21,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._conditional import ensure, read_latest
@@ -93,6 +94,7 @@ class Config(Service, Generic[T]):
             raise TypeError(f"{kind!r} is no dataclass")
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self.kind = kind

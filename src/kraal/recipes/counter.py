@@ -8,6 +8,7 @@ from functools import partial
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from kraal.client import BadVersionError, Client, NoNodeError, Stat
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._conditional import create_if_missing, ensure, set_if
 from kraal.recipes.errors import RecipeError
@@ -40,6 +41,7 @@ class Counter(Generic[N]):
             raise ValueError(f"layout must be kazoo or curator, not {layout!r}")
         if layout == "curator" and type(default) is not int:
             raise ValueError("a counter of layout curator is an int")
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self.default: N = default
@@ -141,6 +143,7 @@ class SharedValue:
     """
 
     def __init__(self, zk: Client, path: str, default: bytes = b"") -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self.default = default

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, Node
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
@@ -168,6 +169,7 @@ class ServiceRegistry(Generic[P]):
     """
 
     def __init__(self, zk: Client, path: str, payload: type[P] | None = None) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._payload = payload
@@ -259,6 +261,7 @@ class ServiceProvider(Service, Generic[P]):
         penalty: float = 30.0,
     ) -> None:
         super().__init__()
+        check_place(zk, path)
         self._zk = zk
         self.name = name
         self._path = child(path, name)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from kraal.client import Client, Node, NoNodeError
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._wakeups import Wakeups
 
@@ -25,6 +26,7 @@ def follow(zk: Client, path: str) -> AsyncGenerator[Node | None, None]:
     alone, when the iterator is collected). Raises NoAuthError if reading is not permitted and
     ClosedError when the client is closed.
     """
+    check_place(zk, path)
     return _follow(zk, path, partial(read, zk, path), _edition)
 
 
@@ -33,6 +35,7 @@ def follow_children(zk: Client, path: str) -> AsyncGenerator[list[str] | None, N
 
     None while there is no such znode. Otherwise as `follow`.
     """
+    check_place(zk, path)
     return _follow(zk, path, partial(names_of, zk, path), lambda names: names)
 
 

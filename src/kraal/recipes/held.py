@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kraal.client import SessionState
-from kraal.recipes._background import finish
+from kraal.recipes._background import finish, serving
 from kraal.recipes._claim import Claim
 from kraal.recipes.errors import LostError
 
@@ -68,24 +68,19 @@ class Holding(ABC):
         by an exception of its own, that is raised.
         """
         loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
+        task = serving(work)
         lost = loop.create_task(self.lost.wait())
         try:
             await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+                await _end(task)
                 with suppress(asyncio.CancelledError):
                     task.result()
                 self.check()
             return task.result()
         finally:
             lost.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
-            if not task.cancelled():
-                task.exception()  # where we were cancelled ourselves nobody asks for it
+            await _end(task)
 
     async def release(self) -> None:
         """Give it up; without effect on what is released already.
@@ -121,6 +116,19 @@ class Holding(ABC):
             logger.warning("%s is lost: %s", self, reason)
             for tell in self._on_loss:
                 tell()
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end, also when this is cancelled meanwhile."""
+    is_cancelled = False
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 class Held(Holding):
@@ -205,6 +213,14 @@ class Held(Holding):
             self._timer.cancel()
         await self._claim.delete()
 
+    def _lose(self, reason: str) -> None:
+        """What is noticed first, such as the end of the znode, may follow from something else."""
+        if self._zk.is_closed:
+            reason = "the client was closed"
+        elif self._zk.session_id != self._claim.session_id:
+            reason = "the session is over"
+        super()._lose(reason)
+
     def _on_claim(self) -> None:
         if self._claim.is_revoked:
             self.revoked.set()
@@ -219,7 +235,7 @@ class Held(Holding):
             if self._strict:
                 self._lose("the connection is lost")
         else:
-            self._lose(f"the session is {state.value}")
+            self._lose(state.value)
 
     def _watch_deadline(self) -> None:
         """Lose it when the servers may have ended the session; else look again then."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from kraal.client import BadVersionError, Client, Node, NodeExistsError, NoNodeError
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._conditional import create_if_missing, set_if
 from kraal.recipes._names import child
@@ -39,6 +40,7 @@ class KeyValue:
     """
 
     def __init__(self, zk: Client, path: str) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
 

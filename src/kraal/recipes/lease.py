@@ -23,6 +23,7 @@ from kraal.client import (
     Transaction,
     TransactionError,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
 from kraal.recipes.errors import LostError, RecipeError
@@ -141,6 +142,7 @@ class Lease:
     ) -> None:
         if duration <= 0:
             raise ValueError(f"duration must be above 0 s, not {duration}")
+        check_place(zk, path)
         self.path = path
         self.duration = duration
         self.identifier = socket.gethostname() if identifier is None else identifier
@@ -249,6 +251,7 @@ class MultiLease:
     ) -> None:
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count}")
+        check_place(zk, path)
         self.path = path
         self._leases = [
             Lease(zk, child(path, str(number)), duration, identifier) for number in range(count)

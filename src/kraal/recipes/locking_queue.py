@@ -17,6 +17,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import in_background, lasting, patiently
 from kraal.recipes._claim import Claim, new_prefix
 from kraal.recipes._conditional import ensure, read_latest
@@ -127,6 +128,7 @@ class LockingQueue:
     """
 
     def __init__(self, zk: Client, path: str, *, acl: Sequence[Acl] | None = None) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._acl = acl

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from kraal.client import Client
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import finish, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
@@ -80,6 +81,7 @@ class Partitioner(Service):
         settle: float = 0.0,
     ) -> None:
         super().__init__()
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self.partitions = tuple(sorted(set(partitions)))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from kraal.client import Acl, Client, NoNodeError
+from kraal.recipes._arguments import check_name, check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
@@ -22,6 +23,7 @@ class _Member:
     """What both kinds of groups share: one ephemeral for each member below a path."""
 
     def __init__(self, zk: Client, path: str, acl: Sequence[Acl] | None) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._acl = acl
@@ -127,6 +129,8 @@ class GroupMember(_Member):
 
     Who joins with an id that another session has, waits until that one is gone. After an expiry
     a member comes back by itself. Curator's `GroupMember` has the same znodes.
+
+    The id is the name of the member's znode: ValueError for what can be none, such as "a/b".
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class GroupMember(_Member):
         acl: Sequence[Acl] | None = None,
     ) -> None:
         super().__init__(zk, path, acl)
+        check_name(identifier)
         self.identifier = identifier
         self._data = data
 

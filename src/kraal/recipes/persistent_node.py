@@ -17,6 +17,7 @@ from kraal.client import (
     SessionExpiredError,
     SessionState,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import in_background, patiently, while_session_lives
 from kraal.recipes._service import Service
 from kraal.recipes._wakeups import Wakeups
@@ -41,6 +42,7 @@ class PersistentNode(Service):
         self, zk: Client, path: str, data: bytes = b"", *, acl: Sequence[Acl] | None = None
     ) -> None:
         super().__init__()
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._data = data

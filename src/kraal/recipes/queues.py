@@ -18,6 +18,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import in_background, patiently
 from kraal.recipes._conditional import ensure, read_latest
 from kraal.recipes._names import child
@@ -71,6 +72,7 @@ class EntryQueue:
     """
 
     def __init__(self, zk: Client, path: str, *, acl: Sequence[Acl] | None = None) -> None:
+        check_place(zk, path)
         self._zk = zk
         self.path = path
         self._acl = acl
@@ -250,7 +252,10 @@ class PriorityQueue(EntryQueue):
     async def put(
         self, data: bytes, priority: int = USUAL_PRIORITY, *, repeat: bool = False
     ) -> None:
-        """Add an item of a priority from 0 (first) to 999. Raises ValueError for others."""
+        """Add an item of a priority from 0 (first) to 999.
+
+        Raises ValueError for others, and TypeError for what is no int.
+        """
         await self.put_all([data], priority, repeat=repeat)
 
     async def put_all(
@@ -262,6 +267,8 @@ class PriorityQueue(EntryQueue):
 
 def entry_prefix(priority: int) -> str:
     """What the names of items of this priority begin with."""
+    if not isinstance(priority, int):
+        raise TypeError(f"priority must be an int, not {priority!r}")
     if not 0 <= priority <= LAST_PRIORITY:
         raise ValueError(f"priority must be from 0 to {LAST_PRIORITY}, not {priority}")
     return f"{ENTRY}{priority:03d}-"

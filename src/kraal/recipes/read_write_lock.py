@@ -14,12 +14,25 @@ from kraal.recipes.lock import QueueLock
 class _Side(QueueLock):
     """The read lock or the write lock of a ReadWriteLock."""
 
+    def __repr__(self) -> str:
+        return f"ReadWriteLock({self.path!r}).{_side(self._queue.role is Role.SHARED)}"
+
+    def __str__(self) -> str:
+        return f"the {_side(self._queue.role is Role.SHARED)} lock of {self.path}"
+
     def _again(self, held: Held) -> Held:
         if held.is_shared and self._queue.role is Role.EXCLUSIVE:
             raise AlreadyHeldError(
                 f"this task holds {self.path} as a reader: as a writer it would wait for itself"
             )
+        if not self._reentrant:
+            side = _side(held.is_shared)
+            raise AlreadyHeldError(f"this task holds the {side} lock of {self.path} already")
         return super()._again(held)
+
+
+def _side(is_shared: bool) -> str:
+    return "read" if is_shared else "write"
 
 
 class ReadWriteLock:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kraal.client import Acl, BadVersionError, Client, NoNodeError, WatchEvent
 from kraal.recipes._acquirable import Acquirable
+from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import Claim, ensure_container
 from kraal.recipes._names import LOCK_MARKS, Role, child
@@ -55,6 +56,7 @@ class Semaphore(Acquirable[Held]):
         super().__init__(repeatable=True)
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
+        check_place(zk, path)
         self.path = path
         self.limit = limit
         if layout == "curator":

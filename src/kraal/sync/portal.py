@@ -22,6 +22,8 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from kraal.client import ClosedError, ForkedError
 from kraal.client.arguments import check_callback
+from kraal.recipes.errors import LostError
+from kraal.recipes.held import Holding
 
 logger = logging.getLogger("kraal.sync")
 T = TypeVar("T")
@@ -59,6 +61,8 @@ class Portal:
         self._callers = threading.local()
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._pid = os.getpid()
+        self._is_left = False
+        """Whether a coroutine was left that may still be at work."""
         self.is_stopped = False
 
     @property
@@ -78,14 +82,20 @@ class Portal:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, as this thread's task, and return its result.
 
-        Interrupted, by Ctrl-C or by `timeout`, it is cancelled and waited for.
+        Interrupted, by Ctrl-C or by `timeout`, it is cancelled and waited for; interrupted once
+        more, it is left to end by itself, and this thread's next call has another task.
         """
         try:
             caller = self._caller()
         except BaseException:
             coroutine.close()
             raise
-        return caller.call(coroutine)
+        try:
+            return caller.call(coroutine)
+        finally:
+            if caller.is_left:
+                self._is_left = True
+                vars(self._callers).pop("caller", None)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function on the loop and return its result; here, when the loop has ended."""
@@ -148,7 +158,8 @@ class Portal:
     ) -> Callable[..., Coroutine[Any, Any, T]]:
         """A coroutine function that runs `function` in a thread of its own.
 
-        A thread cannot be cancelled: a cancelled coroutine ends when the function has ended.
+        A thread cannot be cancelled: a cancelled coroutine ends when the function has ended. What
+        is held for the function is lost to it at once, so that its `check` raises LostError.
         """
 
         async def run(*args: Any) -> T:
@@ -156,16 +167,21 @@ class Portal:
             loop = asyncio.get_running_loop()
             executor = ThreadPoolExecutor(1, thread_name_prefix="kraal-work")
             work = loop.run_in_executor(executor, lambda: function(*given))
-            try:
-                while not work.done():
-                    try:
-                        await asyncio.wait((work,))
-                    except asyncio.CancelledError:
-                        await asyncio.wait((work,))
-                        raise
+            is_cut = False
+            while not work.done():
+                try:
+                    await asyncio.wait((work,))
+                except asyncio.CancelledError:
+                    is_cut = True
+                    for holding in args:
+                        if isinstance(holding, Holding):
+                            holding._lose("the call was cut short")
+            executor.shutdown(wait=False)
+            if not is_cut:
                 return work.result()
-            finally:
-                executor.shutdown(wait=False)
+            with suppress(LostError):  # nothing but the answer to that
+                work.result()
+            raise asyncio.CancelledError
 
         return run
 
@@ -186,7 +202,7 @@ class Portal:
             self._callbacks = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            if thread is not threading.current_thread():
+            if thread is not threading.current_thread() and not self._is_left:
                 thread.join()
 
     def _caller(self) -> _Caller:
@@ -225,6 +241,8 @@ class _Caller:
         self._is_busy = False
         self._result: object = None
         self._error: BaseException | None = None
+        self.is_left = False
+        """Whether the thread has gone on before its call had ended."""
         loop.call_soon_threadsafe(self._begin)
         self._answered.acquire()
 
@@ -248,8 +266,11 @@ class _Caller:
                 self._loop.call_soon_threadsafe(self._cancel, self._calls)
                 self._answered.acquire()
         except BaseException:
-            self._loop.call_soon_threadsafe(self._cancel, self._calls)
-            self._answered.acquire()
+            try:
+                self._loop.call_soon_threadsafe(self._cancel, self._calls)
+                self._answered.acquire()
+            except BaseException:
+                self.is_left = True
             self._error = self._result = None
             raise
         error, self._error = self._error, None

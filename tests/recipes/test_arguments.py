@@ -1,0 +1,78 @@
+"""Arguments that no recipe can work with are refused when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+import kraal
+from kraal import recipes
+from kraal.client import Client
+
+RECIPES: list[Callable[[Client, str], object]] = [
+    recipes.Lock,
+    recipes.ReadWriteLock,
+    lambda zk, path: recipes.Semaphore(zk, path, 1),
+    lambda zk, path: recipes.Lease(zk, path, 1.0),
+    lambda zk, path: recipes.MultiLease(zk, path, 1, 1.0),
+    recipes.LeaderElection,
+    recipes.LeaderLatch,
+    recipes.Queue,
+    recipes.PriorityQueue,
+    recipes.DelayQueue,
+    recipes.LockingQueue,
+    recipes.Barrier,
+    lambda zk, path: recipes.DoubleBarrier(zk, path, 1),
+    recipes.Counter,
+    recipes.SharedValue,
+    recipes.Party,
+    lambda zk, path: recipes.GroupMember(zk, path, "a"),
+    recipes.PersistentNode,
+    lambda zk, path: recipes.Partitioner(zk, path, ["a"]),
+    recipes.TreeCache,
+    recipes.ChildrenCache,
+    recipes.NodeCache,
+    recipes.follow,
+    recipes.follow_children,
+    recipes.SequenceIds,
+    recipes.BlockIds,
+    recipes.KeyValue,
+    recipes.ServiceRegistry,
+    lambda zk, path: recipes.ServiceProvider(zk, path, "a"),
+]
+
+
+@pytest.mark.parametrize("make", RECIPES)
+async def test_what_is_no_path_or_no_client_is_refused(
+    make: Callable[[Client, str], object],
+) -> None:
+    zk = kraal.connect("127.0.0.1:1")
+    make(zk, "/x")
+    for path in ("x", "/x/", "/x//y", "/x/../y", ""):
+        with pytest.raises(ValueError, match="no path"):
+            make(zk, path)
+    with pytest.raises(TypeError):
+        make(cast("Client", None), "/x")
+    with pytest.raises(TypeError):
+        make(zk, cast("str", b"/x"))
+
+
+@pytest.mark.parametrize("name", ["a/b", "", ".."])
+async def test_a_member_s_id_is_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match="no name"):
+        recipes.GroupMember(kraal.connect("127.0.0.1:1"), "/x", name)
+
+
+async def test_a_timeout_is_a_time_to_wait() -> None:
+    lock = recipes.Lock(kraal.connect("127.0.0.1:1"), "/x")
+    with pytest.raises(ValueError, match="below 0"):
+        await lock.acquire(timeout=-1)
+    with pytest.raises(ValueError, match="timeout"):
+        await lock.acquire(blocking=False, timeout=5)
+
+
+async def test_a_priority_is_an_int() -> None:
+    with pytest.raises(TypeError, match="priority"):
+        await recipes.PriorityQueue(kraal.connect("127.0.0.1:1"), "/x").put(b"", cast("int", 1.5))
