@@ -18,5 +18,5 @@ def check_place(zk: object, path: object) -> None:
 
 def check_name(name: str) -> None:
     """Raise ValueError for what cannot be the name of a child."""
-    if "/" in name or not paths.is_valid(f"/{name}".encode("utf-8", "replace")):
+    if not name or "/" in name or not paths.is_valid(f"/{name}".encode("utf-8", "replace")):
         raise ValueError(f"{name!r} can be no name of a znode")

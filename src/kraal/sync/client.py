@@ -179,6 +179,11 @@ class Client(Lifecycle):
         return self._async.state
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called; it may still be at work."""
+        return self._async.is_closed
+
+    @property
     def session(self) -> Session:
         """The session as the server knows it; the id is 0 before there is one."""
         return self._async.session

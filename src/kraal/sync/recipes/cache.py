@@ -123,6 +123,10 @@ class NodeCache(TreeCache):
         self._portal = zk._portal
         self._async = self._portal.call(lambda: aio.NodeCache(zk._async, path))
 
+    def get(self, path: str | None = None) -> Node | None:
+        """The znode as it is known here, or None; there is none at another `path`."""
+        return self._portal.call(lambda: self._async.get(path))
+
     @property
     def node(self) -> Node | None:
         """The znode as it is known here, or None if there is none."""

@@ -29,7 +29,7 @@ class PriorityQueue(Facade[aio.PriorityQueue]):
         return self._async.path
 
     def put(self, data: bytes, priority: int = USUAL_PRIORITY, *, repeat: bool = False) -> None:
-        """Add an item of a priority from 0 (first) to 999. Raises ValueError for others."""
+        """Add an item of a priority from 0 (first) to 999."""
         self._portal.run(self._async.put(data, priority, repeat=repeat))
 
     def put_all(
