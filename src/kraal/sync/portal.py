@@ -8,6 +8,7 @@ they may call the client themselves.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
@@ -26,6 +27,8 @@ from kraal.recipes.errors import LostError
 from kraal.recipes.held import Holding
 
 logger = logging.getLogger("kraal.sync")
+EXIT_SECONDS = 5.0
+"""How long the end of the program waits for the loop's thread after a call that was left."""
 T = TypeVar("T")
 A = TypeVar("A")
 W = TypeVar("W")
@@ -202,7 +205,9 @@ class Portal:
             self._callbacks = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            if thread is not threading.current_thread() and not self._is_left:
+            if self._is_left:  # it ends with what was left: at the latest the program's end waits
+                atexit.register(thread.join, EXIT_SECONDS)
+            elif thread is not threading.current_thread():
                 thread.join()
 
     def _caller(self) -> _Caller:
