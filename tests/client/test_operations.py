@@ -10,16 +10,19 @@ import pytest
 import kraal
 from kraal.client import (
     CREATOR_ALL_ACL,
+    NULL,
     OPEN_ACL,
     READ_ACL,
     BadArgumentsError,
     BadVersionError,
     CreateMode,
     EventType,
+    Get,
     Id,
     InvalidAclError,
     NoAuthError,
     NoChildrenForEphemeralsError,
+    Node,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
@@ -45,6 +48,21 @@ async def test_create_read_write_delete(connect: Connector) -> None:
         assert await zk.get("/a") == (b"two!", stat)
         await zk.delete("/a", version=1)
         assert await zk.exists("/a") is None
+
+
+async def test_null_data_is_told_apart_and_written_again(connect: Connector) -> None:
+    async with connect() as zk:
+        await zk.create("/null", NULL)
+        await zk.create("/empty", b"")
+        null, empty = (await zk.get("/null")).data, (await zk.get("/empty")).data
+        assert null is NULL
+        assert empty is not NULL
+        assert null == empty == b""
+        await zk.set("/empty", null)
+        async with zk.transaction() as t:
+            t.create("/copied", null).set("/null", empty)
+        both = await zk.multi_read([Get("/empty"), Get("/copied"), Get("/null")])
+        assert [isinstance(one, Node) and one.data is NULL for one in both] == [True, True, False]
 
 
 async def test_errors_name_the_path_and_the_reason(connect: Connector) -> None:

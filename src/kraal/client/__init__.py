@@ -54,6 +54,7 @@ from kraal.client.tls import TlsOptions
 from kraal.client.transaction import Transaction
 from kraal.client.values import (
     CREATOR_ALL_ACL,
+    NULL,
     OPEN_ACL,
     READ_ACL,
     AclNode,
@@ -76,6 +77,7 @@ from kraal.wire.records.data import Stat
 
 __all__ = [
     "CREATOR_ALL_ACL",
+    "NULL",
     "OPEN_ACL",
     "READ_ACL",
     "Acl",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kraal.client.errors import BadArgumentsError
-from kraal.client.values import AclNode, Children, Created, Node
+from kraal.client.values import NULL, AclNode, Children, Created, Node
 from kraal.errors import DecodeError
 from kraal.model.acl import Acl, Id
 from kraal.wire.jute.primitives import (
@@ -48,8 +48,10 @@ def _path_error(path: object) -> Exception:
     return TypeError(f"a path must be a str, not {type(path).__name__}")
 
 
-def encode_data(data: bytes | bytearray | memoryview) -> bytes:
-    """Data as it is sent. Raises TypeError for what is not bytes."""
+def encode_data(data: bytes | bytearray | memoryview) -> bytes | None:
+    """Data as it is sent, None for null. Raises TypeError for what is not bytes."""
+    if data is NULL:
+        return None
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     raise TypeError(f"data must be bytes, not {type(data).__name__}")
@@ -80,7 +82,7 @@ def decode_node_at(body: bytes, at: int) -> tuple[Node, int]:
     if length < 0:
         if length != -1:
             raise DecodeError(f"impossible length {length}")
-        length = 0
+        return _make_node((NULL, _make_stat(_unpack_stat(body, at + 4)))), at + 4 + STAT_BYTES
     begin = at + 4
     end = begin + length
     node = _make_node((body[begin:end], _make_stat(_unpack_stat(body, end))))

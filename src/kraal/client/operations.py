@@ -256,10 +256,9 @@ class Operations(ABC):
 
         Raises NoNodeError, BadVersionError, NoAuthError, QuotaExceededError.
         """
-        if type(data) is not bytes:
-            data = codec.encode_data(data)
+        sent = data if type(data) is bytes else codec.encode_data(data)
         try:
-            body = SetDataRequest.pack(self._wire(path), data, version)
+            body = SetDataRequest.pack(self._wire(path), sent, version)
         except struct.error:
             raise version_error(version) from None
         return await self._submit(OpCode.SET_DATA, body, codec.decode_stat, path)
@@ -416,18 +415,17 @@ class Operations(ABC):
         """The operation that creates such a znode, and its request."""
         wire = self._wire(path)
         encoded = self._default_acl if acl is None else codec.encode_acl(acl)
-        if type(data) is not bytes:
-            data = codec.encode_data(data)
+        sent = data if type(data) is bytes else codec.encode_data(data)
         if mode in TTL_MODES:
             if ttl is None or round(ttl * 1000) <= 0:
                 raise BadArgumentsError(f"{mode.name} needs a ttl above 0 s", path=path)
-            request = CreateTtlRequest.pack(wire, data, encoded, mode, round(ttl * 1000))
+            request = CreateTtlRequest.pack(wire, sent, encoded, mode, round(ttl * 1000))
             return OpCode.CREATE_TTL, request
         if ttl is not None:
             raise BadArgumentsError(f"{mode.name} has no ttl", path=path)
         op = OpCode.CREATE_CONTAINER if mode is CreateMode.CONTAINER else OpCode.CREATE
         try:
-            return op, CreateRequest.pack(wire, data, encoded, mode)
+            return op, CreateRequest.pack(wire, sent, encoded, mode)
         except struct.error:
             raise TypeError(f"mode must be a CreateMode, not {mode!r:.100}") from None
 

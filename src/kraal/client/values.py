@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kraal.model.acl import OPEN_UNSAFE, READ_UNSAFE, Acl
 from kraal.wire.records.data import Stat
@@ -46,8 +46,24 @@ class Created(NamedTuple):
     stat: Stat
 
 
+class _Null(bytes):
+    """Data that is null: empty, and told apart by its identity."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NULL"
+
+
+NULL: Final[bytes] = _Null()
+"""Null data, which znodes have that were created without any: reads as empty, `data is NULL`.
+
+Written as data it is null again, so that whoever copies a znode copies this, too.
+"""
+
+
 class Node(NamedTuple):
-    """The data of a znode and its stat; data that is null reads as empty."""
+    """The data of a znode, empty or `NULL` if there is none, and its stat."""
 
     data: bytes
     stat: Stat

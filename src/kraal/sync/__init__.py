@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kraal.client import (
     CREATOR_ALL_ACL,
+    NULL,
     OPEN_ACL,
     READ_ACL,
     Acl,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CREATOR_ALL_ACL",
+    "NULL",
     "OPEN_ACL",
     "READ_ACL",
     "Acl",
