@@ -59,7 +59,14 @@ class KraalError(Exception):
 
 
 class ConfigError(KraalError):
-    """A setting is wrong; the message names the key, the value and the reason."""
+    """A setting is wrong; the message names the key, the value and the reason.
+
+    `key` is the setting, where it is one alone.
+    """
+
+    def __init__(self, text: str, key: str | None = None) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class DecodeError(KraalError):

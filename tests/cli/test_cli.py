@@ -96,7 +96,7 @@ def test_warnings_are_logged_on_one_readable_line(started: list[ServerConfig]) -
     result = kraal("serve", "-D", "snapCuont=3")
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARN  kraal\.server\.config"
-        r" snapCuont is no known setting and changes nothing; did you mean snapCount\?\n",
+        r" -D: snapCuont is no known setting and changes nothing; did you mean snapCount\?\n",
         result.stderr,
     )
 

@@ -312,8 +312,7 @@ class TestPrecedence:
 
     def test_every_key_has_an_environment_variable_of_its_own(self) -> None:
         for key in config_keys.KNOWN:
-            spelled = re.sub(r"(?<=[a-z])(?=[A-Z])|[.-]", "_", key).upper()
-            assert config_keys.key_of_variable(f"KRAAL_{spelled}") == key
+            assert config_keys.key_of_variable(config_keys.variable_of_key(key)) == key
 
     def test_empty_variables_and_those_of_others_do_not_count(self, tmp_path: Path) -> None:
         environment = {"KRAAL_TICK_TIME": " ", "TICK_TIME": "1", "KRAAL_LOG_LEVEL": "DEBUG"}
@@ -345,9 +344,10 @@ class TestNumbersAndBooleans:
         loaded = load_text(tmp_path, "snapCount=many\npreAllocSize=0x10")
         assert loaded.config.storage.snap_count == 100_000
         assert loaded.config.storage.pre_alloc_bytes == 65536 * 1024
+        file = tmp_path / "zoo.cfg"
         assert loaded.warnings == (
-            "preAllocSize=0x10: not a size in KB; the default 65536 is used",
-            "snapCount=many: not a number; the default 100000 is used",
+            f"{file}, line 4: preAllocSize=0x10: not a size in KB; the default 65536 is used",
+            f"{file}, line 3: snapCount=many: not a number; the default 100000 is used",
         )
 
     @pytest.mark.parametrize(
@@ -448,10 +448,13 @@ class TestUnknownKeys:
         assert loaded.unknown == (
             "clientprot", "server_1", "zookeeper.snapCount", "KRAAL_TICK_TYME",
         )  # fmt: skip
+        file = tmp_path / "zoo.cfg"
         assert loaded.warnings == (
-            "clientprot is no known setting and changes nothing; did you mean clientPort?",
-            "server_1 is no known setting and changes nothing",
-            "zookeeper.snapCount is no known setting and changes nothing; did you mean snapCount?",
+            f"{file}, line 3: clientprot is no known setting and changes nothing;"
+            " did you mean clientPort?",
+            f"{file}, line 5: server_1 is no known setting and changes nothing",
+            f"{file}, line 4: zookeeper.snapCount is no known setting and changes nothing;"
+            " did you mean snapCount?",
             "KRAAL_TICK_TYME is no known setting and changes nothing; did you mean tickTime?",
         )
         assert loaded.config.passed_through == {
@@ -466,7 +469,7 @@ class TestUnknownKeys:
 
     def test_a_tls_port_stays_closed_with_a_warning(self, tmp_path: Path) -> None:
         (warning,) = load_text(tmp_path, "secureClientPort=2281").warnings
-        assert warning.startswith("secureClientPort=2281: TLS is not served by this version yet")
+        assert "line 3: secureClientPort=2281: TLS is not served by this version yet" in warning
 
     def test_a_tls_port_alone_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "zoo.cfg"

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from kraal.model import limits
-from kraal.model.ensemble import EnsembleConfig, Role
+from kraal.model.ensemble import EnsembleConfig
 
 
 class SnapshotCodec(StrEnum):
@@ -141,8 +141,6 @@ class EnsembleSettings:
     sync_limit_ticks: int
     connect_to_learner_master_limit_ticks: int = 0
     """0: as `init_limit_ticks`."""
-    peer_type: Role = Role.PARTICIPANT
-    """The role that this server starts in, from its server line if it has one."""
     standalone_enabled: bool = True
     leader_serves: bool = True
     sync_enabled: bool = True
@@ -153,10 +151,6 @@ class EnsembleSettings:
     """A membership that was proposed and not known to be committed (section 6.2)."""
     config_path: PurePath | None = None
     """The static configuration file, where reconfigurations are recorded; None: nowhere."""
-    dynamic_config_path: PurePath | None = None
-    """`dynamicConfigFile`, if the static file names one."""
-    client_from_static: bool = True
-    """Whether the client address is `clientPort`'s and not the server line's."""
 
     cnx_timeout_ms: int = 5000
     quorum_cnxn_timeout_ms: int = -1
@@ -188,8 +182,6 @@ class EnsembleSettings:
     max_concurrent_diff_syncs: int = 100
 
     multi_address: bool = False
-    multi_address_reachability_check: bool = True
-    multi_address_reachability_check_timeout_ms: int = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

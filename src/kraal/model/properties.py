@@ -47,6 +47,17 @@ def parse_text(text: str) -> dict[str, str]:
     return {entry.key: entry.value for entry in entries(text) if entry.key is not None}
 
 
+def line_numbers(data: bytes) -> dict[str, int]:
+    """On which line of a file each key begins; of several equal keys the last."""
+    found: dict[str, int] = {}
+    number = 1
+    for entry in entries(data.decode("latin-1")):
+        if entry.key is not None:
+            found[entry.key] = number
+        number += len(_NATURAL_LINE.findall(entry.lines))
+    return found
+
+
 def repeated(data: bytes) -> list[str]:
     """Keys of a file that are there more than once, each once."""
     counts = Counter(

@@ -19,7 +19,7 @@ _DECODABLE = re.compile(
 
 def refuse(key: str, value: str, reason: str) -> ConfigError:
     """The error for a wrong value; it names key, value and reason."""
-    return ConfigError(f"{key}={value}: {reason}")
+    return ConfigError(f"{key}={value}: {reason}", key)
 
 
 def decimal(text: str, bits: int = 32) -> int | None:

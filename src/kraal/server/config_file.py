@@ -62,32 +62,49 @@ def load(
     environment: Mapping[str, str],
     overrides: Mapping[str, str],
 ) -> LoadedConfig:
-    """Read and check a configuration; ConfigError names key, value and reason.
+    """Read and check a configuration; ConfigError names source, key, value and reason.
 
     `defines` are Java properties with or without the `zookeeper.` prefix, `environment` is the
     whole process environment, of which only `KRAAL_*` counts, `overrides` are keys of zoo.cfg.
     """
-    variables, unknown_variables = _from_environment(environment)
-    in_file = _canonical({} if path is None else _read(path))
+    names, unknown_variables = _from_environment(environment)
+    in_file = {} if path is None else _read(path)
     defined = {key.removeprefix("zookeeper."): value for key, value in defines.items()}
-    settings = Settings(
-        _canonical(WITHOUT_FILE if path is None else {})
-        | _canonical(defined)
-        | in_file
-        | variables
-        | _canonical(overrides)
+    layers: tuple[tuple[Mapping[str, str], Mapping[str, str]], ...] = (
+        ({} if path is not None else WITHOUT_FILE, {}),
+        (defined, dict.fromkeys(defined, "-D")),
+        (in_file, {} if path is None else _places(path)),
+        ({key: environment[name] for key, name in names.items()}, names),
+        (overrides, {}),
     )
+    values: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for layer, places in layers:
+        values |= (canonical := _canonical(layer))
+        sources = {key: at for key, at in sources.items() if key not in canonical}
+        sources |= _canonical(places)
+    settings = Settings(values, sources)
+    elsewhere = {*defined, *names, *overrides}
+    try:
+        return _load(settings, path, elsewhere, unknown_variables)
+    except ConfigError as error:
+        raise ConfigError(settings.located(error.key, str(error)), error.key) from error
+
+
+def _load(
+    settings: Settings, path: Path | None, elsewhere: set[str], unknown_variables: list[str]
+) -> LoadedConfig:
+    """`elsewhere` are the keys that are not set in the file alone."""
     settings.check_parsed()
     if path is not None:
         _warn_if_relative(settings, "the configuration file", str(path))
         settings.warnings += _repeated_servers(path)
         settings.initial_text = path.read_text(encoding="latin-1")
-    elsewhere = {*defined, *variables, *overrides}
     members_in_file = not any(map(_names_members, elsewhere))
     config = _server(settings, path.absolute() if path and members_in_file else None)
     unknown_keys = sorted(filter(_is_unknown, config.passed_through))
     unknown = (*unknown_keys, *unknown_variables)
-    settings.warnings += map(_unknown_warning, unknown)
+    settings.warnings += [settings.located(name, _unknown_warning(name)) for name in unknown]
     return LoadedConfig(config, tuple(settings.warnings), unknown)
 
 
@@ -108,6 +125,12 @@ def _read(
         raise ConfigError(f"{path}: {error}") from None
 
 
+def _places(path: Path) -> dict[str, str]:
+    """Where in the file each key is set."""
+    numbers = properties.line_numbers(path.read_bytes())
+    return {key: f"{path}, line {number}" for key, number in numbers.items()}
+
+
 def _repeated_servers(path: Path) -> list[str]:
     """The original takes the last of several lines in silence, and the membership is another."""
     keys = filter(is_membership_key, properties.repeated(path.read_bytes()))
@@ -122,14 +145,14 @@ def _canonical(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Keys set by `KRAAL_*` variables, and the variables that set none; empty means not set."""
-    variables = {
-        name: value.strip()
+    """The variables that set keys, by key, and those that set none; empty means not set."""
+    variables = [
+        name
         for name, value in sorted(environment.items())
         if name.upper().startswith(config_keys.ENVIRONMENT_PREFIX)
         and name.upper() not in config_keys.NOT_SETTINGS
         and value.strip()
-    }
+    ]
     names: dict[str, str] = {}
     unknown = []
     for name in variables:
@@ -140,7 +163,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], l
             raise ConfigError(f"{names[key]} and {name} both set {key}")
         else:
             names[key] = name
-    return {key: variables[name] for key, name in names.items()}, unknown
+    return names, unknown
 
 
 def _is_unknown(key: str) -> bool:
@@ -509,7 +532,7 @@ def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[st
 def _passed_through(settings: Settings) -> dict[str, str]:
     """The keys that no field holds; says which of them will count in a later version."""
     unread = settings.unread()
-    waiting = [key for key in sorted(unread) if config_keys.NOT_SERVED_YET.fullmatch(key)]
+    waiting = [key for key in sorted(unread) if config_keys.waits_for_feature(key)]
     if waiting:
         settings.warnings.append(
             f"not served by this version yet, so without effect: {', '.join(waiting)}"

@@ -9,6 +9,8 @@ import re
 from enum import Enum, auto
 from types import MappingProxyType
 
+from kraal.server.config_catalogue import EFFECTIVE, IDLE, NOT_YET
+
 ENVIRONMENT_PREFIX = "KRAAL_"
 NOT_SETTINGS = frozenset(
     {"KRAAL_LOG_LEVEL", "KRAAL_LOG_FORMAT", "KRAAL_LOG_LEVELS", "KRAAL_PROFILE"}
@@ -49,84 +51,8 @@ PARSED = MappingProxyType(
 )
 """The keys of section 1.2: checked whether or not this server uses them."""
 
-_TLS_SUFFIXES = """
-    keyStore.location keyStore.password keyStore.passwordPath keyStore.type
-    trustStore.location trustStore.password trustStore.passwordPath trustStore.type
-    protocol enabledProtocols ciphersuites clientAuth hostnameVerification
-    clientHostnameVerification allowReverseDnsLookup crl ocsp handshakeDetectionTimeoutMillis
-    context.supplier.class
-"""
-_PASSED_THROUGH = """
-    4lw.commands.whitelist snapCount snapSizeLimitInKb txnLogSizeLimitInKb preAllocSize
-    commitLogCount snapshotSizeFactor globalOutstandingLimit maxCnxns forceSync
-    fsync.warningthresholdms leaderServes skipACL enforceQuota enableEagerACLCheck digest.enabled
-    closeSessionTxn.enabled serializeLastProcessedZxid.enabled snapshot.compression.method
-    snapshot.trust.empty datadir.autocreate db.autocreate extendedTypesEnabled emulate353TTLNodes
-    learner.asyncSending learner.closeSocketAsync leader.closeSocketAsync
-    observer.reconnectDelayMs observer.election.DelayMs observer.syncEnabled
-    leader.maxConcurrentSnapSyncs leader.maxConcurrentDiffSyncs leader.maxTimeToWaitForEpoch
-    leader.ackLoggingFrequency leaderConnectDelayDuringRetryMs
-    fastleader.minNotificationInterval fastleader.maxNotificationInterval cnxTimeout
-    quorumCnxnTimeoutMs electionPortBindRetry tcpKeepAlive clientTcpKeepAlive
-    observerMaster.sizeLimit forceSnapshotSync request_throttle_max_requests
-    request_throttle_stall_time request_throttle_drop_stale request_stale_connection_check
-    request_stale_latency_check request_throttler.shutdownTimeout throttled_op_wait_time
-    largeRequestThreshold largeRequestMaxBytes connection_throttle_tokens
-    connection_throttle_fill_time connection_throttle_fill_count connection_throttle_freeze_time
-    connection_throttle_drop_increase connection_throttle_drop_decrease
-    connection_throttle_decrease_ratio connection_throttle_weight_enabled
-    connection_throttle_global_session_weight connection_throttle_local_session_weight
-    connection_throttle_renew_session_weight maxResponseCacheSize maxGetChildrenResponseCacheSize
-    flushDelay maxWriteQueuePollTime maxBatchSize watchManagerName watcherCleanThreshold
-    watcherCleanIntervalInSeconds watcherCleanThreadsNum maxInProcessingDeadWatchers
-    bitHashCacheSize serverCnxnFactory intBufferStartingSizeBytes
-    nio.numSelectorThreads nio.numWorkerThreads nio.directBufferBytes nio.shutdownTimeout
-    nio.sessionlessCnxnTimeout commitProcessor.numWorkerThreads commitProcessor.shutdownTimeout
-    commitProcessor.maxReadBatchSize commitProcessor.maxCommitBatchSize
-    netty.advancedFlowControl.enabled netty.server.outstandingHandshake.limit
-    netty.server.earlyDropSecureConnectionHandshakes messageTracker.Enabled
-    messageTracker.BufferSize pathStats.enabled pathStats.slotCapacity pathStats.slotDuration
-    pathStats.maxDepth pathStats.sampleRate pathStats.topPathMax pathStats.initialDelay
-    pathStats.delay jute.maxbuffer.extrasize audit.enable audit.impl.class
-    admin.enableServer admin.serverAddress admin.serverPort admin.commandURL admin.idleTimeout
-    admin.portUnification admin.forceHttps admin.needClientAuth admin.httpVersion
-    admin.rateLimiterIntervalInMS admin.snapshot.enabled admin.restore.enabled
-    IPAuthenticationProvider.usexforwardedfor client.portUnification client.certReload fips-mode
-    ssl.authProvider ssl.sslProvider superUser X509AuthenticationProvider.superUser
-    DigestAuthenticationProvider.enabled DigestAuthenticationProvider.superDigest
-    DigestAuthenticationProvider.digestAlg SASLAuthenticationProvider.superPassword
-    enforce.auth.enabled enforce.auth.schemes sessionRequireClientSASLAuth ensembleAuthName
-    kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal
-    kerberos.canonicalizeHostNames sasl.serverconfig security.auth_to_local requireKerberosConfig
-    allowSaslFailedClients letAnySaslUserDoX kinit server.realm
-    forward_learner_requests_to_commit_processor_disabled
-    follower.skipLearnerRequestToNextProcessor
-    metricsProvider.httpHost metricsProvider.httpPort metricsProvider.exportJvmInfo
-    metricsProvider.numWorkerThreads metricsProvider.maxQueueSize
-    metricsProvider.workerShutdownTimeoutMs
-"""
-_OWN = """
-    autopurge.retainHours autopurge.retainBytes disk.warnFreeBytes disk.refuseFreeBytes
-    slowRequestThresholdMs audit.file
-"""
-"""Keys that the original does not have, and takes for properties that nobody reads."""
-_WITHOUT_PREFIX = """
-    jute.maxbuffer readonlymode.enabled znode.container.checkIntervalMs
-    znode.container.maxPerMinute znode.container.maxNeverUsedIntervalMs
-    follower.nodelay leader.nodelay java.security.auth.login.config
-"""
-"""Properties that the original cannot reach from zoo.cfg (end of section 1.3)."""
-
-KNOWN = frozenset(
-    [
-        *PARSED,
-        *_PASSED_THROUGH.split(),
-        *_WITHOUT_PREFIX.split(),
-        *_OWN.split(),
-        *(f"ssl.{suffix}" for suffix in _TLS_SUFFIXES.split()),
-        *(f"ssl.quorum.{suffix}" for suffix in _TLS_SUFFIXES.split()),
-    ]
-)
+FAMILIES = ("server.N", "group.N", "weight.N")
+KNOWN = frozenset([*EFFECTIVE.keys() - set(FAMILIES), *IDLE])
 
 _FAMILY = re.compile(
     r"server\..+|group\..+|weight\..+|authProvider\..+|superUser\..+|metricsProvider\..+"
@@ -159,15 +85,13 @@ GUIDE_SPELLINGS = MappingProxyType(
 """Names that the official guide prints but the original ignores; accepted here."""
 
 
-NOT_SERVED_YET = re.compile(
-    r"audit\.impl\.class|ssl\..+|client\.(portUnification|certReload)"
-    r"|authProvider\..+|superUser(\..+)?|X509AuthenticationProvider\..+"
-    r"|SASLAuthenticationProvider\..+|sasl\..+|java\.security\.auth\.login\.config"
-    r"|ensembleAuthName|letAnySaslUserDoX|emulate353TTLNodes|request_stale_.+"
-    r"|request_throttle_(stall_time|drop_stale)|flushDelay|maxWriteQueuePollTime|maxBatchSize"
-    r"|connection_throttle_(freeze|drop|decrease|weight|global|local|renew)_.+"
-)
-"""Keys that would change what a standalone server does, once kraal has the feature."""
+NOT_SERVED_YET = frozenset(key for key, reason in IDLE.items() if reason == NOT_YET)
+_NOT_SERVED_FAMILY = re.compile(r"authProvider\..+|superUser\..+")
+
+
+def waits_for_feature(key: str) -> bool:
+    """Whether the key would change what a server does, once kraal has the feature."""
+    return key in NOT_SERVED_YET or _NOT_SERVED_FAMILY.fullmatch(key) is not None
 
 
 def is_known(key: str) -> bool:
@@ -185,6 +109,12 @@ _BY_FOLDED = MappingProxyType(
 )
 _NUMBERED_VARIABLE = re.compile(r"(SERVER|GROUP|WEIGHT)_(\d+)")
 _NAMED_VARIABLE = re.compile(r"(AUTH_?PROVIDER|SUPER_?USER)_(\w+)")
+
+
+def variable_of_key(key: str) -> str:
+    """The environment variable as the documentation spells it."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[.-]", "_", key)
+    return f"{ENVIRONMENT_PREFIX}{words.upper()}"
 
 
 def key_of_variable(name: str) -> str | None:

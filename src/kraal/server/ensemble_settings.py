@@ -21,7 +21,6 @@ from kraal.server.settings import Settings
 _SIZE_FACTOR = 0.33
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _BIND_RETRY = 3
-_REACHABILITY = "multiAddress.reachabilityCheck"
 
 
 def ensemble_settings(
@@ -44,6 +43,7 @@ def ensemble_settings(
     member = config.members.get(server_id)
     if member is None:
         raise ConfigError(f"My id {server_id} not in the peer list")
+    _compare_roles(settings, member.role)
     number, flag = settings.number, settings.flag
     return EnsembleSettings(
         config=config,
@@ -52,7 +52,6 @@ def ensemble_settings(
         connect_to_learner_master_limit_ticks=max(
             0, settings.parsed_number("connectToLearnerMasterLimit", 0)
         ),
-        peer_type=_peer_type(settings, member.role),
         standalone_enabled=settings.parsed_flag("standaloneEnabled", True),
         leader_serves=not settings.word("leaderServes", other="no", default="yes"),
         sync_enabled=flag("observer.syncEnabled", settings.parsed_flag("syncEnabled", True)),
@@ -60,7 +59,6 @@ def ensemble_settings(
         local_sessions_upgrading=settings.parsed_flag("localSessionsUpgradingEnabled", False),
         last_seen=last_seen,
         config_path=static,
-        client_from_static=member.client is None,
         cnx_timeout_ms=_cnx_timeout_ms(settings),
         quorum_cnxn_timeout_ms=number("quorumCnxnTimeoutMs", -1, minimum=-1) or -1,
         election_port_bind_retry=_bind_retry(settings),
@@ -86,10 +84,6 @@ def ensemble_settings(
         max_concurrent_snap_syncs=number("leader.maxConcurrentSnapSyncs", 10, minimum=1),
         max_concurrent_diff_syncs=number("leader.maxConcurrentDiffSyncs", 100, minimum=1),
         multi_address=settings.parsed_flag("multiAddress.enabled", False),
-        multi_address_reachability_check=settings.parsed_flag(f"{_REACHABILITY}Enabled", True),
-        multi_address_reachability_check_timeout_ms=max(
-            1, settings.parsed_number(f"{_REACHABILITY}TimeoutMs", 1000)
-        ),
     )
 
 
@@ -129,14 +123,14 @@ def _limit(settings: Settings, key: str) -> int:
     return ticks
 
 
-def _peer_type(settings: Settings, by_servers_list: Role) -> Role:
+def _compare_roles(settings: Settings, by_servers_list: Role) -> None:
+    """`peerType` decides nothing; a member's line does."""
     peer_type = Role.parse(settings.text("peerType") or Role.PARTICIPANT)
     if peer_type is not by_servers_list:
         settings.warnings.append(
             f"Peer type from servers list ({by_servers_list.name}) doesn't match peerType"
             f" ({peer_type.name}). Defaulting to servers list."
         )
-    return by_servers_list
 
 
 def _cnx_timeout_ms(settings: Settings) -> int:

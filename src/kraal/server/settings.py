@@ -17,8 +17,10 @@ from kraal.server.config_keys import PARSED, Syntax
 class Settings:
     """Merged keys and values; remembers which keys were read and what was odd about them."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], sources: Mapping[str, str] | None = None) -> None:
+        """`sources` says where keys were set, as far as that is not clear."""
         self.values = dict(values)
+        self._sources = {} if sources is None else sources
         self.warnings: list[str] = []
         self.initial_text = ""
         """The text of zoo.cfg; empty where there is none."""
@@ -39,7 +41,12 @@ class Settings:
         return {key: value for key, value in self.values.items() if key not in self._read}
 
     def warn(self, key: str, text: str) -> None:
-        self.warnings.append(f"{key}={self.values[key]}: {text}")
+        self.warnings.append(self.located(key, f"{key}={self.values[key]}: {text}"))
+
+    def located(self, key: str | None, text: str) -> str:
+        """The text, behind the place where the key was set."""
+        source = self._sources.get(key) if key is not None else None
+        return text if source is None else f"{source}: {text}"
 
     def text(self, key: str) -> str | None:
         self._read.add(key)

@@ -76,7 +76,6 @@ def _server_config(plan: EnsemblePlan, server_id: int, lines: Iterable[str]) -> 
     config = EnsembleConfig.parse("\n".join([*lines, plan.groups]))
     ensemble = EnsembleSettings(
         config=config,
-        peer_type=config.members[server_id].role,
         init_limit_ticks=plan.init_limit_ticks,
         sync_limit_ticks=plan.sync_limit_ticks,
         max_notification_interval_ms=plan.max_notification_interval_ms,
