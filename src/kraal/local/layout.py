@@ -117,7 +117,9 @@ def prepare(root: Path, wanted: Wanted) -> Layout:
                 # An observer that is not wanted now; its data waits for the day it is.
                 left.zoo_cfg.unlink()
     warnings = dict.fromkeys(
-        warning for place in places for warning in _load(place.zoo_cfg).warnings
+        _without_place(place.zoo_cfg, warning)
+        for place in places
+        for warning in _load(place.zoo_cfg).warnings
     )
     return Layout(tuple(places), tuple(warnings))
 
@@ -293,8 +295,13 @@ def _load(zoo_cfg: Path) -> LoadedConfig:
             overrides={"dataDir": str(zoo_cfg.with_name("data"))},
         )
     except ConfigError as error:
-        reason = str(error).removeprefix(f"{zoo_cfg}: ")
+        reason = _without_place(zoo_cfg, str(error))
         raise LayoutError(f"{zoo_cfg.with_suffix('.cfg')}: {reason}") from error
+
+
+def _without_place(zoo_cfg: Path, text: str) -> str:
+    """What is said of a setting, without the line of a file that nobody wrote by hand."""
+    return re.sub(rf"^{re.escape(str(zoo_cfg))}(, line \d+)?: ", "", text)
 
 
 def _reuse(root: Path, found: list[Place], wanted: Wanted) -> tuple[list[Place], bool]:
