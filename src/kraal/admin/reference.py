@@ -12,6 +12,13 @@ from kraal.admin.http.exposition import HISTOGRAMS
 _HEAD = "Written by `python -m kraal.admin.reference {page}`; do not edit it by hand.\n"
 STREAMS = (
     ("snapshot", "snap", "GET", "Takes a snapshot and sends it; `streaming=false`: only takes it."),
+    (
+        "backup",
+        "",
+        "GET",
+        "kraal's own: takes a snapshot and sends it with the log behind it, as a"
+        " tar archive that is exact at its `last_zxid`.",
+    ),
     ("restore", "rest", "POST", "Replaces everything by the snapshot in the body."),
 )
 _KINDS = {
@@ -46,7 +53,10 @@ def admin_page() -> str:
         "",
         "| command | alias | method | does |",
         "|---|---|---|---|",
-        *(f"| `{name}` | `{alias}` | {method} | {does} |" for name, alias, method, does in STREAMS),
+        *(
+            f"| `{name}` | {f'`{alias}`' if alias else ''} | {method} | {does} |"
+            for name, alias, method, does in STREAMS
+        ),
         "",
         "## kraal's own",
         "",

@@ -8,6 +8,7 @@ from typing import Protocol
 from kraal.model.config import ServerConfig
 from kraal.replica.status import (
     Access,
+    BackupStream,
     ConnectionStatus,
     Figures,
     LargeZnode,
@@ -121,6 +122,10 @@ class AdminSource(StatusSource, Protocol):
 
     def snapshot_pieces(self, file: SnapshotFile) -> AsyncIterator[bytes]:
         """What is in the file, read off the loop."""
+        ...
+
+    async def backup(self) -> BackupStream:
+        """Take a snapshot, and hold it with the log behind it. Raises StorageError."""
         ...
 
     async def restore(self, pieces: AsyncIterator[bytes]) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from kraal.cli import options
+
+if TYPE_CHECKING:
+    from kraal.cli.tools.admin_client import Access
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.command(short_help="Delete old snapshots and logs.")
@@ -54,33 +62,85 @@ def purge(
     )  # fmt: skip
 
 
-@click.command(short_help="Copy a data directory consistently.")
-@click.argument("directory", type=options.FILE_OR_DIRECTORY)
+def _server_access(function: F) -> F:
+    """Options that say who asks a running server's admin port, handed over as `access`."""
+
+    @wraps(function)
+    def with_access(
+        *args: Any, auth: str, ca: Path | None, certificate: Path | None, **others: Any
+    ) -> Any:
+        from kraal.cli.tools.admin_client import Access  # noqa: PLC0415
+
+        return function(*args, access=Access(auth, ca, certificate), **others)
+
+    for option in (
+        click.option(
+            "--cert", "certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            metavar="PEM", help="Certificate and key for an https server that asks for one.",
+        ),
+        click.option(
+            "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="PEM",
+            help="Who may have signed the certificate of an https server.",
+        ),
+        click.option(
+            "--auth", default="ip", show_default=True, envvar="KRAAL_ADMIN_AUTH",
+            show_envvar=True, metavar="'SCHEME CREDENTIAL'",
+            help="Who asks a running server; it wants all permissions on the root.",
+        ),
+    ):  # fmt: skip
+        with_access = option(with_access)
+    return cast(F, with_access)
+
+
+@click.command(short_help="Copy a data directory, or a running server, consistently.")
+@click.argument("source", metavar="SOURCE")
 @options.log_directory
 @click.option(
     "--to", "target", type=options.DIRECTORY, metavar="BACKUP",
     help="A directory that is empty or not there yet.",
 )  # fmt: skip
 @click.option(
-    "--verify", is_flag=True, help="Instead: compare the backup DIRECTORY with its manifest."
+    "--verify", is_flag=True, help="Instead: compare the backup SOURCE with its manifest."
 )
+@_server_access
 @options.is_json
 def backup(
-    directory: Path, log_directory: Path | None, target: Path | None, verify: bool, is_json: bool
+    source: str,
+    log_directory: Path | None,
+    target: Path | None,
+    verify: bool,
+    access: Access,
+    is_json: bool,
 ) -> None:
-    """Copy the newest sound snapshot and the logs behind it, with a manifest of checksums.
+    """Copy a snapshot and the logs behind it, with a manifest of checksums.
 
-    DIRECTORY is a data directory or a zoo.cfg. Safe while a server runs, kraal or Apache
-    ZooKeeper: each log is copied up to its last whole record. The backup is tried before it
-    counts, and can be read by all other commands.
+    SOURCE is a data directory, a zoo.cfg, or a running server: HOST:PORT or the URL of its admin
+    port. All are safe while the server works, kraal or Apache ZooKeeper. A backup from a kraal
+    server is exact: it holds what is committed up to the zxid that is printed, and nothing
+    behind it. From a directory each log is copied up to its last whole record. Of Apache
+    ZooKeeper over HTTP there are snapshots only; one is taken that is exact, or none.
+
+    The backup is tried before it counts, and can be read by all other commands.
 
     \b
     Examples:
+      kraal backup zk1:8080 --to /backup/zk-monday --auth 'digest root:secret'
       kraal backup /var/lib/zookeeper --to /backup/zk-monday
       kraal backup /backup/zk-monday --verify
     """
     from kraal.cli.tools import care as tool  # noqa: PLC0415
+    from kraal.cli.tools.admin_client import is_server  # noqa: PLC0415
 
+    directory = Path(source)
+    if not directory.exists():
+        if not is_server(source) or verify:
+            raise click.UsageError(f"{source} does not exist; a running server is HOST:PORT")
+        if target is None:
+            raise click.UsageError("say where the backup goes: --to BACKUP")
+        from kraal.cli.tools import online  # noqa: PLC0415
+
+        options.end(online.backup(source, access, target, is_json))
+        return
     if verify:
         options.end(tool.verify_backup(directory, is_json))
         return

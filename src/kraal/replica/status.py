@@ -5,7 +5,7 @@ Field names follow reference/operations.md section 2. Times are in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
@@ -279,3 +279,14 @@ class SnapshotFile:
     path: PurePath
     zxid: int
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStream:
+    """An archive that is made while it is sent."""
+
+    zxid: int
+    """The last transaction in it; all before it are in it, and none behind it."""
+    size: int
+    """Of the whole archive, in bytes."""
+    pieces: AsyncIterator[bytes]

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from kraal.errors import CorruptError, DecodeError, KraalError, RequestError
+from kraal.errors import KraalError, RequestError
 from kraal.model.acl import ALL
-from kraal.model.config import SnapshotCodec
 from kraal.model.path import ROOT
 from kraal.model.zxid import show
 from kraal.pipeline.load import SpaceSaving
 from kraal.replica.status import (
     Access,
+    BackupStream,
     HeavyRow,
     LargeZnode,
     LearnerStatus,
@@ -26,13 +26,12 @@ from kraal.replica.status import (
     SlowRequestStatus,
     SnapshotFile,
 )
+from kraal.server import online_backup
 from kraal.server.status_source import ServerStatusSource
+from kraal.storage import exact_snapshot
 from kraal.storage.recovery import drop_orphans
-from kraal.storage.snapshot_codec import GZIP_MAGIC, SNAPPY_MAGIC, decoded
 from kraal.storage.snapshot_store import SnapshotStore
-from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
-from kraal.tree.digest import signed
 from kraal.wire.opcodes import OpCode
 
 logger = logging.getLogger("kraal.server.admin")
@@ -173,6 +172,22 @@ class ServerAdminSource(ServerStatusSource):
         finally:
             stream.close()
 
+    async def backup(self) -> BackupStream:
+        server = self._server
+        replica = server.replica
+
+        def applied() -> int | None:
+            is_same_term = replica is not None and server.replica is replica
+            return replica.tree.last_zxid if replica is not None and is_same_term else None
+
+        try:
+            return await online_backup.begin(
+                server.fs, self.config.storage, server.storage, applied
+            )
+        except KraalError:
+            server.counters.snapshot_errors += 1
+            raise
+
     async def restore(self, pieces: AsyncIterator[bytes]) -> int:
         counters, began_ms = self._server.counters, self.monotonic_ms()
         try:
@@ -208,26 +223,16 @@ class ServerAdminSource(ServerStatusSource):
     def _read(self, spool: IO[bytes]) -> DataTree:
         """On a thread. Raises KraalError."""
         spool.seek(0)
-        head = spool.read(len(SNAPPY_MAGIC))
-        spool.seek(0)
-        codec = SnapshotCodec.NONE
-        if head.startswith(GZIP_MAGIC):
-            codec = SnapshotCodec.GZIP
-        elif head == SNAPPY_MAGIC:
-            codec = SnapshotCodec.SNAPPY
-        stream = decoded(iter(lambda: spool.read(PIECE_BYTES), b""), codec)
-        config = self.config
-        try:
-            tree, carried = snapshot.decode(
-                stream, extended_types=config.extended_types, digests=config.storage.digest_enabled
-            )
-        except DecodeError as error:
-            raise CorruptError(f"this is no sound snapshot: {error}") from error
-        has_digest = carried is not None and carried.zxid and config.storage.digest_enabled
-        if carried is not None and has_digest and carried.digest != signed(tree.digest):
+        tree, carried = exact_snapshot.read(
+            spool.read,
+            extended_types=self.config.extended_types,
+            digests=self.config.storage.digest_enabled,
+        )
+        if exact_snapshot.is_mixture(tree, carried):
             raise RestoreError(
                 "the snapshot was written while the tree changed and is no state of it: its log"
-                " is needed, too. Take one while nothing is written, or restore files"
+                " is needed, too. Take one while nothing is written, or restore a backup:"
+                " `kraal restore BACKUP --into HOST:PORT`"
             )
         return tree
 

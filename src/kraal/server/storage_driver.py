@@ -21,7 +21,7 @@ from kraal.storage.recovery import Recovered
 from kraal.storage.resync import adopt_snapshot, cut_log
 from kraal.storage.snapshot_policy import SnapshotPolicy
 from kraal.storage.snapshot_store import SnapshotStore
-from kraal.storage.txn_log import Flush, TxnLog
+from kraal.storage.txn_log import Flush, LogEnd, TxnLog
 from kraal.tree.data_tree import DataTree
 
 logger = logging.getLogger("kraal.server.storage")
@@ -160,6 +160,10 @@ class StorageDriver:
     def allow_snapshots(self) -> None:
         """What is in the tree is committed, or will be."""
         self._may_snapshot = True
+
+    def log_end(self) -> LogEnd | None:
+        """How far the log goes, for a job of `call`; None: nothing was logged since the start."""
+        return self._log.end
 
     async def call(self, job: Callable[[], T]) -> T:
         """A short job between two flushes: never while a history is cut or adopted."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic
+from typing import NamedTuple
 from zlib import adler32
 
 from kraal.errors import StorageError
@@ -27,6 +28,14 @@ from kraal.storage.names import UNFINISHED, log_name
 
 _PARTS = 3
 _pack_frame = FRAME.pack
+
+
+class LogEnd(NamedTuple):
+    """How far the log goes: its last record ends at `size` of the file `name`."""
+
+    name: str
+    size: int
+    zxid: int
 
 
 class Flush:
@@ -80,6 +89,7 @@ class Flush:
             )
             raise StorageError(log.failure) from error
         self.duration_ms = (monotonic() - began) * 1000
+        log.end = LogEnd(log._name, log._position, self.last_zxid)
         log._outstanding = None
 
 
@@ -102,6 +112,9 @@ class TxnLog:
         self._sealed: deque[tuple[list[bytes], int, int, bool]] = deque()
         self._outstanding: Flush | None = None
         # The disk thread's side.
+        self.end: LogEnd | None = None
+        """What the last flush came to; None before the first."""
+        self._name = ""
         self._file: File | None = None
         self._position = 0
         self._padded = 0
@@ -172,7 +185,7 @@ class TxnLog:
     def _begin_file(self, data: bytes, first_zxid: int) -> int:
         self.close()
         logs = self._layout.logs
-        name = log_name(first_zxid)
+        name = self._name = log_name(first_zxid)
         unfinished = logs / (UNFINISHED + name)
         data = FILE_HEADER + data
         size = padded_size(len(FILE_HEADER), len(FILE_HEADER), self._pre_alloc)

@@ -23,7 +23,10 @@ from kraal.admin.http.streams import Streams, refusal
 from kraal.admin.source import AdminSource
 
 logger = logging.getLogger("kraal.admin")
-STREAMS = {"snapshot": "snapshot", "snap": "snapshot", "restore": "restore", "rest": "restore"}
+STREAMS = {
+    "snapshot": "snapshot", "snap": "snapshot", "restore": "restore", "rest": "restore",
+    "backup": "backup",
+}  # fmt: skip
 """The commands that are no plain functions, by all their names."""
 _READING = ["GET", "HEAD"]
 
@@ -84,6 +87,8 @@ class AdminApp:
             return refused
         if is_post != (request.method == "POST"):
             return _wrong_method(name, is_post=is_post)
+        if name == "backup":
+            return await self._streams.backup()
         return await (self._streams.restore if is_post else self._streams.snapshot)(request)
 
     def _is_serving(self) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -60,6 +61,10 @@ class Manifest:
 
     def text(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
+
+    def with_files(self, files: Sequence[BackedUp]) -> Manifest:
+        """The same, once the checksums are known."""
+        return replace(self, files=tuple(files))
 
     @classmethod
     def parse(cls, content: bytes, path: PurePath) -> Manifest:
@@ -112,6 +117,18 @@ class _Copier:
         self.files.append(BackedUp(source.name, size, checksum.hexdigest()))
 
 
+def prepared(fs: FileSystem, target: PurePath) -> PurePath:
+    """Where the files of a backup go, once nothing is there. Raises DataDirError, StorageError."""
+    directory = target / VERSION_DIR
+    with failing("creating", directory):
+        if fs.exists(target):
+            is_rest = fs.listdir(target) == [VERSION_DIR] and not fs.listdir(directory)
+            if fs.listdir(target) and not is_rest:  # what a failed attempt leaves
+                raise DataDirError(f"{target} is not empty")
+        fs.mkdir(directory)
+    return directory
+
+
 def create(
     fs: FileSystem,
     config: StorageConfig,
@@ -121,11 +138,7 @@ def create(
     progress: Progress = no_progress,
 ) -> Manifest:
     """Back a data directory up into an empty or new directory. Raises StorageError."""
-    if fs.exists(target) and fs.listdir(target):
-        raise DataDirError(f"{target} is not empty")
-    directory = target / VERSION_DIR
-    with failing("creating", directory):
-        fs.mkdir(directory)
+    directory = prepared(fs, target)
     for _ in range(_ATTEMPTS):
         copier = _Copier(fs, progress)
         try:

@@ -1,0 +1,116 @@
+"""Commands of a running server's admin port, kraal's or Apache ZooKeeper's, over HTTP or HTTPS."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from kraal.cli.tools.terminal import FailedError
+
+LIMIT_SECONDS = 60.0
+COMMANDS = "/commands"
+_ANSWER_MAX_BYTES = 1 << 20
+_UNKNOWN = "Unknown command"
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):\d{1,5}")
+
+
+class UnknownCommandError(FailedError):
+    """The server is one that has no such command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks: the Authorization header, and files for TLS."""
+
+    authorization: str
+    ca: Path | None = None
+    certificate: Path | None = None
+
+
+def is_server(text: str) -> bool:
+    """Whether it names a server: host:port, or an http(s) URL."""
+    return text.startswith(("http://", "https://")) or bool(_HOST_AND_PORT.fullmatch(text))
+
+
+class AdminClient:
+    """Asks one server; each command has a connection of its own."""
+
+    def __init__(self, target: str, access: Access) -> None:
+        url = urlsplit(target if "://" in target else f"http://{target}")
+        self.name = url.netloc
+        self._is_tls = url.scheme == "https"
+        try:
+            self._host, self._port = url.hostname or "", url.port
+        except ValueError as error:
+            raise FailedError(f"{target}: {error}") from error
+        self._path = url.path.rstrip("/") or COMMANDS
+        self._access = access
+
+    def _connection(self) -> HTTPConnection:
+        if not self._is_tls:
+            return HTTPConnection(self._host, self._port, timeout=LIMIT_SECONDS)
+        context = ssl.create_default_context(cafile=self._access.ca)
+        if self._access.certificate is not None:
+            context.load_cert_chain(self._access.certificate)
+        return HTTPSConnection(self._host, self._port, timeout=LIMIT_SECONDS, context=context)
+
+    @contextmanager
+    def asked(
+        self, command: str, *, body: IO[bytes] | None = None, size: int = 0
+    ) -> Iterator[HTTPResponse]:
+        """The answer to a command; to a POST of `size` bytes where there is a body.
+
+        Raises FailedError when there is no answer.
+        """
+        headers = {"Authorization": self._access.authorization}
+        if body is not None:
+            headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        connection = self._connection()
+        try:
+            try:
+                method = "GET" if body is None else "POST"
+                connection.request(method, f"{self._path}/{command}", body, headers)
+                response = connection.getresponse()
+            except (OSError, HTTPException) as error:
+                raise FailedError(f"{self.name} does not answer: {error!s}") from error
+            yield response
+        finally:
+            connection.close()
+
+    def json(self, command: str) -> dict[str, object]:
+        """What a command says. Raises FailedError when it is nothing of a server's."""
+        with self.asked(command) as response:
+            return self.members(response)
+
+    def members(self, response: HTTPResponse) -> dict[str, object]:
+        """The members of a JSON answer. Raises FailedError for any other."""
+        try:
+            found = json.loads(response.read(_ANSWER_MAX_BYTES))
+        except (ValueError, OSError, HTTPException):
+            found = None
+        if not isinstance(found, dict):
+            raise FailedError(f"{self.name} is no admin port of a server")
+        return found
+
+    def refusal(self, response: HTTPResponse, command: str) -> FailedError:
+        """The error that an answer stands for which is not what was asked for."""
+        said = self.members(response).get("error")
+        if str(said or "").startswith(_UNKNOWN):
+            return UnknownCommandError(f"{self.name} has no command {command}")
+        reason = {
+            401: "it does not know who asks: give --auth 'SCHEME CREDENTIAL'",
+            403: "that needs credentials with all permissions on the root: give --auth",
+            429: "it was asked a moment ago, and limits how often (admin.rateLimiterIntervalInMS)",
+            503: "its configuration has turned the command off",
+        }.get(response.status)
+        texts = [str(text) for text in (reason, said) if text]
+        shown = "; ".join(dict.fromkeys(texts)) or f"HTTP status {response.status}"
+        return FailedError(f"{self.name} refused {command}: {shown}")
