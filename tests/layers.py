@@ -27,8 +27,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "client": ("wire",),
     "recipes": ("client",),
     "sync": ("recipes", "client"),
+    "shell": ("client",),
     "local": ("server",),
-    "cli": ("client", "local", "server", "storage.inspection"),
+    "cli": ("client", "shell", "local", "server", "storage.inspection"),
     "testing": (
         "client",
         "local",

@@ -25,9 +25,9 @@ failed = False
 for name in (
     "asyncio", "click", "concurrent.futures", "cramjam", "ctypes", "dataclasses", "difflib",
     "email.message", "html", "http.client", "ipaddress", "json", "kazoo.client",
-    "logging.handlers", "multiprocessing", "prometheus_client", "pytest", "random", "rich.live",
-    "rich.table", "ssl", "starlette.applications", "starlette.responses", "statistics",
-    "structlog", "tempfile", "urllib.request", "uuid", "uvicorn", "uvloop",
+    "logging.handlers", "multiprocessing", "prometheus_client", "prompt_toolkit", "pytest",
+    "random", "rich.live", "rich.table", "ssl", "starlette.applications", "starlette.responses",
+    "statistics", "structlog", "tempfile", "urllib.request", "uuid", "uvicorn", "uvloop",
 ):
     importlib.import_module(name)
 for name in sys.argv[1:]:

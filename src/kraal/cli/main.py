@@ -8,6 +8,7 @@ from kraal.cli.care import backup, purge, restore
 from kraal.cli.data import doctor, history, log, snapshot
 from kraal.cli.ensemble import ensemble
 from kraal.cli.serve import serve
+from kraal.cli.shell import shell
 from kraal.version import REFERENCE_VERSION, __version__
 
 
@@ -21,5 +22,7 @@ def main() -> None:
     """ZooKeeper for Python: the coordination service, without a JVM."""
 
 
-for command in (serve, ensemble, doctor, log, snapshot, history, purge, backup, restore):
+for command in (
+    serve, shell, ensemble, doctor, log, snapshot, history, purge, backup, restore,
+):  # fmt: skip
     main.add_command(command)

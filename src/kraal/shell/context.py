@@ -1,0 +1,52 @@
+"""What a command may use of the shell that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from kraal.client import Client, WatchEvent
+from kraal.shell.results import Results
+
+if TYPE_CHECKING:
+    from kraal.shell.command import Command
+
+Step = Callable[[int], None]
+"""Says that so many more of what is counted are done."""
+
+
+class Context(Protocol):
+    """The shell, as its commands see it."""
+
+    hosts: str
+    """The servers of the session, as they were written."""
+    history: list[str]
+    """All lines, the one that runs now included."""
+    prints_watches: bool
+    commands: Mapping[str, Command]
+
+    @property
+    def zk(self) -> Client:
+        """The session's client. Raises NotConnectedError when it was closed."""
+
+    def watch(self, event: WatchEvent) -> None:
+        """Print the event of a watch; what is given to operations as their `watch`."""
+
+    async def connect(self, hosts: str | None) -> None:
+        """Begin another session, with the same servers or with others."""
+
+    async def close(self) -> None:
+        """End the session."""
+
+    def end(self) -> None:
+        """End the shell, once the command is done."""
+
+    def results_of(self, line: str) -> Results:
+        """What another line answers; its errors are the caller's."""
+
+    def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Step]:
+        """Show on standard error how far a long command has come, if that is a terminal."""
+
+    def note(self, text: str) -> None:
+        """Write a line to standard error at once."""

@@ -1,0 +1,227 @@
+"""One session of the shell: lines are run in it, one behind the other.
+
+It keeps what outlives a line: the connection, the history, the exit code, whether events are
+printed. Where lines come from is the business of `kraal.shell.modes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+
+from kraal import client
+from kraal.client import Client, ConnectionLossError, SessionState, WatchEvent, ZooKeeperError
+from kraal.errors import KraalError
+from kraal.shell import events, lines
+from kraal.shell.command import Command
+from kraal.shell.context import Step
+from kraal.shell.errors import (
+    EXIT_FAILED,
+    CommandError,
+    NotConnectedError,
+    UnknownCommandError,
+    message_of,
+)
+from kraal.shell.render import Output
+from kraal.shell.results import JsonObject, Results
+from kraal.shell.settings import Settings
+
+PATIENCE = 5.0
+"""Seconds that a command waits for a connection."""
+PATIENCE_AFTER_FAILURE = 1.0
+"""The same when the command before has waited in vain."""
+
+
+class Shell:
+    """Runs commands; `kraal.shell.context.Context` is what they see of it."""
+
+    def __init__(
+        self, settings: Settings, commands: Mapping[str, Command], output: Output | None = None
+    ) -> None:
+        self.settings = settings
+        self.commands = commands
+        self.output = output or Output(is_json=settings.is_json)
+        self.hosts = settings.hosts
+        self.history: list[str] = []
+        self.prints_watches = True
+        self.exit_code = 0
+        """That of the last command."""
+        self.is_over = False
+        """Whether it was told to end."""
+        self._client: Client | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._patience = PATIENCE
+        self._last_event: WatchEvent | None = None
+
+    # The connection
+
+    async def connect(self, hosts: str | None = None) -> None:
+        """Begin a session, after the end of the one before.
+
+        Raises ConfigError for hosts that cannot be read and ConnectionLossError if there must be
+        a connection and is none in time.
+        """
+        await self.close()
+        settings = self.settings
+        made = client.connect(
+            hosts or self.hosts,
+            session_timeout=settings.timeout_ms / 1000,
+            read_only=settings.is_read_only,
+            tls=settings.tls,
+            while_disconnected="fail",
+            max_request_bytes=settings.max_request_bytes,
+        )
+        self.hosts = hosts or self.hosts
+        self._client = made
+        self._patience = PATIENCE
+        made.on_state(self._tell_state)
+        self._starting = asyncio.create_task(_start(made))
+        await asyncio.sleep(0)  # until then the client takes itself for one that was not started
+        if settings.waits:
+            await self._wait_connected(made, settings.timeout_ms / 1000)
+
+    async def close(self) -> None:
+        """End the session; without one, nothing."""
+        if self._client is not None:
+            await self._client.close()
+        if self._starting is not None:
+            await self._starting
+            self._starting = None
+
+    @property
+    def state(self) -> SessionState:
+        return SessionState.CLOSED if self._client is None else self._client.state
+
+    @property
+    def zk(self) -> Client:
+        """The client of the session. Raises NotConnectedError when that is over."""
+        if self._client is None or self._client.state.is_final:
+            raise NotConnectedError()
+        return self._client
+
+    async def _ready(self) -> None:
+        """Wait for a connection, if there is none, but not for long."""
+        zk = self.zk
+        if zk.state.is_connected:
+            return
+        try:
+            await self._wait_connected(zk, self._patience)
+        except ConnectionLossError:
+            self._patience = PATIENCE_AFTER_FAILURE
+            raise
+        self._patience = PATIENCE
+
+    async def _wait_connected(self, zk: Client, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await zk.wait_connected()
+        except TimeoutError:
+            raise ConnectionLossError("no server could be reached", sent=False) from None
+
+    # Lines
+
+    async def run(self, line: str) -> int:
+        """Run a line and return its exit code; an empty one does nothing."""
+        words = lines.split(line)
+        if not words:
+            return self.exit_code
+        self.history.append(line)
+        return await self.execute(words)
+
+    async def execute(self, words: Sequence[str]) -> int:
+        """Run a command and return its exit code; what is wrong with it is written."""
+        try:
+            async with aclosing(self.results(words)) as results:
+                async for result in results:
+                    self.output.result(result)
+            if not self.is_over:  # the end keeps the exit code of what was before
+                self.exit_code = 0
+        except UnknownCommandError as error:
+            self.output.notes(self.usage())
+            self._complain(words, str(error), error.code, {})
+        except NotConnectedError as error:
+            self.exit_code = error.code
+            self.output.lines([str(error)])  # where zkCli says it
+            if self.output.is_json:
+                self._complain(words, str(error), error.code, {})
+        except CommandError as error:
+            self._complain(words, str(error), error.code, {})
+        except ZooKeeperError as error:
+            fields: JsonObject = {"path": error.path, "reason": int(error.code)}
+            self._complain(words, message_of(error), EXIT_FAILED, fields)
+        except (KraalError, OSError) as error:
+            self._complain(words, str(error), EXIT_FAILED, {})
+        finally:
+            self.output.flush()
+        return self.exit_code
+
+    def _complain(self, words: Sequence[str], text: str, code: int, fields: JsonObject) -> None:
+        self.exit_code = code
+        self.output.error(text, {"command": words[0], "exit_code": code, **fields})
+
+    async def results(self, words: Sequence[str]) -> Results:
+        """What a command answers; its errors are the caller's."""
+        name, *rest = words
+        command = self.commands.get(name)
+        if command is None:
+            raise UnknownCommandError(name)
+        if not command.is_offline:
+            _ = self.zk
+        given = command.parse(rest)
+        if not command.is_offline:
+            await self._ready()
+        async with aclosing(command.run(self, given)) as answers:
+            async for answer in answers:
+                yield answer
+
+    def results_of(self, line: str) -> Results:
+        return self.results(lines.split(line))
+
+    def end(self) -> None:
+        self.is_over = True
+
+    def usage(self) -> Iterator[str]:
+        """All commands with their synopses, as zkCli lists them."""
+        yield "ZooKeeper -server host:port -client-configuration properties-file cmd args"
+        for name in sorted(self.commands):
+            yield f"\t{name} {self.commands[name].synopsis}"
+
+    # Events
+
+    def watch(self, event: WatchEvent) -> None:
+        """Print an event; one that several watches tell of, once."""
+        is_again = event == self._last_event and event.zxid >= 0
+        self._last_event = event
+        shown = events.of_watch(event)
+        if shown is not None and self.prints_watches and not is_again:
+            self.output.event(*shown)
+
+    def _tell_state(self, state: SessionState) -> None:
+        if self.prints_watches and not self.settings.is_quiet:
+            self.output.event(*events.of_state(state))
+
+    # What commands say while they work
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Step]:
+        """A bar on standard error while a long command works; nothing without a terminal."""
+        if self.output.is_json or not sys.stderr.isatty():
+            yield lambda _more: None
+            return
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+        from rich.progress import Progress  # noqa: PLC0415
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda more: bar.advance(task, more)
+
+    def note(self, text: str) -> None:
+        self.output.notes([text])
+
+
+async def _start(zk: Client) -> None:
+    """Look for a server; that there is none, or that it was closed, its user hears elsewhere."""
+    with suppress(ZooKeeperError):
+        await zk.start()
