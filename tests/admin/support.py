@@ -69,6 +69,7 @@ class Source:
     connections: Sequence[ConnectionStatus] = (COMMAND_SOCKET, CLIENT)
     bound_port: int = 47995
     local_sessions: Sequence[SessionStatus] | None = None
+    expiry_s: int | None = None
     resets: list[str] = field(default_factory=list)
 
     def server_status(self) -> ServerStatus:
@@ -80,7 +81,13 @@ class Source:
         counters.load.wrote(b"/app/x", 4, 3)
         learners = [1, 2] if self.status.mode is Mode.LEADER else []
         return metrics.figures(
-            self.status, counters, None, learners, disk=(10**9, False), lifetime=lifetime
+            self.status,
+            counters,
+            None,
+            learners,
+            disk=(10**9, False),
+            certificate_expiry_s=self.expiry_s,
+            lifetime=lifetime,
         )
 
     def connection_statuses(self) -> Sequence[ConnectionStatus]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 from kraal.cli.main import main
@@ -348,6 +350,31 @@ def test_doctor_reads_a_zoo_cfg(written: Written, tmp_path: Path) -> None:
     wrong = kraal("doctor", zoo_cfg)
     assert wrong.exit_code == DAMAGED
     assert "[configuration]" in wrong.stdout
+
+
+def test_doctor_looks_at_the_certificates_of_a_zoo_cfg(written: Written, tmp_path: Path) -> None:
+    store, zoo_cfg = tmp_path / "key.pem", tmp_path / "zoo.cfg"
+    zoo_cfg.write_text(
+        f"dataDir={written.path}\nclientPort=2181\nextendedTypesEnabled=true\nsnapCount=x\n"
+        f"admin.forceHttps=true\nssl.quorum.keyStore.location={store}\n"
+    )
+    now = datetime.now(UTC)
+    for days, code, text in (
+        (300, OK, "a certificate expires on"),
+        (9, WARNINGS, "a certificate expires on"),
+        (-1, WARNINGS, "a certificate has expired on"),
+    ):
+        end = now + timedelta(days=days)
+        issued = trustme.CA().issue_cert("h", not_before=now - timedelta(days=9), not_after=end)
+        issued.private_key_and_cert_chain_pem.write_to_path(store)
+        result = kraal("doctor", zoo_cfg)
+        assert result.exit_code == code, result.output
+        assert f"{store}: {text} {end:%Y-%m-%d}" in result.stdout.replace("\n", " ")
+        assert "line 4: snapCount=x: not a number" in result.stdout.replace("\n", " ")
+    store.unlink()
+    result = kraal("doctor", zoo_cfg)
+    assert result.exit_code == WARNINGS
+    assert "No such file or directory" in result.stdout.replace("\n", " ")
 
 
 def test_doctor_says_what_is_no_data_directory(tmp_path: Path) -> None:

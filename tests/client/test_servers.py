@@ -204,6 +204,45 @@ async def test_tls_without_the_hosts_name(secure: int, files: TlsOptions) -> Non
         await zk.sync()
 
 
+async def test_certificates_that_change_count_at_the_next_connection(
+    server: Server, tmp_path: Path
+) -> None:
+    """The authorities of both sides change, and the session goes on."""
+    ca_file, own = tmp_path / "ca.pem", tmp_path / "client.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def renew() -> bytes:
+        """The client's new certificate in DER."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(ca_file)
+        issued = authority.issue_cert("client@example.org")
+        issued.private_key_and_cert_chain_pem.write_to_path(own)
+        authority.configure_trust(context)
+        authority.issue_cert("localhost").configure_cert(context)
+        return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
+
+    known = [renew()]
+    options = TlsOptions(ca_file=ca_file, cert_file=own)
+    async with (
+        Proxy(server.port, tls=context) as door,
+        kraal.connect(f"localhost:{door.port}", tls=options) as zk,
+    ):
+        session = zk.session
+        for _ in range(2):
+            known.append(renew())
+            door.cut()
+            await changed_to(zk, SessionState.CONNECTING)
+            await zk.exists("/")
+        assert zk.session == session
+        assert door.certificates == known
+        own.write_bytes(b"-----BEGIN nonsense")
+        door.cut()
+        await changed_to(zk, SessionState.CONNECTING)
+        await zk.exists("/")
+        assert door.certificates == [*known, known[-1]]
+
+
 def test_names_are_verified_by_default(files: TlsOptions, tmp_path: Path) -> None:
     for context in (TlsOptions().context(), files.context()):
         assert context.check_hostname

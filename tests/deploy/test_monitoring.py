@@ -16,14 +16,14 @@ from tests.admin.test_ensemble_words import source
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FUNCTIONS = {
     "rate", "increase", "sum", "by", "histogram_quantile", "predict_linear", "absent", "bool", "or",
-    "label_values",
+    "label_values", "time",
 }  # fmt: skip
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "up"}
 
 
 def exported() -> set[str]:
     """Every name of a sample, in any role."""
-    members = (Source(), source("leader"), source("follower"))
+    members = (Source(expiry_s=1), source("leader"), source("follower"))
     return {
         name
         for member in members

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
 import subprocess
+import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.server.conftest import assert_alive, running
 from tests.support.servers import HOST, free_port
@@ -92,9 +96,59 @@ def test_files_that_are_not_there_close_the_port_only(tmp_path: Path, pem: Path)
     missing = tmp_path / "missing.pem"
     with running(tmp_path, **settings(missing, port, admin__forceHttps="true")) as server:
         assert "The admin server is not served: its TLS files" in server.log_path.read_text()
-    jks = settings(tmp_path / "store.jks", port, admin__forceHttps="true")
-    with running(tmp_path, **jks) as server:
-        assert "only PEM is read" in server.log_path.read_text()
+    neither = tmp_path / "store.jks"
+    neither.write_bytes(b"neither")
+    with running(tmp_path, **settings(neither, port, admin__forceHttps="true")) as server:
+        assert "store.jks: neither PEM nor PKCS12 nor JKS" in server.log_path.read_text()
+
+
+def wait_for(text: str, path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while text not in path.read_text():
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("mode", ["forceHttps", "portUnification"])
+def test_new_certificates_are_taken_up_without_a_restart(tmp_path: Path, mode: str) -> None:
+    port, url = (chosen := free_port()), f"https://{HOST}:{chosen}/commands/monitor"
+    store, beside, trust = tmp_path / "key.pem", tmp_path / "beside", tmp_path / "trust.pem"
+    authorities = [trustme.CA(), trustme.CA()]
+
+    def renew(authority: trustme.CA, not_after: datetime) -> None:
+        issued = authority.issue_cert(HOST, not_after=not_after)
+        issued.private_key_and_cert_chain_pem.write_to_path(beside)
+        beside.replace(store)
+        authority.cert_pem.write_to_path(beside)
+        beside.replace(trust)
+
+    def trusting(authority: trustme.CA) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        authority.configure_trust(context)
+        authority.issue_cert("client@example.org").configure_cert(context)
+        return context
+
+    def expiry(authority: trustme.CA) -> float:
+        with urllib.request.urlopen(url, timeout=10, context=trusting(authority)) as response:
+            found = json.load(response)["kraal_certificate_expiry_time_seconds"]
+            assert isinstance(found, int)
+            return found
+
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=40)
+    renew(authorities[0], not_after=end)
+    more = {f"admin__{mode}": "true", "admin__needClientAuth": "true"}
+    given = {**settings(store, port, **more), "ssl__quorum__trustStore__location": trust}
+    with running(tmp_path, **given) as server:
+        assert expiry(authorities[0]) == end.timestamp()
+        renew(authorities[1], not_after=end + timedelta(days=1))
+        assert expiry(authorities[1]) == end.timestamp() + 24 * 3600
+        for _ in range(2):
+            with pytest.raises(OSError):
+                expiry(authorities[0])  # neither side trusts the other any more
+        store.write_bytes(b"-----BEGIN nonsense")
+        # Without anybody who connects.
+        wait_for("New TLS files are not used, those before stay in use", server.log_path)
+        assert expiry(authorities[1]) == end.timestamp() + 24 * 3600
 
 
 @pytest.mark.parametrize("unified", ["false", "true"])

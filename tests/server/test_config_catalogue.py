@@ -54,9 +54,7 @@ VALUES = {
     "observerMasterPort": "2191",
     "globalOutstandingLimit": "10",
     "ssl.quorum.keyStore.location": "/other.pem",
-    "ssl.quorum.keyStore.type": "JKS",
     "ssl.quorum.trustStore.location": "/other.pem",
-    "ssl.quorum.trustStore.type": "JKS",
     "server.N": "zk9:2888:3888",
     "group.N": "1:2:3",
     "weight.N": "2",
@@ -72,7 +70,12 @@ BY_KIND = {
 }
 WARNED = {"electionAlg": "3", "peerType": "observer"}
 """Keys whose effect is that a wrong value is refused, or another one warned about."""
-ALONE = frozenset({"dataDir", "dynamicConfigFile", "ssl.quorum.keyStore.passwordPath"})
+ALONE = frozenset(
+    {
+        "dataDir", "dynamicConfigFile", "ssl.quorum.keyStore.passwordPath",
+        "ssl.quorum.trustStore.passwordPath",
+    }
+)  # fmt: skip
 """Keys with a test of their own: their value is a file or directory that must be there."""
 SOURCES = ("file", "environment", "define")
 
@@ -146,11 +149,16 @@ def test_weights_count_from_every_source(tmp_path: Path, monkeypatch: pytest.Mon
 def test_keys_that_name_a_file_count_from_every_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    key = "ssl.quorum.keyStore.passwordPath"
     secret = tmp_path / "secret"
     secret.write_text("sesame\n")
-    loaded = load_with(tmp_path, key, str(secret), source)
-    assert loaded.config.admin.key_password == "sesame"
+    admin = load_with(
+        tmp_path, "ssl.quorum.keyStore.passwordPath", str(secret), source
+    ).config.admin
+    assert admin.key_password == "sesame"
+    admin = load_with(
+        tmp_path, "ssl.quorum.trustStore.passwordPath", str(secret), source
+    ).config.admin
+    assert admin.trust_password == "sesame"
     for server in ("server.1", "server.2", "server.3"):
         monkeypatch.delitem(BASE, server)
     dynamic = tmp_path / "zoo.cfg.dynamic"

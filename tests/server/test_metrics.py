@@ -13,7 +13,7 @@ from tests.admin.test_ensemble_words import source
 
 def test_every_figure_is_in_the_catalogue_and_what_is_not_idle_has_one() -> None:
     numbers, summaries = set[str](), set[str]()
-    for member in (Source(), source("leader"), source("follower"), source("observer")):
+    for member in (Source(expiry_s=1), source("leader"), source("follower"), source("observer")):
         figures = member.figures()
         numbers |= figures.numbers.keys()
         summaries |= figures.summaries.keys()

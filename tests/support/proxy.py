@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from typing import Self
 
@@ -12,8 +13,12 @@ from tests.support.servers import HOST
 class Proxy:
     """Passes bytes on until it is told to cut, refuse or hold them."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """With `tls` clients speak TLS to it, and it speaks plainly to the server."""
         self.target_port = target_port
+        self._tls = tls
+        self.certificates: list[bytes] = []
+        """Of the clients, in DER."""
         self.port = 0
         self.connections = 0
         """How many were accepted and passed on."""
@@ -27,7 +32,7 @@ class Proxy:
         self._to_server.set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self._server = await asyncio.start_server(self._accept, HOST, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -71,6 +76,9 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._tls is not None:
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            self.certificates.append(certificate)
         if self._refusing:
             writer.transport.abort()
             return

@@ -30,6 +30,8 @@ class Where(Enum):
     LEADER = auto()
     OBSERVED = auto()
     """The leader, and a follower that serves observers."""
+    TLS = auto()
+    """Those that speak TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ ack_latency | From a proposal to the acknowledgement of a server, by its id; one
 KRAALS_OWN = """
 kraal_disk_free_bytes | Bytes free where the data is; the least of both directories.
 kraal_zxid_counter_remaining | Transactions that the present epoch has room for.
+kraal_certificate_expiry_time_seconds | When the first certificate expires, s since 1970. (tls)
 kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
 """
 """Gauges that the reference has not."""
@@ -243,6 +246,7 @@ _WHERE = {
     "(members)": Where.MEMBERS,
     "(leader)": Where.LEADER,
     "(observed)": Where.OBSERVED,
+    "(tls)": Where.TLS,
 }
 
 

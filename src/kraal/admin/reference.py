@@ -32,6 +32,7 @@ _WHERE = {
     Where.MEMBERS: "members with a leader",
     Where.LEADER: "leader",
     Where.OBSERVED: "leader, and who serves observers",
+    Where.TLS: "servers that speak TLS",
 }
 
 

@@ -21,7 +21,7 @@ from kraal.client.protected import Protected, ProtectedCreate
 from kraal.client.retry import Retry, RetryingClient
 from kraal.client.session import SessionKeeper
 from kraal.client.states import SessionState, StateCallback
-from kraal.client.tls import TlsOptions, context_for
+from kraal.client.tls import TlsOptions, contexts_for
 from kraal.client.transaction import Transaction
 from kraal.client.values import OPEN_ACL, Created, Session, WatchCallback, WatcherKind
 from kraal.client.watches import Registration, Table, WatchTable
@@ -79,7 +79,7 @@ def connect(
     options = Options(
         session_timeout=session_timeout,
         read_only=read_only,
-        ssl=context_for(tls),
+        tls=contexts_for(tls),
         connect_timeout=connect_timeout,
         request_timeout=request_timeout,
         while_disconnected=while_disconnected,

@@ -152,7 +152,7 @@ class Dialer:
         self, server: Server, address: str, *, tell_zxid: bool = True
     ) -> Connection | Outcome:
         """One attempt with one server. One that does not tell the zxid is closed at once."""
-        context = self._seeker.options.ssl
+        tls = self._seeker.options.tls
         if tell_zxid:
             self._seeker.server = server
         connection = self._seeker.new_connection(tell_zxid=tell_zxid)
@@ -161,7 +161,7 @@ class Dialer:
             async with asyncio.timeout(self._attempt_timeout):
                 await loop.create_connection(
                     lambda: connection, address, server.port,
-                    ssl=context, server_hostname=server.host if context else None,
+                    ssl=tls() if tls else None, server_hostname=server.host if tls else None,
                 )  # fmt: skip
                 await connection.answered()
         except SessionExpiredError:

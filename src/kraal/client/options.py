@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,8 @@ class Options:
 
     session_timeout: float = 10.0
     read_only: bool = False
-    ssl: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the context of each connection; None: no TLS."""
     connect_timeout: float | None = None
     request_timeout: float | None = None
     while_disconnected: WhileDisconnected = "wait"

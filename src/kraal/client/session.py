@@ -511,7 +511,9 @@ class SessionKeeper:
             await asyncio.sleep(pause)
             pause = min(2 * pause, SEEK_MAX)
             others = [server for server in self.hosts.shuffled() if server != self.server]
-            found = await find_read_write(others, self.options.ssl, self._timeout / 3)
+            tls = self.options.tls
+            context = tls() if tls is not None else None
+            found = await find_read_write(others, context, self._timeout / 3)
             if found is not None and connection is self._connection:
                 self.hosts.prefer(found)
                 self._move(connection)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import PurePath
 
 from kraal.errors import ConfigError
+from kraal.tls.reloading import Made, ReloadingContext
 
 Path = str | PathLike[str]
 
@@ -17,7 +20,7 @@ class TlsOptions:
 
     `cert_file` and `key_file` are the client's own certificate (the key may be in the same file)
     for servers that ask for one. `check_hostname` False accepts a trusted certificate for any
-    name.
+    name. Files that change are taken up at the next connection.
     """
 
     ca_file: Path | None = None
@@ -27,7 +30,7 @@ class TlsOptions:
     check_hostname: bool = True
 
     def context(self) -> ssl.SSLContext:
-        """Raises ConfigError for files that cannot be read."""
+        """Of the files as they are now. Raises ConfigError for those that cannot be read."""
         try:
             made = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -35,7 +38,8 @@ class TlsOptions:
         made.check_hostname = self.check_hostname
         if self.cert_file is not None:
             try:
-                made.load_cert_chain(self.cert_file, self.key_file, self.key_password)
+                # With no password at all OpenSSL would ask for one at the terminal.
+                made.load_cert_chain(self.cert_file, self.key_file, self.key_password or "")
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"tls: cert_file {self.cert_file}: {error}") from error
         elif self.key_file is not None:
@@ -43,12 +47,15 @@ class TlsOptions:
         return made
 
 
-def context_for(tls: ssl.SSLContext | TlsOptions | bool | None) -> ssl.SSLContext | None:
-    """The context of what `connect` was given; None: no encryption."""
+def contexts_for(
+    tls: ssl.SSLContext | TlsOptions | bool | None,
+) -> Callable[[], ssl.SSLContext] | None:
+    """What gives the context for a connection, of what `connect` was given; None: no TLS."""
     if isinstance(tls, ssl.SSLContext):
-        return tls
+        return lambda: tls
     if isinstance(tls, TlsOptions):
-        return tls.context()
+        files = [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file is not None]
+        return ReloadingContext(lambda: Made(tls.context()), map(PurePath, files))
     if tls is not None and not isinstance(tls, bool):
         raise TypeError(f"tls must be a bool, TlsOptions or an SSLContext, not {tls!r:.100}")
-    return TlsOptions().context() if tls else None
+    return contexts_for(TlsOptions()) if tls else None

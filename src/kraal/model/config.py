@@ -107,10 +107,11 @@ class AdminConfig:
     force_https: bool = False
     need_client_auth: bool = False
     key_store: PurePath | None = None
-    """Private key and certificates in PEM, for HTTPS."""
+    """Private key and certificates, for HTTPS."""
     key_password: str | None = field(default=None, repr=False)
     trust_store: PurePath | None = None
-    """Certificates of authorities in PEM, for certificates of clients."""
+    """Certificates of authorities, for certificates of clients."""
+    trust_password: str | None = field(default=None, repr=False)
     rate_limiter_interval_ms: int = 300_000
     snapshot_enabled: bool = True
     restore_enabled: bool = True

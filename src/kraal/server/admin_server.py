@@ -9,11 +9,12 @@ and does not keep the server from serving its clients, unlike with the reference
 from __future__ import annotations
 
 import logging
-import ssl
 from typing import TYPE_CHECKING
 
-from kraal.model.config import AdminConfig
+from kraal.errors import ConfigError
 from kraal.server.admin_source import ServerAdminSource
+from kraal.server.admin_tls import AdminTls
+from kraal.tls.reloading import ReloadingContext
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,26 +28,13 @@ MISSING = (
 )
 
 
-def _tls(admin: AdminConfig) -> ssl.SSLContext:
-    """Raises OSError or ValueError when the files are not there or not what they should be."""
-    if admin.key_store is None:
-        raise ValueError("ssl.quorum.keyStore.location names no PEM file")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(admin.key_store, password=admin.key_password)
-    if admin.need_client_auth:
-        if admin.trust_store is None:
-            raise ValueError("admin.needClientAuth=true: no ssl.quorum.trustStore.location in PEM")
-        context.load_verify_locations(admin.trust_store)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
 class AdminServer:
     """Starts what the configuration asks for; `stop` ends it."""
 
     def __init__(self, source: ServerAdminSource) -> None:
         self._source = source
         self._servers: list[HttpServer] = []
+        self._tls: ReloadingContext | None = None
         self.port = self.metrics_port = -1
         """Ports in use; -1: none."""
 
@@ -66,8 +54,9 @@ class AdminServer:
             logger.warning(MISSING, "The admin server", error.name, "admin.enableServer=false")
             return -1
         try:
-            tls = _tls(admin) if admin.force_https or admin.port_unification else None
-        except (OSError, ValueError) as error:
+            files = AdminTls.of(admin)
+            tls = self._tls = ReloadingContext(files.make, files.paths) if files else None
+        except ConfigError as error:
             logger.warning("The admin server is not served: its TLS files: %s", error)
             return -1
         app = build(self._source)
@@ -91,7 +80,7 @@ class AdminServer:
         return port
 
     async def _open(
-        self, app: ASGIApp, what: str, host: str, port: int, tls: ssl.SSLContext | None = None
+        self, app: ASGIApp, what: str, host: str, port: int, tls: ReloadingContext | None = None
     ) -> int:
         from kraal.server.http_server import HttpServer  # noqa: PLC0415 - optional
 
@@ -106,6 +95,16 @@ class AdminServer:
             return -1
         self._servers.append(server)
         return server.port
+
+    def look_at_files(self) -> None:
+        """Take up TLS files that have changed, also when nobody connects."""
+        if self._tls is not None:
+            self._tls()
+
+    @property
+    def certificate_expiry_s(self) -> int | None:
+        """When the first certificate in use expires, in seconds since 1970."""
+        return None if self._tls is None else self._tls.expiry_s
 
     async def stop(self) -> None:
         """Close the ports."""

@@ -31,7 +31,11 @@ def admin_config(settings: Settings) -> AdminConfig:
         text(f"metricsProvider.{key}")  # of the reference's worker threads
     text("admin.httpVersion")
     force_https, unified = flag("admin.forceHttps", False), flag("admin.portUnification", False)
-    stores = _Stores(settings) if force_https or unified else None
+    key_store, key_password, trust_store, trust_password = (
+        (*_store(settings, "keyStore"), *_store(settings, "trustStore"))
+        if force_https or unified
+        else (None, None, None, None)
+    )
     return AdminConfig(
         enabled=text("admin.enableServer") != "false",
         host=text("admin.serverAddress") or "0.0.0.0",
@@ -40,9 +44,10 @@ def admin_config(settings: Settings) -> AdminConfig:
         idle_timeout_ms=number("admin.idleTimeout", 30_000, minimum=1),
         port_unification=unified,
         force_https=force_https,
-        key_store=stores.key if stores is not None else None,
-        key_password=stores.password if stores is not None else None,
-        trust_store=stores.trust if stores is not None else None,
+        key_store=key_store,
+        key_password=key_password,
+        trust_store=trust_store,
+        trust_password=trust_password,
         need_client_auth=flag("admin.needClientAuth", False),
         rate_limiter_interval_ms=number("admin.rateLimiterIntervalInMS", 300_000, minimum=0),
         snapshot_enabled=flag("admin.snapshot.enabled", True),
@@ -56,33 +61,16 @@ def admin_config(settings: Settings) -> AdminConfig:
     )
 
 
-class _Stores:
-    """The quorum's key and trust store, which the reference's admin server uses, too."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.key = self._location(settings, "keyStore")
-        self.trust = self._location(settings, "trustStore")
-        self.password = settings.text("ssl.quorum.keyStore.password")
-        if path := settings.text("ssl.quorum.keyStore.passwordPath"):
-            try:
-                self.password = Path(path).read_text().rstrip("\n")
-            except OSError as error:
-                raise refuse(
-                    "ssl.quorum.keyStore.passwordPath", path, error.strerror or ""
-                ) from error
-
-    @staticmethod
-    def _location(settings: Settings, store: str) -> PurePath | None:
-        location = settings.text(f"ssl.quorum.{store}.location")
-        if not location:
-            return None
-        kind = settings.text(f"ssl.quorum.{store}.type") or PurePath(location).suffix[1:]
-        if kind.upper() != "PEM":
-            settings.warn(
-                f"ssl.quorum.{store}.location", "only PEM is read; the admin port stays closed"
-            )
-            return None
-        return PurePath(location)
+def _store(settings: Settings, store: str) -> tuple[PurePath | None, str | None]:
+    """Place and password of a store of the quorum, which the reference's admin server uses, too."""
+    location = settings.text(f"ssl.quorum.{store}.location")
+    password = settings.text(f"ssl.quorum.{store}.password")
+    if path := settings.text(key := f"ssl.quorum.{store}.passwordPath"):
+        try:
+            password = Path(path).read_text().rstrip("\n")
+        except (OSError, UnicodeError) as error:
+            raise refuse(key, path, getattr(error, "strerror", None) or str(error)) from error
+    return PurePath(location) if location else None, password
 
 
 def _metrics_port(settings: Settings) -> int:

@@ -151,12 +151,12 @@ admin.rateLimiterIntervalInMS | ms | 300000 | One restore in so many ms, one sna
 admin.snapshot.enabled | true/false | true | The command `snapshot`.
 admin.restore.enabled | true/false | true | The command `restore`.
 IPAuthenticationProvider.usexforwardedfor | true/false | false | The first address of `X-Forwarded-For` is the client's.
-ssl.quorum.keyStore.location | path | | Key and certificates for HTTPS; the file is read again when it changes. (live)
+ssl.quorum.keyStore.location | path | | Key and certificates for HTTPS: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
 ssl.quorum.keyStore.password | text | | Its password.
 ssl.quorum.keyStore.passwordPath | path | | The file that holds its password; counts more.
-ssl.quorum.keyStore.type | PEM | by the file's name | Its format.
-ssl.quorum.trustStore.location | path | | Certificates of authorities; the file is read again when it changes. (live)
-ssl.quorum.trustStore.type | PEM | by the file's name | Its format.
+ssl.quorum.trustStore.location | path | | Certificates of authorities: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
+ssl.quorum.trustStore.password | text | | Its password.
+ssl.quorum.trustStore.passwordPath | path | | The file that holds its password; counts more.
 metricsProvider.className | class | DefaultMetricsProvider | `org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider` opens the endpoint.
 metricsProvider.httpHost | host | 0.0.0.0 | Its address.
 metricsProvider.httpPort | port | 7000 | Its port.
@@ -164,8 +164,8 @@ metricsProvider.exportJvmInfo | true/false | true | Figures of the process, too.
 """
 
 _STORES = """
-keyStore.location keyStore.password keyStore.passwordPath keyStore.type
-trustStore.location trustStore.password trustStore.passwordPath trustStore.type
+keyStore.location keyStore.password keyStore.passwordPath
+trustStore.location trustStore.password trustStore.passwordPath
 """
 _TLS = """
 protocol enabledProtocols ciphersuites clientAuth hostnameVerification
@@ -182,6 +182,7 @@ _CACHES = "it is about caches and watch tables that kraal has not"
 _DEBUG = "it is about a log for debugging that kraal has not"
 _SASL = "it is about Kerberos and SASL, which kraal has not yet"
 _OTHERWISE = "kraal does it always, or otherwise"
+_BY_CONTENT = "what is in a store says of which type it is"
 
 WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
@@ -215,6 +216,12 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         """
         sslQuorum quorum.auth.enableSasl quorum.auth.serverRequireSasl
         quorum.auth.learnerRequireSasl sessionRequireClientSASLAuth
+        """,
+    ),
+    (
+        _BY_CONTENT,
+        """
+        ssl.keyStore.type ssl.trustStore.type ssl.quorum.keyStore.type ssl.quorum.trustStore.type
         """,
     ),
     (

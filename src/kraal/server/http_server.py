@@ -30,7 +30,10 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """One port with one application, as a task of the running loop."""
 
-    def __init__(self, app: ASGIApp, *, idle_timeout_ms: int, tls: SSLContext | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, idle_timeout_ms: int, tls: Callable[[], SSLContext] | None
+    ) -> None:
+        """`tls` is asked for the context of each connection."""
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         config = uvicorn.Config(
             app,
@@ -50,7 +53,6 @@ class HttpServer:
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
         )
         config.load()
-        config.ssl = tls
         self._config, self._tls = config, tls
         self.plain_too: Callable[[], None] | None = None
         """Set before the start: plain HTTP is spoken on the TLS port, too, and counted so."""
@@ -82,14 +84,14 @@ class HttpServer:
             self._socket.close()
             self._socket = None
             raise
-        if self.plain_too is None:
+        if self._tls is None:
             self._task = asyncio.create_task(self._uvicorn.serve([self._socket]))
             return
         self._socket.setblocking(False)
         self._task = asyncio.create_task(self._uvicorn.serve([]))
         self._accepting = asyncio.create_task(self._accept(self._socket))
 
-    # One port for HTTP and HTTPS
+    # HTTPS, alone or with HTTP on the same port
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -110,12 +112,18 @@ class HttpServer:
     async def _admit(self, accepted: socket.socket) -> None:
         """Which of both is spoken shows in the first byte, which is looked at and not taken."""
         loop = asyncio.get_running_loop()
+        assert self._tls is not None
         try:
-            first = await self._first_byte(accepted)
-            tls = self._tls if first == TLS_HANDSHAKE else None
-            if tls is None and self.plain_too is not None:
+            tls: SSLContext | None = self._tls()
+            if self.plain_too is not None and await self._first_byte(accepted) != TLS_HANDSHAKE:
+                tls = None
                 self.plain_too()
-            await loop.connect_accepted_socket(self._protocol, accepted, ssl=tls)
+            await loop.connect_accepted_socket(
+                self._protocol,
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=self._config.timeout_keep_alive if tls else None,
+            )
         except Exception as error:  # a stranger's doing, which must not end the server
             logger.debug("A connection to the admin port was lost: %r", error)
             accepted.close()

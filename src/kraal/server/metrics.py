@@ -90,11 +90,13 @@ def figures(
     learner_ids: Iterable[int],
     *,
     disk: tuple[int, bool],
+    certificate_expiry_s: int | None = None,
     lifetime: bool,
 ) -> Figures:
     """All metrics of a server that has this status.
 
-    `disk` is how many bytes are free, and whether writes are refused for lack of them.
+    `disk` is how many bytes are free, and whether writes are refused for lack of them;
+    `certificate_expiry_s` is when the first TLS certificate in use expires.
     """
     counts = counters.lifetime() if lifetime else counters
     tree = replica.tree if replica is not None else DataTree()
@@ -113,6 +115,8 @@ def figures(
         "request_commit_queued": counts.commits or counts.commits_received,
         "sync_processor_request_queued": counts.sync_batches.total,
     }
+    if certificate_expiry_s is not None:
+        numbers["kraal_certificate_expiry_time_seconds"] = certificate_expiry_s
     if ensemble is not None and ensemble.peer_state is not None:
         numbers["quorum_size"] = len(ensemble.config.voters)
         if ensemble.synced_observers is not None:

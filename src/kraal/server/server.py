@@ -304,6 +304,7 @@ class Server:
     async def _watch_disk(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            self.admin.look_at_files()
             try:
                 self.disk.judge(await self.storage.call(self.disk.measure))
             except StorageError as error:

@@ -93,6 +93,7 @@ class ServerStatusSource:
             server.replica,
             [handler.server_id for handler in self.learners() if handler.server_id >= 0],
             disk=(server.disk.free_bytes, server.disk.refuses_writes),
+            certificate_expiry_s=server.admin.certificate_expiry_s,
             lifetime=lifetime,
         )
 

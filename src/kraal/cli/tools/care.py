@@ -148,7 +148,7 @@ def force_new(
     is_sure: bool,
 ) -> int:
     """Make a survivor the only member of a new ensemble."""
-    server = configured(zoo_cfg) if zoo_cfg is not None else None
+    server = configured(zoo_cfg).config if zoo_cfg is not None else None
     if server is not None:
         config = server.storage
     elif data_dir is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kraal.cli.tools import logs
+from kraal.cli.tools.certificates import examine_certificates
 from kraal.cli.tools.ensemble_doctor import diagnosed
 from kraal.cli.tools.places import FS, configured, directory_of, size_of_directory
 from kraal.cli.tools.terminal import (
@@ -41,16 +42,21 @@ def examine(
     extra = Report()
     if path.is_file():
         try:
-            server = configured(path)
+            loaded = configured(path)
         except ConfigError as error:
             extra.add("configuration", Severity.ERROR, str(error), remedy="correct it")
             return _tell(extra, [], is_json)
+        server = loaded.config
+        for warning in loaded.warnings:
+            extra.add("configuration", Severity.NOTE, warning)
+        examine_certificates(server.admin, extra)
         config = server.storage
         located(FS, config.data_dir, config.data_log_dir)
     else:
         config = directory_of(path, log_directory)
     with reading("examining", 2 * size_of_directory(config)) as progress:
         found = doctors.examine(FS, config, server, progress=progress)
+    found.report.findings[:0] = extra.findings
     lines = [str(found.outcome)]
     if found.mended is not None and str(found.mended) != str(found.outcome):
         lines.append(f"after mending, {found.mended}")

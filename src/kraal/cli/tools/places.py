@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 
 import click
 
-from kraal.model.config import ServerConfig, StorageConfig
-from kraal.server.config_file import load
+from kraal.model.config import StorageConfig
+from kraal.server.config_file import LoadedConfig, load
 from kraal.storage.inspection.target import directories, local, located
 
 FS = local()
@@ -23,14 +23,14 @@ def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig
         if named is not None and not named.exists():
             raise click.UsageError(f"{named} does not exist")
     if path.is_file():
-        return configured(path).storage
+        return configured(path).config.storage
     logs = PurePath(log_directory) if log_directory is not None else None
     return located(FS, PurePath(path), logs)
 
 
-def configured(path: Path) -> ServerConfig:
+def configured(path: Path) -> LoadedConfig:
     """A zoo.cfg as a server reads it, without the environment. Raises ConfigError."""
-    return load(path, defines={}, environment={}, overrides={}).config
+    return load(path, defines={}, environment={}, overrides={})
 
 
 def size_of(*paths: Path | PurePath) -> int:
