@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 from bench import report
 from bench.clients.cases import Case
-from bench.clients.drivers import BASE, DRIVERS, Figures
+from bench.clients.drivers import BASE, DRIVERS
+from bench.clients.meter import Figures
 from tests.support.servers import (
     KRAAL_PATH,
     REFERENCE_VERSION,
@@ -27,8 +28,10 @@ from tests.support.servers import (
 
 DESCRIPTION = """\
 Measures kraal's client, kazoo and aiozk against one server: reads and writes, one at a time and
-pipelined, and watch events. Every measurement is a process of its own, with one session. Nothing
-else should run on the machine meanwhile."""
+pipelined, watch events, and hand-overs of a lock. Every measurement is a process of its own; the
+clients take turns, each time in another order. "bare socket" is no client: requests that were
+built before, over blocking sockets, which shows what the server alone takes. Nothing else should
+run on the machine meanwhile."""
 WORKER_TIMEOUT_S = 120.0
 
 Samples = dict[tuple[Case, str], list[Figures]]
@@ -41,14 +44,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add = parser.add_argument
     add("--apache", action="store_true", help="against Apache ZooKeeper instead of kraal")
-    add("--rounds", type=int, default=3, help="rounds, each with every case (3)")
-    add("--seconds", type=float, default=3.0, help="measured seconds per case (3)")
-    add("--quick", action="store_true", help="1 round, 1 s per case")
+    add("--directory", type=Path, metavar="DIR",
+        help="where the server's data are, for example on a RAM disk (the system's place for "
+             "temporary files)")  # fmt: skip
+    add("--rounds", type=int, default=5, help="rounds, each with every case (5)")
+    add("--seconds", type=float, default=1.0, help="measured seconds per case (1)")
+    add("--quick", action="store_true", help="1 round, 0.5 s per case")
     add("--only", default="", metavar="TEXT", help="only cases whose name contains this")
     add("--client", choices=DRIVERS, action="append", help="only this client; may be repeated")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds, options.seconds = 1, 1.0
+        options.rounds, options.seconds = 1, 0.5
     if options.rounds <= 0 or options.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")
     options.cases = [case for case in Case if options.only in f"{case.key} {case.value}"]
@@ -99,16 +105,20 @@ def render(samples: Samples, title: str, figure: Callable[[Figures], float]) -> 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     samples: Samples = defaultdict(list)
+    clients = deque(options.client or DRIVERS)
     start = apache if options.apache else kraal
     name = f"Apache ZooKeeper {REFERENCE_VERSION}" if options.apache else "kraal"
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="bench-clients-") as directory,
+            tempfile.TemporaryDirectory(
+                prefix="bench-clients-", dir=options.directory
+            ) as directory,
             start(Path(directory)) as server,
         ):
             for number in range(options.rounds):
                 for case in options.cases:
-                    for client in options.client or DRIVERS:
+                    clients.rotate()
+                    for client in clients:
                         print(f"round {number + 1}: {client}: {case.value}", file=sys.stderr)
                         try:
                             value = measure(client, case, server, options.seconds)

@@ -6,41 +6,28 @@ Every driver does the same: prepare, warm up, and count what is done in the give
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import uvloop
 
 from bench.clients.cases import LOCK, VALUE, WATCHED, WINDOW, ZNODE, Case, watched
+from bench.clients.floor import floor
+from bench.clients.meter import Figures, Meter
 from tests.support.servers import HOST
 
-WARM_UP_S = 0.5
 Batch = Callable[[], Awaitable[int]]
 """Does some operations and says how many."""
 
 
-class Figures(NamedTuple):
-    """What one measurement has found."""
-
-    per_second: float
-    cpu_us: float
-    """Processor time of the client's process for each operation, in microseconds."""
-
-    @classmethod
-    def since(cls, began: float, used: float, count: int) -> Figures:
-        """From then on, by the clock and by the time used, so many operations were done."""
-        cpu_us = (time.process_time() - used) / count * 1e6
-        return cls(count / (time.perf_counter() - began), cpu_us)
-
-
 async def rate(batch: Batch, seconds: float) -> Figures:
     """Batches for a while to warm up, then for the measured time."""
-    for span in (WARM_UP_S, seconds):
-        count, began, used = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - began < span:
-            count += await batch()
-    return Figures.since(began, used, count)
+    meter = Meter(seconds)
+    done = 0
+    while meter.goes_on(done):
+        done = await batch()
+    return meter.figures
 
 
 def told(count: int, done: Callable[[], None]) -> Callable[[Any], None]:
@@ -152,8 +139,6 @@ async def aiozk(case: Case, port: int, seconds: float) -> Figures:
 
 
 def kazoo(case: Case, port: int, seconds: float) -> Figures:
-    import threading
-
     from kazoo.client import KazooClient
 
     zk = KazooClient(f"{HOST}:{port}")
@@ -162,25 +147,25 @@ def kazoo(case: Case, port: int, seconds: float) -> Figures:
     zk.create(ZNODE, VALUE)
     paths = [watched(number) for number in range(WATCHED)]
 
-    async def read_many() -> int:
+    def read_many() -> int:
         for answer in [zk.get_async(ZNODE) for _ in range(WINDOW)]:
             answer.get()
         return WINDOW
 
-    async def write_many() -> int:
+    def write_many() -> int:
         for answer in [zk.set_async(ZNODE, VALUE) for _ in range(WINDOW)]:
             answer.get()
         return WINDOW
 
-    async def read_one() -> int:
+    def read_one() -> int:
         zk.get(ZNODE)
         return 1
 
-    async def write_one() -> int:
+    def write_one() -> int:
         zk.set(ZNODE, VALUE)
         return 1
 
-    async def events() -> int:
+    def events() -> int:
         all_told = threading.Event()
         callback = told(WATCHED, all_told.set)
         for answer in [zk.get_async(path, watch=callback) for path in paths]:
@@ -199,9 +184,11 @@ def kazoo(case: Case, port: int, seconds: float) -> Figures:
         Case.READ_ONE: read_one, Case.READ_MANY: read_many, Case.WRITE_ONE: write_one,
         Case.WRITE_MANY: write_many, Case.EVENTS: events,
     }  # fmt: skip
+    batch, meter, done = batches[case], Meter(seconds), 0
     try:
-        # The batches of kazoo block; they are coroutines so that all are timed by the same lines.
-        return asyncio.run(rate(batches[case], seconds))
+        while meter.goes_on(done):
+            done = batch()
+        return meter.figures
     finally:
         zk.stop()
         zk.close()
@@ -209,17 +196,15 @@ def kazoo(case: Case, port: int, seconds: float) -> Figures:
 
 async def hand_overs(holders: Sequence[Callable[[], Awaitable[None]]], seconds: float) -> Figures:
     """Every holder takes and gives the lock as often as it can."""
-    count, ends_at = 0, time.perf_counter() + seconds
+    meter = Meter(seconds)
 
     async def hold(once: Callable[[], Awaitable[None]]) -> None:
-        nonlocal count
-        while time.perf_counter() < ends_at:
+        await once()
+        while meter.goes_on(1):
             await once()
-            count += 1
 
-    began, used = time.perf_counter(), time.process_time()
     await asyncio.gather(*map(hold, holders))
-    return Figures.since(began, used, count)
+    return meter.figures
 
 
 async def kraal_locks(port: int, seconds: float) -> Figures:
@@ -268,18 +253,23 @@ def kazoo_locks(port: int, seconds: float) -> Figures:
     clients = [KazooClient(f"{HOST}:{port}") for _ in range(2)]
     for zk in clients:
         zk.start()
+    meter = Meter(seconds)
 
-    def holder(zk: Any) -> Callable[[], Awaitable[None]]:
+    def hold(zk: Any) -> None:
         lock = zk.Lock(LOCK)
-
-        def once() -> None:
+        goes_on = True
+        while goes_on:
             with lock:
                 pass
+            goes_on = meter.goes_on(1)
 
-        return lambda: asyncio.to_thread(once)
-
+    threads = [threading.Thread(target=hold, args=[zk]) for zk in clients]
     try:
-        return asyncio.run(hand_overs([holder(zk) for zk in clients], seconds))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return meter.figures
     finally:
         for zk in clients:
             zk.stop()
@@ -305,11 +295,14 @@ def of_kazoo(case: Case, port: int, seconds: float) -> Figures:
     return kazoo_locks(port, seconds) if case is Case.LOCKS else kazoo(case, port, seconds)
 
 
+FLOOR = "bare socket"
+"""Not a client: what the server takes."""
 DRIVERS: Mapping[str, Driver] = {
     "kraal": lambda *given: asyncio.run(of_kraal(*given)),
     "kraal on uvloop": lambda *given: uvloop.run(of_kraal(*given)),
     "kazoo": of_kazoo,
     "aiozk": lambda *given: asyncio.run(of_aiozk(*given)),
+    FLOOR: floor,
 }
 BASE = "kazoo"
 """The client that the others are compared with."""
