@@ -30,7 +30,9 @@ from kraal.client import (
     UnknownCodeError,
     WatchEvent,
     digest_acl,
+    send_together,
 )
+from kraal.client.connection import Connection
 from kraal.client.errors import error_for
 from tests.client.conftest import Connector
 from tests.support.servers import HOST, Server
@@ -189,6 +191,30 @@ async def test_pipelined_requests_keep_their_order(connect: Connector) -> None:
         stats = await asyncio.gather(*writes)
         assert [stat.version for stat in stats] == list(range(1, 300))
         assert (await zk.get("/n")).data == b"299"
+
+
+async def test_requests_leave_together_where_that_is_asked_for(
+    connect: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets: list[int] = []
+    flush = Connection.flush
+
+    def count(connection: Connection) -> None:
+        before = connection._next_xid
+        flush(connection)
+        if connection._next_xid > before:
+            packets.append(connection._next_xid - before)
+
+    monkeypatch.setattr(Connection, "flush", count)
+    async with connect() as zk:
+        packets.clear()
+        await asyncio.gather(*(zk.exists("/") for _ in range(5)))
+        assert packets == [1, 4]
+        packets.clear()
+        reads = asyncio.gather(*(zk.exists("/") for _ in range(5)))
+        send_together(zk)
+        await reads
+        assert packets == [5]
 
 
 async def test_large_answers_arrive_whole(connect: Connector) -> None:

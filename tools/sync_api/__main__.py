@@ -30,6 +30,9 @@ TARGET = ROOT / "src" / "kraal" / "sync"
 FIRST_PARTY = 'lint.isort.known-first-party=["kraal"]'
 MARK = "Written by `python -m tools.sync_api`"
 
+ASYNC_ONLY = {"connect", "send_together"}
+"""Names without a counterpart that is written from them: threads have no turns of a loop."""
+
 
 def generate() -> dict[Path, str]:
     """The files by path."""
@@ -121,7 +124,7 @@ def _package(
         "kraal.recipes", "kraal.sync.recipes"
     )
     imports: dict[str, set[str]] = {}
-    names = set(package.__all__) - {"connect"}
+    names = set(package.__all__) - ASYNC_ONLY
     for name in names:
         home = known[name].module if name in known else public
         if name in functions:

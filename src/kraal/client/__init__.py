@@ -7,7 +7,7 @@
 `kraal.client.errors` what they raise.
 """
 
-from kraal.client.client import Client, connect
+from kraal.client.client import Client, connect, send_together
 from kraal.client.errors import (
     ApiError,
     AuthFailedError,
@@ -143,4 +143,5 @@ __all__ = [
     "ZooKeeperError",
     "connect",
     "digest_acl",
+    "send_together",
 ]

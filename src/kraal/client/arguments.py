@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from types import CodeType
 
 AUTH_FORM = 'auth must be a list of (scheme, bytes), such as [("digest", b"user:password")]'
 
 
 def check_callback(callback: object) -> None:
     """Raises TypeError for what cannot be called back, and for what would have to be awaited."""
+    code = getattr(callback, "__code__", None)
+    if type(code) is CodeType and not code.co_flags & inspect.CO_COROUTINE:
+        return  # a function or a method: most are, and this is quick
     if not callable(callback):
         raise TypeError(f"a callback must be a function, not {callback!r:.100}")
     if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(

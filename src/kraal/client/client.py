@@ -186,7 +186,7 @@ class Client(Operations):
 
     @property
     def session_id(self) -> int:
-        return self._session.session.id
+        return self._session.id
 
     @property
     def session_deadline(self) -> float:
@@ -362,3 +362,17 @@ class Client(Operations):
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         self._session.in_background(work)
+
+
+def send_together(zk: Client) -> None:
+    """Have all requests of this turn of the event loop leave in one packet.
+
+    They do so anyway while earlier ones are not answered. After a silence, however, the first one
+    leaves at once, since it is likely to be the only one. Who knows better, and asks for several
+    things at the same time, spares a system call and an awakening of the server::
+
+        reads = asyncio.gather(zk.get("/a"), zk.get("/b"))
+        send_together(zk)
+        a, b = await reads
+    """
+    zk._session.batch()

@@ -203,6 +203,11 @@ class Connection(asyncio.Protocol):
             if not self._pending:
                 self.flush()
                 return
+            self.gather()
+
+    def gather(self) -> None:
+        """Send nothing before the end of this turn, and everything then."""
+        if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self.flush)
 

@@ -96,7 +96,7 @@ class SessionKeeper:
         self.next_xid = rng.randrange(1, 1 << 30) if session else 1
         self.heard_at: float | None = None
         self.server: Server | None = None
-        self._id = session.id if session else 0
+        self.id = session.id if session else 0
         self._password = session.password if session else NO_PASSWORD
         self._timeout = session.timeout if session else options.session_timeout
         self._vouched = -math.inf
@@ -130,7 +130,7 @@ class SessionKeeper:
 
     @property
     def session(self) -> Session:
-        return Session(self._id, self._password, self._timeout)
+        return Session(self.id, self._password, self._timeout)
 
     @property
     def deadline(self) -> float:
@@ -239,6 +239,11 @@ class SessionKeeper:
             connection.wake()
         return request.future
 
+    def batch(self) -> None:
+        """See `send_together`."""
+        if self._connection is not None:
+            self._connection.gather()
+
     def _request(
         self, op: int, body: bytes, decode: Decoder[T], path: str | None,
         watch: Registration | None,
@@ -252,9 +257,8 @@ class SessionKeeper:
 
     def _drop_abandoned(self) -> None:
         """Requests that were given up must not pile up while there is no connection."""
-        outbox = self._outbox
-        while outbox and outbox[0].future.done():
-            outbox.popleft()
+        while self._outbox and self._outbox[0].future.done():
+            self._outbox.popleft()
 
     def _note_deadline(self, request: AnyRequest, seconds: float) -> None:
         # All requests have the same time, so the oldest is always the next one due.
@@ -279,9 +283,8 @@ class SessionKeeper:
                 )
         self._deadline_timer = None
         if deadlines:
-            self._deadline_timer = self._loop.call_at(
-                deadlines[0][0], self._check_deadlines, seconds
-            )
+            due = deadlines[0][0]
+            self._deadline_timer = self._loop.call_at(due, self._check_deadlines, seconds)
 
     async def wait_connected(self) -> None:
         """Wait for a connection, and for the answers to the credentials given at first."""
@@ -316,7 +319,7 @@ class SessionKeeper:
 
     def accepted(self, connection: Connection, answer: Accepted) -> None:
         """The server has answered the handshake."""
-        self._id, self._password = answer.session_id, answer.password
+        self.id, self._password = answer.session_id, answer.password
         self._timeout = answer.timeout_ms / 1000
         self._is_read_only = answer.read_only
         self._has_written = self._has_written or not answer.read_only
@@ -329,7 +332,7 @@ class SessionKeeper:
         for op, body in self.watches.registrations(self.last_zxid):
             self._watches_unanswered += 1
             connection.write(SET_WATCHES_XID, op, body)
-        logger.info("session 0x%x on %s, timeout %g s", self._id, self.server, self._timeout)
+        logger.info("session 0x%x on %s, timeout %g s", self.id, self.server, self._timeout)
         self.states.enter(
             SessionState.CONNECTED_READ_ONLY if answer.read_only else SessionState.CONNECTED
         )
@@ -460,7 +463,7 @@ class SessionKeeper:
         hello = hello_frame(
             last_zxid=self.last_zxid if tell_zxid else 0,
             timeout_ms=round(self.options.session_timeout * 1000),
-            session_id=self._id if is_known else 0,
+            session_id=self.id if is_known else 0,
             password=self._password if is_known else NO_PASSWORD,
             read_only=self.options.read_only,
         )
@@ -530,13 +533,13 @@ class SessionKeeper:
         """The servers have lost what we have seen, and with it our session."""
         logger.error("the servers have lost what this client has seen")
         self.last_zxid = 0
-        if self._id:
+        if self.id:
             self.expire()
 
     def expire(self) -> None:
         """The servers do not know our session any more; a new one begins with the next attempt."""
-        logger.warning("session 0x%x has expired", self._id)
-        self._id, self._password = 0, NO_PASSWORD
+        logger.warning("session 0x%x has expired", self.id)
+        self.id, self._password = 0, NO_PASSWORD
         self._vouched = -math.inf
         self._has_written = False
         self._timeout = self.options.session_timeout

@@ -22,11 +22,12 @@ _running: set[asyncio.Task[None]] = set()
 """The loop itself keeps only weak references to its tasks."""
 
 
-def in_background(work: Coroutine[object, object, None]) -> None:
+def in_background(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
     """Run `work` as a task of its own; its failure is logged, unless the client is closed."""
     task = asyncio.get_running_loop().create_task(work)
     _running.add(task)
     task.add_done_callback(_finished)
+    return task
 
 
 def _finished(task: asyncio.Task[None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -45,8 +44,8 @@ async def new_prefix(zk: Client) -> str:
     while zk.session_id == 0:
         await zk.wait_connected()
     counter = _counters.setdefault(zk, itertools.count())
-    guid = uuid.UUID(int=(zk.session_id % _SIGN) * _SIGN + next(counter) % _SIGN)
-    return f"_c_{guid}-"
+    hexa = f"{zk.session_id % _SIGN:016x}{next(counter) % _SIGN:016x}"
+    return f"_c_{hexa[:8]}-{hexa[8:12]}-{hexa[12:16]}-{hexa[16:20]}-{hexa[20:]}-"
 
 
 PREFIX_LENGTH = len("_c_12345678-1234-1234-1234-123456789abc-")
@@ -85,8 +84,8 @@ class Claim:
         self.zk = zk
         self.parent = parent
         self.session_id = 0
-        self.names: tuple[str, ...] = ()
-        """In the order of their numbers, which are neighbours."""
+        self._names: tuple[str, ...] = ()
+        self.paths: tuple[str, ...] = ()
         self.number = -1
         """The number of the first: the place in the queue."""
         self.token = -1
@@ -97,17 +96,24 @@ class Claim:
         self._marks = marks
         self._data = data
         self._acl = acl
+        self._looks: list[asyncio.Task[None]] = []
         self._exchanging: asyncio.Task[None] | None = None
         self._is_over = False
         """Deleted by us: what the watches say no longer matters."""
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        return tuple(child(self.parent, name) for name in self.names)
+    def names(self) -> tuple[str, ...]:
+        """In the order of their numbers, which are neighbours."""
+        return self._names
+
+    @names.setter
+    def names(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self.paths = tuple([child(self.parent, name) for name in names])
 
     def is_among(self, children: Iterable[str]) -> bool:
         """Whether all of the znodes are in a list of the parent's children."""
-        return set(self.names) <= set(children)
+        return set(children).issuperset(self._names)
 
     async def create(self) -> None:
         """Create the znodes, and the parent if it is missing.
@@ -189,25 +195,37 @@ class Claim:
         await while_session_lives(self.zk, session_id, sweep)
 
     def watch(self) -> None:
-        """Have `look` done in the background: what it finds is told to `on_change`."""
-        in_background(self.look())
+        """Have `look` done in the background: what it finds is told to `on_change`.
+
+        The reads begin in the next turn of the loop, unless the claim is over by then.
+        """
+        self._looks = [in_background(self._look_at(path)) for path in self.paths]
+
+    async def watched(self) -> None:
+        """Wait until `watch` has found out whether the claim is gone."""
+        looks = [look for look in self._looks if not look.done()]
+        if looks:
+            await asyncio.wait(looks)
 
     async def look(self) -> None:
         """Read the znodes and leave a watch on each, so that `is_gone` and `is_revoked` hold."""
-        await patiently(self.zk, self._look)
+        await asyncio.gather(*map(self._look_at, self.paths))
 
-    async def _look(self) -> None:
-        reads = [self.zk.get(path, watch=self._on_event) for path in self.paths]
+    async def _look_at(self, path: str) -> None:
+        if self._is_over:
+            return
         try:
-            nodes = await asyncio.gather(*reads)
+            node = await patiently(self.zk, partial(self.zk.get, path, watch=self._on_event))
         except NoNodeError:
-            self._change(is_gone=True)
+            self._change(is_gone=path in self.paths)
             return
         if self.token < 0:
-            self.token = nodes[0].stat.czxid
-        if any(node.stat.ephemeral_owner != self.zk.session_id for node in nodes):
+            self.token = node.stat.czxid
+        if path not in self.paths:
+            return  # exchanged for another one
+        if node.stat.ephemeral_owner != self.zk.session_id:
             self._change(is_gone=True)
-        elif any(node.data == REVOKE_MESSAGE for node in nodes):
+        elif node.data == REVOKE_MESSAGE:
             self._change(is_revoked=True)
 
     def _on_event(self, event: WatchEvent) -> None:

@@ -15,6 +15,7 @@ from kraal.client import (
     NoNodeError,
     SessionExpiredError,
     WatchEvent,
+    send_together,
 )
 from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
@@ -47,12 +48,14 @@ class Queue:
             return None
         while True:
             claim = Claim(self.zk, self.path, self.marks, self.data, self.acl)
-            # Asked right behind the creation, so that both answers come together.
+            # Asked right behind the creation, in the same packet: both answers come together.
             reading = asyncio.get_running_loop().create_task(self._children())
+            send_together(self.zk)
             try:
                 await claim.create()
+                children = await reading
                 claim.watch()
-                is_ours = await self._wait(claim, await reading, blocking=blocking)
+                is_ours = await self._wait(claim, children, blocking=blocking)
             except BaseException:
                 reading.add_done_callback(_ignore_outcome)
                 reading.cancel()
@@ -109,7 +112,7 @@ class Queue:
     async def _wait_for(self, path: str, claim: Claim) -> bool:
         """Until the znode changes or is deleted, or the contender's own znodes are gone.
 
-        Returns whether an event has said that it is deleted.
+        Returns whether it is known to be deleted, and `claim.is_gone` as it was at that time.
         """
         woken = asyncio.Event()
         is_deleted = False
@@ -121,15 +124,20 @@ class Queue:
 
         claim.on_change = woken.set
         try:
+            send_together(self.zk)  # `claim.watch` is reading as well
             # A read of data leaves no watch when the znode is missing, `exists` would.
             await self.zk.get(path, watch=on_event)
             if not claim.is_gone:
                 await woken.wait()
-        except (NoNodeError, ConnectionLossError, SessionExpiredError):
+        except NoNodeError:
+            await claim.watched()
+            is_deleted = True
+        except (ConnectionLossError, SessionExpiredError):
             pass
         finally:
             claim.on_change = None
-            self.zk.forget_watch(path, on_event)
+            if not is_deleted:
+                self.zk.forget_watch(path, on_event)
         return is_deleted
 
 
