@@ -45,7 +45,7 @@ from kraal.client.heartbeat import Heartbeat
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 from kraal.client.states import SessionState, StateKeeper
-from kraal.client.values import EventType, Session, WatcherKind
+from kraal.client.values import Session, WatcherKind
 from kraal.client.watches import Registration, WatchTable, is_registered
 from kraal.errors import DecodeError
 from kraal.wire.opcodes import OpCode
@@ -60,7 +60,6 @@ SEEK_MAX = 10.0
 """Seconds between looking for a server that can write while only reading is possible."""
 CLOSE_TIMEOUT = 2.0
 """How long `close` waits for the server's answer, at most."""
-_EVENT_TYPES = {kind.value: kind for kind in EventType if kind > 0}
 
 _sessions: weakref.WeakSet[SessionKeeper] = weakref.WeakSet()
 
@@ -374,11 +373,7 @@ class SessionKeeper:
 
     def event(self, kind: int, path: bytes, zxid: int) -> None:
         """A watch has fired."""
-        event_type = _EVENT_TYPES.get(kind)
-        if event_type is None:
-            logger.warning("an event of unknown type %d for %r", kind, path)
-            return
-        self.watches.fire(event_type, path, zxid)
+        self.watches.fire(kind, path, zxid)
 
     def registered(self, watch: Registration, code: int, wanted: bool) -> None:
         """The request that asked for a watch is answered; perhaps nobody wants it any more."""

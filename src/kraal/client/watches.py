@@ -8,6 +8,7 @@ section 8.7); persistent ones stay until they are removed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
@@ -17,6 +18,8 @@ from kraal.errors import ErrorCode
 from kraal.model import path as paths
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import SetWatches, SetWatches2
+
+logger = logging.getLogger("kraal.client")
 
 SET_WATCHES_MAX_BYTES = 128 * 1024
 """Paths in one frame of SetWatches2, as the Java client splits them."""
@@ -56,6 +59,7 @@ class Registration:
 Callbacks = dict[WatchCallback, None]
 """An ordered set: the same callback is told once."""
 
+_EVENT_TYPES = {kind.value: kind for kind in EventType if kind > 0}
 _REMOVED = {
     WatcherKind.DATA: EventType.DATA_WATCH_REMOVED,
     WatcherKind.CHILDREN: EventType.CHILD_WATCH_REMOVED,
@@ -106,8 +110,12 @@ class WatchTable:
         """Whether anyone here waits for what such a watch on the server tells."""
         return any(path in self._tables[table] for table in _tables_of(kind))
 
-    def fire(self, kind: EventType, path: bytes, zxid: int) -> None:
-        """An event has arrived: one-shot watches are used up by it."""
+    def fire(self, number: int, path: bytes, zxid: int) -> None:
+        """An event of a type with this number has arrived: one-shot watches are used up by it."""
+        kind = _EVENT_TYPES.get(number)
+        if kind is None:
+            logger.warning("an event of unknown type %d for %r", number, path)
+            return
         callbacks: Callbacks = {}
         for table in _FIRED_BY.get(kind, ()):
             callbacks.update(self._tables[table].pop(path, {}))
