@@ -4,6 +4,7 @@ KraalError
 ├── ConfigError          a setting is wrong: key, value and reason (exit code 2)
 ├── DecodeError          bytes from a peer, a client or a disk do not follow the format
 ├── RequestError         a client's request is refused with an ErrorCode
+├── RestoreError         a running server cannot be given a snapshot
 └── StorageError         the disk said no, or holds what it must not
     ├── DataDirError     the data directory cannot be used (exit code 3)
     ├── CorruptError     a file is damaged in a way that cannot be skipped
@@ -91,6 +92,10 @@ class DataDirError(StorageError):
 
 class CorruptError(StorageError):
     """A file of the data directory is damaged; the message names file, offset and kind."""
+
+
+class RestoreError(KraalError):
+    """A snapshot cannot be restored; the text says why."""
 
 
 class CutError(StorageError):

@@ -138,7 +138,7 @@ class Source:
     directories: list[Path]
 
 
-def _admin(port: int) -> dict[str, object]:
+def admin(port: int) -> dict[str, object]:
     return {
         "admin.enableServer": "true", "admin.serverPort": port, "admin.serverAddress": HOST,
         "snapCount": 20_000,
@@ -151,10 +151,10 @@ def running(plan: Plan, directory: Path) -> Iterator[Source]:
     admin_ports = [free_port() for _ in range(3)]
     if not plan.source.endswith("-3"):
         make = kraal if kind == KRAAL else apache
-        with make(directory, settings=_admin(admin_ports[0])) as server:
+        with make(directory, settings=admin(admin_ports[0])) as server:
             yield Source([server.port], admin_ports[:1], [server.directory / "data"])
         return
-    own = {number: _admin(port) for number, port in enumerate(admin_ports, start=1)}
+    own = {number: admin(port) for number, port in enumerate(admin_ports, start=1)}
     shape = Shape(participants=(kind,) * 3, own_settings=own)
     with Ensemble(directory, shape) as ensemble:
         ensemble.start()
@@ -268,7 +268,9 @@ def restored(
         for member in members:
             member.stop()
         # Sessions came and went since, which is in no digest.
-        trees = [recover(FS, _config(one.data.parent), extended_types=True).tree for one in members]
+        trees = [
+            recover(FS, data_config(one.data.parent), extended_types=True).tree for one in members
+        ]
         if len({tree.last_zxid for tree in trees}) > 1:
             wrong.append(f"the members end at {[show(tree.last_zxid) for tree in trees]}")
         wrong += [
@@ -279,7 +281,7 @@ def restored(
     return wrong
 
 
-def _config(directory: Path) -> StorageConfig:
+def data_config(directory: Path) -> StorageConfig:
     return StorageConfig(data_dir=PurePath(directory), data_log_dir=PurePath(directory))
 
 
@@ -332,10 +334,10 @@ def _judge(
 ) -> None:
     result.acknowledged = sum(note[0] <= result.zxid for note in noted)
     result.later = len(noted) - result.acknowledged
-    digest = recover(FS, _config(backup), extended_types=True).tree.digest
+    digest = recover(FS, data_config(backup), extended_types=True).tree.digest
     for directory in directories:
         there = recover_until(
-            FS, _config(directory), result.zxid, extended_types=True, recent_max=1
+            FS, data_config(directory), result.zxid, extended_types=True, recent_max=1
         )
         if there.tree.digest != digest:
             result.lost.append(f"the digest at {show(result.zxid)} is not that of {directory}")

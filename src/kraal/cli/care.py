@@ -149,12 +149,20 @@ def backup(
     options.end(tool.backup(directory, log_directory, target, is_json))
 
 
-@click.command(short_help="Fill an empty data directory from a backup.")
+@click.command(short_help="Fill empty data directories, or running servers, from a backup.")
 @click.argument("backup", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--data-dir", type=options.DIRECTORY, required=True, metavar="DIR",
-    help="The data directory of a server that is stopped; its version-2 must be empty.",
+    "--data-dir", "data_dirs", type=options.DIRECTORY, multiple=True, metavar="DIR",
+    help="The data directory of a server that is stopped; its version-2 must be empty. Give it"
+    " once for each member.",
 )  # fmt: skip
+@click.option(
+    "--into", "servers", metavar="HOST:PORT,…",
+    help="Instead: admin ports of a running server or of the members of a running ensemble,"
+    " which is given the backup in the place of all that it has.",
+)  # fmt: skip
+@_server_access
+@options.is_sure
 @options.log_directory
 @click.option(
     "--to-zxid", "until", type=options.ZXID, help="The last transaction to keep; default: all."
@@ -166,16 +174,43 @@ def backup(
 )  # fmt: skip
 def restore(
     backup: Path,
-    data_dir: Path,
+    data_dirs: tuple[Path, ...],
+    servers: str | None,
+    access: Access,
+    is_sure: bool,
     log_directory: Path | None,
     until: int | None,
     above_epoch: int | None,
 ) -> None:
-    """Fill an empty data directory from a backup, and say what to do then.
+    """Bring a backup back.
 
-    Every file is compared with the manifest first. A directory that is not empty is refused: two
-    histories are never mixed. If the restore is interrupted, no server starts on what it left.
+    Into empty data directories of servers that are stopped: every file is compared with the
+    manifest first, and a directory that is not empty is refused, because two histories are never
+    mixed. If that is interrupted, no server starts on what it left.
+
+    Or, with --into, into a server or an ensemble that runs: all that it has gives way to the
+    backup, on every member, and is on a quorum's disks when the command ends. Clients are
+    disconnected; sessions that the backup has go on.
+
+    \b
+    Examples:
+      kraal restore /backup/monday --data-dir /var/lib/zookeeper
+      kraal restore /backup/monday --data-dir one/data --data-dir two/data --data-dir three/data
+      kraal restore /backup/monday --into zk1:8080,zk2:8080,zk3:8080 --auth 'digest root:secret'
     """
+    if servers is not None:
+        if data_dirs or log_directory is not None or above_epoch is not None:
+            raise click.UsageError("--into takes no data directory and no --above-epoch")
+        from kraal.cli.tools import online  # noqa: PLC0415
+
+        options.end(online.restore(backup, servers, access, until=until, is_sure=is_sure))
+        return
     from kraal.cli.tools import care as tool  # noqa: PLC0415
 
-    options.end(tool.restore(backup, data_dir, log_directory, until=until, above_epoch=above_epoch))
+    if not data_dirs:
+        raise click.UsageError("say where it goes: --data-dir DIR, or --into HOST:PORT")
+    if log_directory is not None and len(data_dirs) > 1:
+        raise click.UsageError("--data-log-dir belongs to one --data-dir")
+    options.end(
+        tool.restore(backup, data_dirs, log_directory, until=until, above_epoch=above_epoch)
+    )

@@ -101,6 +101,8 @@ class Peer:
         """Whether the disk lacks the end of the history for good: observers may keep no log."""
         self._disk_jobs = 0
         """Cuts of the log and snapshots that are under way."""
+        self._frozen: LeadingTerm | None = None
+        """What this server led until it restored; its followers still wait for it."""
         self._tail: list[Entry] | None = None
         """Logged or being logged and not yet applied, between two terms."""
         self.election = Election(self.me, self.settings, courier, self._elected)
@@ -127,8 +129,9 @@ class Peer:
 
     def stop(self) -> None:
         """Leave it: close every connection."""
-        if self.term is not None:
-            self.term.close()
+        for term in (self.term, self._frozen):
+            if term is not None:
+                term.close()
         self._serve(None)
 
     # Inputs: the election
@@ -246,10 +249,35 @@ class Peer:
         """The tree that was adopted is on disk."""
         self.now_ms, self.wall_ms = now_ms, wall_ms
         self._disk_jobs -= 1
+        if self._frozen is not None:
+            self._frozen.close()
+            self._frozen = None
         if isinstance(self.term, LearningTerm) and self.term.learner is not None:
             self.term.learner.snapshot_saved(now_ms)
         else:
             self._look()
+
+    # Inputs: an operator
+
+    def restore(self, now_ms: int, wall_ms: int, tree: DataTree) -> None:
+        """Put another tree in the place of the whole history, for the ensemble as a whole.
+
+        For Zab it is the last transaction of this leader's epoch, `tree.last_zxid`, which only a
+        snapshot tells. It needs a quorum like any: this term ends, and the next election decides.
+        Nobody has a larger zxid, so this server wins it and everybody gets the tree from it; but
+        if others elect one of themselves first, that one's history counts, and takes the tree
+        from this server again. Followers are not sent away before the tree is on the disk here.
+        """
+        assert isinstance(self.term, LeadingTerm)
+        assert tree.last_zxid > self.term.leader.last_proposed
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._frozen = self.term
+        self._frozen.leader.freeze()
+        self._disk_jobs += 1
+        self.end_term("another tree is restored", ())
+        self.replace_tree(tree)
+        self.is_unlogged = False
+        self.shell.save_snapshot(tree)
 
     # Inputs: time
 

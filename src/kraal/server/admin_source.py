@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from kraal.errors import KraalError, RequestError
+from kraal.errors import KraalError, RequestError, RestoreError
 from kraal.model.acl import ALL
 from kraal.model.path import ROOT
 from kraal.model.zxid import show
@@ -200,11 +200,9 @@ class ServerAdminSource(ServerStatusSource):
 
     async def _restore(self, pieces: AsyncIterator[bytes]) -> int:
         """Nothing changes before the whole snapshot has been read and verified."""
-        if self._server.member is not None:
-            raise RestoreError(
-                "a member of an ensemble cannot be restored alone: the others would bring it in"
-                " step with themselves. Stop all members and restore their data directories"
-            )
+        member = self._server.member
+        if member is not None:
+            member.require_leader()
         with tempfile.TemporaryFile(dir=self.config.storage.data_dir) as spool:
             async for piece in pieces:
                 await asyncio.to_thread(spool.write, piece)
@@ -212,7 +210,10 @@ class ServerAdminSource(ServerStatusSource):
                 raise RestoreError("the request has no snapshot in it")
             tree = await asyncio.to_thread(self._read, spool)
         dropped = drop_orphans(tree)
-        await self._server.replace_tree(tree)
+        if member is not None:
+            await member.restore(tree)
+        else:
+            await self._server.replace_tree(tree)
         logger.warning(
             "Restored from a snapshot: %d znodes, %d sessions, at %s; %d ephemerals of sessions"
             " that are gone were dropped",
@@ -235,10 +236,6 @@ class ServerAdminSource(ServerStatusSource):
                 " `kraal restore BACKUP --into HOST:PORT`"
             )
         return tree
-
-
-class RestoreError(KraalError):
-    """A snapshot cannot be restored; the text says why."""
 
 
 def _rows(sketch: SpaceSaving[bytes]) -> list[HeavyRow]:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from time import monotonic_ns, time_ns
 
-from kraal.errors import KraalError
+from kraal.errors import KraalError, RestoreError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, EnsembleConfig
+from kraal.model.zxid import epoch
 from kraal.pipeline.counters import Counters
+from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.peer import Peer
 from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
@@ -31,6 +33,11 @@ logger = logging.getLogger("kraal.server.member")
 NS_PER_MS = 1_000_000
 ANY_HOST = "0.0.0.0"
 EXIT_ELECTION_PORT = 14
+RESTORE_LEAP = 1 << 20
+"""How far the zxid of a restore is ahead: writes go on while its snapshot is written."""
+RESTORE_SECONDS = 10.0
+"""How long the election after it may take, beside `initLimit` for its outcome."""
+RESTORE_POLL_SECONDS = 0.02
 
 
 def monotonic_ms() -> int:
@@ -128,6 +135,51 @@ class Member:
         """Time passed."""
         self.peer.tick(monotonic_ms(), wall_ms())
         self._arm()
+
+    # Restoring
+
+    def require_leader(self) -> LeadingTerm:
+        """RestoreError where this member does not lead: a restore is a matter of all."""
+        term = self.peer.term
+        if not isinstance(term, LeadingTerm) or not term.leader.is_established:
+            leader = self.peer.election.vote.leader
+            raise RestoreError(
+                f"this is a member of an ensemble, which its leader restores as a whole: ask"
+                f" server {leader}"
+            )
+        return term
+
+    async def restore(self, tree: DataTree) -> None:
+        """Give all members this tree, whose `last_zxid` is set; it is on a quorum's disks then.
+
+        Raises RestoreError, after which the ensemble goes on with what it had.
+        """
+        term = self.require_leader()
+        leader = term.leader
+        assert leader.epoch is not None
+        if epoch(tree.last_zxid) > leader.epoch:
+            raise RestoreError(
+                f"the snapshot is of epoch {epoch(tree.last_zxid)}, and this ensemble is only in"
+                f" epoch {leader.epoch}: zxids would go back. Restore data directories instead"
+            )
+        tree.last_zxid = max(tree.last_zxid, leader.last_proposed) + RESTORE_LEAP
+        if epoch(tree.last_zxid) != leader.epoch:
+            raise RestoreError("this epoch has too few zxids left: restart the leader first")
+        await self.storage.prepare(tree)
+        if self.peer.term is not term or leader.last_proposed >= tree.last_zxid:
+            self.storage.forget_prepared()
+            raise RestoreError("the ensemble changed while the tree was written; try again")
+        self.peer.restore(monotonic_ms(), wall_ms(), tree)
+        limit_s = self._settings.init_limit_ticks * self._config.tick_time_ms / 1000
+        deadline = monotonic_ns() + int((RESTORE_SECONDS + limit_s) * 1e9)
+        while self.peer.tree is tree and monotonic_ns() < deadline:
+            replica = self.peer.replica
+            if replica is not None and replica.mode is not Mode.READ_ONLY:
+                return
+            await asyncio.sleep(RESTORE_POLL_SECONDS)
+        if self.peer.tree is not tree:
+            raise RestoreError("another member was elected meanwhile, and nothing has changed")
+        raise RestoreError("no quorum has taken the snapshot yet; it still may")
 
     # The election
 

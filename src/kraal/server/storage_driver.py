@@ -18,9 +18,9 @@ from kraal.server.log_writer import LogWriter
 from kraal.server.snapshotter import Snapshotter
 from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.storage.recovery import Recovered
-from kraal.storage.resync import adopt_snapshot, cut_log
+from kraal.storage.resync import begin_adoption, cut_log
 from kraal.storage.snapshot_policy import SnapshotPolicy
-from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.snapshot_store import SnapshotStore, SnapshotWriter
 from kraal.storage.txn_log import Flush, LogEnd, TxnLog
 from kraal.tree.data_tree import DataTree
 
@@ -68,6 +68,7 @@ class StorageDriver:
         self._is_put_off = False
         self._may_snapshot = True
         self._job: asyncio.Task[None] | None = None
+        self._prepared: tuple[DataTree, SnapshotWriter] | None = None
         self.use_tree(tree)
 
     def use_tree(self, tree: DataTree) -> None:
@@ -198,12 +199,35 @@ class StorageDriver:
 
         self._run(cut, finished, EXIT_UNEXPECTED)
 
+    async def prepare(self, tree: DataTree) -> None:
+        """Write a tree that `save_snapshot` will be asked for, while the other one is served.
+
+        Raises StorageError.
+        """
+        self.forget_prepared()
+        thread = DiskThread(asyncio.get_running_loop(), "kraal-restore")
+        try:
+            writer = await thread.call(lambda: begin_adoption(self._fs, self._storage, tree))
+        finally:
+            thread.stop()
+        self._prepared = tree, writer
+
+    def forget_prepared(self) -> None:
+        """It will not be asked for after all."""
+        if self._prepared is not None:
+            (_, writer), self._prepared = self._prepared, None
+            self._disk.submit(writer.abort, lambda _error: None)
+
     def save_snapshot(self, tree: DataTree, done: Callable[[], None]) -> None:
         """Make a tree that nobody changes meanwhile the content of the data directory."""
+        prepared: SnapshotWriter | None = None
+        if self._prepared is not None and self._prepared[0] is tree:
+            (_, prepared), self._prepared = self._prepared, None
 
         def write() -> float:
             began = monotonic()
-            adopt_snapshot(self._fs, self._storage, tree)
+            writer = prepared or begin_adoption(self._fs, self._storage, tree)
+            writer.commit()
             return monotonic() - began
 
         def finished(seconds: float) -> None:

@@ -13,6 +13,7 @@ from kraal.model.limits import COMMIT_LOG_MIN_TXNS
 from kraal.storage import replacement
 from kraal.storage.interface import FileSystem
 from kraal.storage.recovery import Recovered, recover_until
+from kraal.storage.snapshot_store import SnapshotWriter
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
 
@@ -46,13 +47,18 @@ def adopt_snapshot(fs: FileSystem, config: StorageConfig, tree: DataTree) -> str
     meanwhile. `kraal.storage.replacement.adopting` does the same in slices. The log may hold
     what follows the tree from then on. Raises StorageError when the disk fails.
     """
+    return begin_adoption(fs, config, tree).commit()
+
+
+def begin_adoption(fs: FileSystem, config: StorageConfig, tree: DataTree) -> SnapshotWriter:
+    """The part of `adopt_snapshot` that takes long: a log may be open until `commit`."""
     writer = replacement.adopting(fs, config, tree.last_zxid)
     try:
         for piece in snapshot.encode(
             tree, last_zxid_section=config.serialize_last_processed_zxid, digest_holds=False
         ):
             writer.write(piece)
-        return writer.commit()
     except BaseException:
         writer.abort()
         raise
+    return writer

@@ -413,6 +413,10 @@ class Leader(LearnerMaster):
         """Another server leads: its followers leave by themselves, and nothing is committed."""
         self.finish()
 
+    def freeze(self) -> None:
+        """Nothing is sent or counted any more, and nobody is told: `close` is still to come."""
+        self.is_over = True
+
     def sync(
         self, handler: LearnerHandler | None, released: Callable[[], None] | None = None
     ) -> bool:

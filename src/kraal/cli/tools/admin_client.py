@@ -18,7 +18,7 @@ from kraal.cli.tools.terminal import FailedError
 LIMIT_SECONDS = 60.0
 COMMANDS = "/commands"
 _ANSWER_MAX_BYTES = 1 << 20
-_UNKNOWN = "Unknown command"
+UNKNOWN_COMMAND = "Unknown command"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):\d{1,5}")
 
 
@@ -103,7 +103,7 @@ class AdminClient:
     def refusal(self, response: HTTPResponse, command: str) -> FailedError:
         """The error that an answer stands for which is not what was asked for."""
         said = self.members(response).get("error")
-        if str(said or "").startswith(_UNKNOWN):
+        if str(said or "").startswith(UNKNOWN_COMMAND):
             return UnknownCommandError(f"{self.name} has no command {command}")
         reason = {
             401: "it does not know who asks: give --auth 'SCHEME CREDENTIAL'",

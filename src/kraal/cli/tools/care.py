@@ -102,23 +102,23 @@ def verify_backup(path: Path, is_json: bool) -> int:
 @failing
 def restore(
     path: Path,
-    data_dir: Path,
+    data_dirs: tuple[Path, ...],
     log_directory: Path | None,
     *,
     until: int | None,
     above_epoch: int | None,
 ) -> int:
-    """Fill an empty data directory, and say what comes next."""
-    logs = PurePath(log_directory or data_dir)
-    config = StorageConfig(data_dir=PurePath(data_dir), data_log_dir=logs)
-    with reading("restoring", 2 * size_of(path / "version-2")) as progress:
-        zxid = backups.restore(FS, PurePath(path), config, until=until, progress=progress)
-    click.echo(f"Restored {data_dir} to {show(zxid)}.")
-    if above_epoch is not None:
-        begun = forced.begin_epoch(
-            FS, config, None, wall_ms=int(time.time() * MS), above=above_epoch
-        )
-        click.echo(f"The history goes on in epoch {epoch(begun.new_zxid)}.")
+    """Fill empty data directories, and say what comes next."""
+    wall_ms = int(time.time() * MS)
+    for data_dir in data_dirs:
+        logs = PurePath(log_directory or data_dir)
+        config = StorageConfig(data_dir=PurePath(data_dir), data_log_dir=logs)
+        with reading("restoring", 2 * size_of(path / "version-2")) as progress:
+            zxid = backups.restore(FS, PurePath(path), config, until=until, progress=progress)
+        click.echo(f"Restored {data_dir} to {show(zxid)}.")
+        if above_epoch is not None:
+            begun = forced.begin_epoch(FS, config, None, wall_ms=wall_ms, above=above_epoch)
+            click.echo(f"The history goes on in epoch {epoch(begun.new_zxid)}.")
     click.echo(_AFTER_RESTORE)
     if above_epoch is None:
         click.echo(_ABOVE_EPOCH)

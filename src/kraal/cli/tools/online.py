@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import asdict
 from http.client import HTTPResponse
@@ -9,15 +10,23 @@ from pathlib import Path, PurePath
 
 import click
 
-from kraal.cli.tools.admin_client import Access, AdminClient, UnknownCommandError
-from kraal.cli.tools.places import FS
+from kraal.cli.tools.admin_client import (
+    UNKNOWN_COMMAND,
+    Access,
+    AdminClient,
+    UnknownCommandError,
+)
+from kraal.cli.tools.places import FS, size_of
 from kraal.cli.tools.snapshots import now_text
-from kraal.cli.tools.terminal import FailedError, failing, reading, write_json
+from kraal.cli.tools.terminal import FailedError, confirmed, failing, reading, write_json
 from kraal.errors import KraalError
+from kraal.model.zxid import show
+from kraal.storage.inspection import backup as backups
 from kraal.storage.inspection import received
 from kraal.storage.inspection.backup import Manifest
 
 ATTEMPTS = 10
+SPOOL_BYTES = 64 << 20
 ATTEMPT_SECONDS = 0.5
 _TOO_MANY_REQUESTS = 429
 
@@ -86,3 +95,63 @@ def _snapshot(client: AdminClient, target: Path) -> Manifest:
         "ZooKeeper does not send the log that a snapshot needs while much is written: back up "
         "its data directory, which may be done while it runs: kraal backup DIR --to BACKUP"
     )
+
+
+@failing
+def restore(path: Path, servers: str, access: Access, *, until: int | None, is_sure: bool) -> int:
+    """Give a running server, or the members of an ensemble, what a backup holds."""
+    clients = [AdminClient(server.strip(), access) for server in servers.split(",")]
+    client = _restoring(clients)
+    with reading("verifying", 2 * size_of(path / "version-2")) as progress:
+        manifest = backups.verify(FS, PurePath(path), progress)
+        tree = backups.state(FS, PurePath(path), manifest, until)
+    click.secho(
+        f"Everything that {servers} holds gives way to {path} at {show(tree.last_zxid)}, with "
+        f"{len(tree.nodes) - 1} znodes; every client is disconnected.",
+        fg="red", err=True,
+    )  # fmt: skip
+    confirmed("Restore it?", is_sure=is_sure)
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
+        for piece in backups.as_snapshot(tree):
+            spool.write(piece)
+        size = spool.tell()
+        spool.seek(0)
+        with client.asked("restore", body=spool, size=size) as response:
+            said = client.members(response) if response.status == 200 else {}
+            zxid = said.get("last_zxid")
+            if not isinstance(zxid, int):
+                raise client.refusal(response, "restore")
+    click.echo(f"Restored; {client.name} and who belongs to it go on behind {show(zxid)}.")
+    return 0
+
+
+def _restoring(clients: list[AdminClient]) -> AdminClient:
+    """The one that is alone, or that leads. Raises FailedError when none does."""
+    states: list[str] = []
+    for client in clients:
+        try:
+            stats = client.json("server_stats").get("server_stats")
+        except FailedError as error:
+            states.append(error.message)
+            continue
+        state = stats.get("server_state") if isinstance(stats, dict) else None
+        states.append(f"{client.name} is {state or 'not serving'}")
+        if state == "standalone":
+            return client
+        if state == "leader":
+            _refuse_apache(client)
+            return client
+    raise FailedError(
+        f"none of them leads ({'; '.join(states)}): name the admin ports of all members"
+    )
+
+
+def _refuse_apache(client: AdminClient) -> None:
+    """Its restore changes one member in memory, and the others go on with what they have."""
+    with client.asked("log_levels") as response:
+        if str(client.members(response).get("error") or "").startswith(UNKNOWN_COMMAND):
+            raise FailedError(
+                f"{client.name} is a member of an ensemble of Apache ZooKeeper, which restores "
+                "one member alone, and not on its disk. Stop all members and restore their data "
+                "directories: kraal restore BACKUP --data-dir DIR"
+            )

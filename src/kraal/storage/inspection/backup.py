@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
@@ -22,12 +22,16 @@ from kraal.storage import atomic_file, data_dir
 from kraal.storage.data_dir import LOCK_NAME, VERSION_DIR, Layout
 from kraal.storage.inspection.log_check import Progress, no_progress
 from kraal.storage.inspection.log_walk import LogWalk
+from kraal.storage.inspection.overlay import Overlay
 from kraal.storage.inspection.repair import PIECE_BYTES, tried
 from kraal.storage.interface import FileSystem, failing
 from kraal.storage.log_reader import list_logs
 from kraal.storage.names import SNAPSHOT, UNFINISHED, Named, needed_logs
+from kraal.storage.recovery import recover, recover_until
 from kraal.storage.resync import cut_log
 from kraal.storage.snapshot_store import SnapshotStore
+from kraal.tree.data_tree import DataTree
+from kraal.tree.snapshot import encode
 from kraal.version import __version__
 
 MANIFEST = "manifest.json"
@@ -224,6 +228,30 @@ def verify(fs: FileSystem, backup: PurePath, progress: Progress = no_progress) -
     return manifest
 
 
+def state(fs: FileSystem, backup: PurePath, manifest: Manifest, until: int | None) -> DataTree:
+    """The tree that a backup leads to, or led to right behind `until`; nothing is changed.
+
+    Raises CutError when it does not lead there, StorageError.
+    """
+    _require_reach(manifest, until)
+    config = StorageConfig(data_dir=backup, data_log_dir=backup)
+    overlay = Overlay(fs)
+    if until is None:
+        return recover(overlay, config, extended_types=True, recent_max=1).tree
+    return recover_until(overlay, config, until, extended_types=True, recent_max=1).tree
+
+
+def as_snapshot(tree: DataTree) -> Iterator[bytes]:
+    """The pieces of a snapshot that needs no log."""
+    return encode(tree)
+
+
+def _require_reach(manifest: Manifest, until: int | None) -> None:
+    first, last = manifest.first_zxid, manifest.last_zxid
+    if until is not None and not int(first, 16) <= until <= int(last, 16):
+        raise CutError(f"the backup leads from {first} to {last}, and not to {show(until)}")
+
+
 def restore(
     fs: FileSystem,
     backup: PurePath,
@@ -239,13 +267,7 @@ def restore(
     damaged backup, CutError when the backup does not lead to `until`, StorageError.
     """
     manifest = verify(fs, backup, progress)
-    if until is not None and not int(manifest.first_zxid, 16) <= until <= int(
-        manifest.last_zxid, 16
-    ):
-        raise CutError(
-            f"the backup leads from {manifest.first_zxid} to {manifest.last_zxid}, "
-            f"and not to {show(until)}"
-        )
+    _require_reach(manifest, until)
     _require_empty(fs, config)
     held = data_dir.lock(fs, config)
     try:
