@@ -28,7 +28,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "client": ("tls", "wire"),
     "recipes": ("client",),
     "sync": ("recipes", "client"),
-    "shell": ("client",),
+    "shell": ("client", "tree.quota"),
     "local": ("server",),
     "cli": ("client", "shell", "tls", "local", "server", "storage.inspection"),
     "testing": (

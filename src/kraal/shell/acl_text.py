@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kraal.client import Acl, Perms
+from kraal.client import Acl, InvalidAclError, Perms
 
 _LETTERS = {
     "r": Perms.READ, "w": Perms.WRITE, "c": Perms.CREATE, "d": Perms.DELETE, "a": Perms.ADMIN,
@@ -12,7 +12,10 @@ _LETTERS = {
 
 
 def parse(text: str, complain: Callable[[str], None]) -> list[Acl]:
-    """The entries of an ACL; what cannot be read is complained about and left out, as in zkCli."""
+    """The entries of an ACL; what cannot be read is complained about and left out, as in zkCli.
+
+    Raises InvalidAclError if nothing is left.
+    """
     found: list[Acl] = []
     for entry in text.rstrip(",").split(","):
         scheme, colon, rest = entry.partition(":")
@@ -26,9 +29,21 @@ def parse(text: str, complain: Callable[[str], None]) -> list[Acl]:
                 complain(f"Unknown perm type: {letter}")
             perms |= _LETTERS.get(letter, 0)
         found.append(Acl(perms, scheme, user))
+    if not found:
+        raise InvalidAclError()
     return found
 
 
 def perms_text(perms: int) -> str:
     """Permissions as letters, in the order of zkCli."""
     return "".join(letter for letter in "cdrwa" if perms & _LETTERS[letter])
+
+
+_ESCAPED = str.maketrans(
+    {"\0": "%00", "\n": "%0A", "\r": "%0D", "%": "%25", ",": "%2C", "}": "%7D"}
+)
+
+
+def csv(text: str | None) -> str:
+    """Text as the original's records print it."""
+    return "" if text is None else f"'{text.translate(_ESCAPED)}"

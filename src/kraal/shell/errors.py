@@ -88,7 +88,7 @@ def keeper_message(error: ZooKeeperError) -> str:
     """What the exception of the Java client says."""
     if isinstance(error, RequestTimeoutError):
         return str(error)
-    about = "" if error.path is None else f" for {error.path}"
+    about = "" if not error.path else f" for {error.path}"
     return f"KeeperErrorCode = {_name(error.code)}{about}"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kraal.shell.command import Command
-from kraal.shell.commands import reading, session, writing
+from kraal.shell.commands import acls, membership, quotas, reading, session, watching, writing
 
-MODULES = (reading, writing, session)
+MODULES = (reading, writing, acls, quotas, watching, membership, session)
 """Where commands are defined; a new module is added here."""
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(

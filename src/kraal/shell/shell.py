@@ -192,7 +192,7 @@ class Shell:
 
     def watch(self, event: WatchEvent) -> None:
         """Print an event; one that several watches tell of, once."""
-        is_again = event == self._last_event and event.zxid >= 0
+        is_again = event is self._last_event
         self._last_event = event
         shown = events.of_watch(event)
         if shown is not None and self.prints_watches and not is_again:

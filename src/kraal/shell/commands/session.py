@@ -67,8 +67,9 @@ async def close(shell: Context, _given: Given) -> Results:
 @command("quit", "", group=GROUP, is_offline=True)
 async def quit_(shell: Context, _given: Given) -> Results:
     """End the session and the shell, with the exit code of the command before."""
+    await shell.close()
     shell.end()
-    yield Done(quit=True)
+    yield Done(closed=shell.hosts)
 
 
 @command("history", "", group=GROUP, is_offline=True)

@@ -101,8 +101,8 @@ async def create(shell: Context, given: Given) -> Results:
     path, written, acl = given[0], given.get(1), given.get(2)
     paths.check(path, is_sequential=given.has("s"))
     data = NULL if written is None else to_bytes(written)
-    entries = None if acl is None else acl_text.parse(acl, shell.note)
     try:
+        entries = None if acl is None else acl_text.parse(acl, shell.note)
         yield CreatedAt(await shell.zk.create(path, data, mode=mode, acl=entries, ttl=ttl))
     except EphemeralOnLocalSessionError:
         shell.note("Unable to create ephemeral node on a local session")
