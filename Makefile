@@ -36,6 +36,7 @@ check: $(STAMP) ## check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright
 	$(BIN)/python -m pytest tests/test_layers.py
 
 interop: $(STAMP) ## compare with Apache ZooKeeper and real clients, long runs included

@@ -32,6 +32,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "local": ("server",),
     "cli": ("client", "shell", "tls", "local", "server", "storage.inspection"),
     "testing": (
+        "sync",
         "client",
         "local",
         "replica.leading",

@@ -83,6 +83,23 @@ async def test_coroutine(kraal_server, kraal_async_client):
     assert passed(tmp_path) == 1
 
 
+def test_threads_use_it_with_the_client_for_threads(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        """
+def test_threads(kraal_sync_client):
+    with kraal_sync_client() as zk, kraal_sync_client() as other:
+        zk.create("/a", b"data")
+        assert other.get("/a").data == b"data"
+
+def test_as_good_as_new(kraal_sync_client):
+    with kraal_sync_client() as zk:
+        assert zk.get_children("/") == ["zookeeper"]
+""",
+    )
+    assert passed(tmp_path) == 2
+
+
 def test_coroutines_use_it_with_anyio(tmp_path: Path) -> None:
     pytest.importorskip("anyio")
     write(

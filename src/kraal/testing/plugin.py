@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from kraal.client import Client
+    from kraal.sync import Client as SyncClient
     from kraal.testing import Ensemble, ExternalServer, Server, ServerProcess
 
 MARKER = "kraal_ensemble(size=3, observers=0): how many servers the fixture kraal_ensemble has"
@@ -110,6 +111,14 @@ def kraal_ensemble(
 def kraal_async_client(kraal_server: Server | ExternalServer) -> Callable[[], Client]:
     """Makes clients of kraal's own of the server: `async with kraal_async_client() as zk`."""
     from kraal.client import connect  # noqa: PLC0415 - only where it is used
+
+    return lambda: connect(kraal_server.hosts)
+
+
+@pytest.fixture
+def kraal_sync_client(kraal_server: Server | ExternalServer) -> Callable[[], SyncClient]:
+    """Makes clients for threads of the server: `with kraal_sync_client() as zk`."""
+    from kraal.sync import connect  # noqa: PLC0415 - only where it is used
 
     return lambda: connect(kraal_server.hosts)
 
