@@ -56,6 +56,11 @@ class Host:
         """Counts deaths: what was scheduled in an earlier life is void."""
         self._backlog: deque[Action] = deque()
 
+    @property
+    def now_us(self) -> int:
+        """Time since the begin."""
+        return self.scheduler.now_us
+
     def after(self, delay_us: int, action: Action) -> None:
         """Run `action` as a turn of this process when `delay_us` have passed."""
         life = self.life

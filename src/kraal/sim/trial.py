@@ -26,6 +26,7 @@ from kraal.sim.world import EnsemblePlan, World
 
 if TYPE_CHECKING:
     from kraal.client import Client
+    from kraal.sim.stage import Actor, Stage
 
 FAULTS: Mapping[str, int] = {
     "kill": 6,
@@ -73,7 +74,7 @@ class Scenario(ABC):
     progress_due: ClassVar[int] = 2
     """How often each application gets on, at least, once the faults have stopped."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         self.world = world
         self.random: Random = world.random
         self.is_calm = False
@@ -88,15 +89,15 @@ class Scenario(ABC):
         self.resting: set[str] = set()
         self.chroot = self.random.choice(("", "", "/root/of/it"))
 
-    def connect(self, app: Application) -> Client:
+    def connect(self, app: Actor) -> Client:
         """A client of this application, not started yet."""
         return app.connect(self.chroot, session_timeout=app.random.choice(TIMEOUTS_S))
 
-    def got_on(self, app: Application) -> None:
+    def got_on(self, app: Actor) -> None:
         """This application got something done."""
         self.progress[app.name] += 1
 
-    async def rest(self, app: Application) -> None:
+    async def rest(self, app: Actor) -> None:
         """Wait, with the client open, until nobody does anything any more."""
         self.resting.add(app.name)
         while not self.is_ending:
@@ -106,17 +107,14 @@ class Scenario(ABC):
         """Where a path of the applications is in the servers' tree."""
         return (self.chroot + path).encode()
 
-    def watches_left(self) -> list[tuple[str, list[bytes]]]:
-        """What servers still watch for the applications, by session."""
-        return [
-            (show(conn.session.id), sorted(conn.data_watches | conn.child_watches))
-            for server in self.world.servers.values()
-            for conn in (channel.conn for channel in server.port.connections)
-            if conn.session is not None and (conn.data_watches or conn.child_watches)
-        ]
+    def check_watches(self) -> None:
+        """Nobody waits any more, so no server watches for anybody. Raises ViolationError."""
+        left = {show(session_id): paths for session_id, paths in self.world.watches_left()}
+        if left:
+            violated("no watch is left", "%s", left)
 
     @abstractmethod
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         """What one application does, until it is over."""
 
     def at_rest(self) -> None:  # noqa: B027

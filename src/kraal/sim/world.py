@@ -21,6 +21,7 @@ from kraal.sim.violation import ViolationError, violated
 
 if TYPE_CHECKING:
     from kraal.sim.application import Application
+    from kraal.sim.checks.history import History
 
 TRACE_KEPT = 2000
 DATA = PurePath("/data")
@@ -168,6 +169,29 @@ class World:
         self.silent_until_us = max(self.silent_until_us, self.scheduler.now_us + ms * MS)
 
     # What is seen
+
+    @property
+    def history(self) -> History:
+        """Everything that is committed by now."""
+        return self.checks.history
+
+    @property
+    def now_us(self) -> int:
+        """Time since the begin."""
+        return self.scheduler.now_us
+
+    def is_session_ending(self, session_id: int) -> bool:
+        """Whether some server has proposed, at least, to end it."""
+        return self.checks.sessions.is_ending(session_id)
+
+    def watches_left(self) -> list[tuple[int, list[bytes]]]:
+        """What servers watch for the applications, by session."""
+        return [
+            (conn.session.id, sorted(conn.data_watches | conn.child_watches))
+            for server in self.servers.values()
+            for conn in (channel.conn for channel in server.port.connections)
+            if conn.session is not None and (conn.data_watches or conn.child_watches)
+        ]
 
     def leader(self) -> SimServer | None:
         """The established leader of the newest epoch that is up."""

@@ -13,8 +13,7 @@ from kraal.sim.violation import violated
 from kraal.wire.records.data import Stat
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "a barrier opens when it may"
 
@@ -25,7 +24,7 @@ class Barriers(Workers):
     path = f"{TOP}/barrier"
     tasks = (2, 3)
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         barrier = Barrier(zk, self.path)
         if app.random.random() < 0.5:
             await barrier.create()
@@ -34,7 +33,7 @@ class Barriers(Workers):
         else:
             seen = zk.last_zxid
             await self._wait(barrier)
-            states = self.world.checks.history.since(seen, self.server_path(self.path))
+            states = self.world.history.since(seen, self.server_path(self.path))
             closed = {Stat.unpack(state.stat).czxid for state in states if state is not None}
             if None not in states and len(closed) == 1:
                 violated(PROMISE, "%s passes one that is closed", app.name)
@@ -57,12 +56,12 @@ class DoubleBarriers(Workers):
     path = f"{TOP}/double-barrier"
     count = 2
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._inside: dict[int, list[Visit]] = {}
         """By round, who is in it and has not begun to leave."""
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         barrier = DoubleBarrier(zk, self.path, self.count, app.name)
         async with asyncio.timeout(3):  # company may fail to appear
             number = await barrier.enter()
@@ -100,7 +99,7 @@ class DoubleBarriers(Workers):
 class Visit:
     """Somebody's stay in a round."""
 
-    def __init__(self, app: Application, zk: Client) -> None:
+    def __init__(self, app: Actor, zk: Client) -> None:
         self._app = app
         self._session_id = zk.session_id
 
@@ -110,5 +109,5 @@ class Visit:
     @property
     def is_there(self) -> bool:
         """Whether its session lives: who is dead is not waited for."""
-        sessions = self._app.world.checks.history.tree.sessions
+        sessions = self._app.world.history.tree.sessions
         return self._app.is_up and self._session_id in sessions

@@ -13,8 +13,7 @@ from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "a cache shows what is there"
 MOMENT = "a snapshot was so at one moment"
@@ -31,12 +30,12 @@ Found = dict[str, tuple[bytes, int]]
 class Caches(Workers):
     """Some write, and all keep copies: of a tree, of children, of a znode."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._serial = 0
         self._kept: list[Copy] = []
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         async with self.connect(app) as zk:
             kind = app.random.choice((TreeCache, TreeCache, ChildrenCache, NodeCache))
             async with kind(zk, ROOT) as cache:
@@ -47,7 +46,7 @@ class Caches(Workers):
                         await self._act_once(app, zk, copy)
                     await self.rest(app)
 
-    async def _act_once(self, app: Application, zk: Client, copy: Copy) -> None:
+    async def _act_once(self, app: Actor, zk: Client, copy: Copy) -> None:
         patience_s = app.random.uniform(0, 0.5) if app.random.random() < 0.2 else None
         try:
             async with asyncio.timeout(patience_s):
@@ -62,10 +61,10 @@ class Caches(Workers):
             pass
         await asyncio.sleep(app.random.uniform(0, 0.15))
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         raise NotImplementedError
 
-    async def _write(self, app: Application, zk: Client) -> None:
+    async def _write(self, app: Actor, zk: Client) -> None:
         path, action = app.random.choice(PATHS), app.random.random()
         self._serial += 1
         data = b"%d" % self._serial
@@ -82,16 +81,16 @@ class Caches(Workers):
 
     async def _look(self, copy: Copy) -> None:
         """Take a snapshot, or one that has everything written before."""
-        history = self.world.checks.history
         since = 0
         if copy.app.random.random() < 0.5:
-            since = history.tip
+            since = self.world.history.tip
             await copy.cache.sync()
             found = copy.found()
             if not copy.cache.is_consistent:
                 return  # something newer has come to its notice
         else:
             found = _found(await copy.cache.snapshot())
+        history = self.world.history
         since = max([since, *(mzxid for _, mzxid in found.values())])
         known = {path: self.server_path(path) for path in PATHS if copy.has(path)}
         moments = [since, *(zxid for zxid, _, _ in history.events_after(since))]
@@ -106,7 +105,7 @@ class Caches(Workers):
         violated(MOMENT, "%s: %s", copy, found)
 
     def at_rest(self) -> None:
-        history = self.world.checks.history
+        history = self.world.history
         truth: Found = {}
         for path in PATHS:
             version = history.at(history.tip, self.server_path(path))
@@ -125,7 +124,7 @@ class Caches(Workers):
 class Copy:
     """A cache, and what a reader of its changes knows."""
 
-    def __init__(self, app: Application, cache: TreeCache) -> None:
+    def __init__(self, app: Actor, cache: TreeCache) -> None:
         self.app = app
         self.cache = cache
         self.seen: dict[str, Node] = {}

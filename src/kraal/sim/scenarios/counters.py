@@ -11,8 +11,7 @@ from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "each change is made once"
 
@@ -22,12 +21,12 @@ class Counters(Workers):
 
     pause_s = 0.4
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._in_doubt = 0
         self._results: set[int] = set()
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         counter = Counter(zk, self.path)
         self._in_doubt += 1
         try:
@@ -42,7 +41,7 @@ class Counters(Workers):
         self.got_on(app)
 
     def finish(self) -> None:
-        node = self.world.checks.history.tree.nodes.get(self.server_path(self.path))
+        node = self.world.history.tree.nodes.get(self.server_path(self.path))
         value = int((node and node.data) or b"0")
         sure = len(self._results)
         if not sure <= value <= sure + self._in_doubt:
@@ -55,12 +54,12 @@ class SharedValues(Workers):
     path = f"{TOP}/value"
     pause_s = 0.4
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._made: dict[bytes, bool] = {}
         """Whether each change has succeeded."""
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         value = SharedValue(zk, self.path)
         mark = b"%d," % len(self._made)
         self._made[mark] = False
@@ -77,7 +76,7 @@ class SharedValues(Workers):
         self.got_on(app)
 
     def finish(self) -> None:
-        node = self.world.checks.history.tree.nodes.get(self.server_path(self.path))
+        node = self.world.history.tree.nodes.get(self.server_path(self.path))
         marks = [mark + b"," for mark in ((node and node.data) or b"").split(b",")[:-1]]
         twice = [mark for mark, times in Counts(marks).items() if times > 1]
         if twice:

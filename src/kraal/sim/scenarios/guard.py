@@ -17,8 +17,7 @@ from kraal.wire.records.data import Stat
 from kraal.wire.records.txn import CreateTxn, MultiTxn, Txn
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 EXCLUSION = "holders exclude each other"
 NOTICE = "who holds no more learns it"
@@ -35,12 +34,12 @@ class Holding(Protocol):
 class Grant:
     """One user of the resource, from its coming to its going."""
 
-    def __init__(self, app: Application, held: Holding, *, is_shared: bool) -> None:
+    def __init__(self, app: Actor, held: Holding, *, is_shared: bool) -> None:
         self.app = app
         self.held = held
         self.is_shared = is_shared
         self.token = held.token
-        self.entered_us = app.scheduler.now_us
+        self.entered_us = app.now_us
         self.paths: list[bytes] = []
         """The znodes that stand for it."""
         self.gone_us: int | None = None
@@ -54,20 +53,19 @@ class Grant:
 class Guard:
     """Judges who comes. `limit` users may be there at the same time, or any number if shared."""
 
-    def __init__(self, world: World, limit: int = 1) -> None:
+    def __init__(self, world: Stage, limit: int = 1) -> None:
         self._world = world
-        self._history = world.checks.history
         self._limit = limit
         self._grants: dict[Grant, None] = {}
         self._newest = 0
         """The highest token of one who was there and excluded others."""
         self._newest_shared = 0
         self.refused = 0
-        self._history.after.append(self._committed)
+        self._world.history.after.append(self._committed)
 
     def enter(
         self,
-        app: Application,
+        app: Actor,
         held: Holding,
         *,
         is_shared: bool = False,
@@ -104,7 +102,7 @@ class Guard:
         app = grant.app
         since_us = max(grant.gone_us, grant.entered_us, app.resumed_us)
         limit_us = 3 * SECOND  # more than any session's timeout by any clock
-        if app.scheduler.now_us - since_us > limit_us:
+        if app.now_us - since_us > limit_us:
             violated(NOTICE, "%s has not for %d ms", grant, limit_us // 1000)
 
     def leave(self, grant: Grant) -> None:
@@ -122,7 +120,7 @@ class Guard:
         return found
 
     def _find(self, grant: Grant) -> None:
-        txn = self._history.txns.get(grant.token)
+        txn = self._world.history.txns.get(grant.token)
         paths = [] if txn is None else created(txn)
         if not paths:
             violated(EXCLUSION, "%s: nothing was created then", grant)
@@ -130,23 +128,23 @@ class Guard:
         self._look(grant)
 
     def _look(self, grant: Grant) -> None:
-        nodes = self._history.tree.nodes
+        nodes = self._world.history.tree.nodes
         if grant.was is not None:
             numbers = tuple(path[-10:] for path in grant.paths)
             parent = nodes.get(grant.paths[0].rpartition(b"/")[0])
             if not any(name.endswith(numbers) for name in (parent and parent.children) or ()):
-                grant.gone_us = self._world.scheduler.now_us
+                grant.gone_us = self._world.now_us
             return
         for path in grant.paths:
             node = nodes.get(path)
             if node is None or Stat.unpack(node.stat).czxid != grant.token:
-                grant.gone_us = self._world.scheduler.now_us
+                grant.gone_us = self._world.now_us
 
     def _committed(self, txn: Txn) -> None:
         for grant in self._grants:
             if grant.gone_us is None:
                 self._look(grant)
-                owner = self._history.txns[grant.token].client_id
+                owner = self._world.history.txns[grant.token].client_id
                 if grant.gone_us is not None and txn.client_id != owner:
                     violated(
                         "what is held is its holder's", "0x%x ends what %s holds at %s",

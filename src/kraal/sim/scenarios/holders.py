@@ -19,8 +19,7 @@ from kraal.sim.scenarios.guard import Grant, Guard, Holding
 from kraal.sim.scenarios.workers import Workers
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 STAYS = 0.15
 """Share of those who hold for long."""
@@ -31,13 +30,13 @@ class Holders(Workers):
 
     limit: ClassVar[int] = 1
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self.guard = Guard(world, self.limit)
 
     async def use(
         self,
-        app: Application,
+        app: Actor,
         held: Holding,
         *,
         is_shared: bool = False,
@@ -60,7 +59,7 @@ class Holders(Workers):
 class LockHolders(Holders):
     """The exclusive lock."""
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         lock = Lock(zk, self.path, app.name)
         if app.random.random() < 0.2:
             held = await lock.acquire(blocking=False)
@@ -78,7 +77,7 @@ class LockHolders(Holders):
 class ReadersAndWriters(Holders):
     """The read-write lock; writers may become readers."""
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         lock = ReadWriteLock(zk, self.path, app.name)
         if app.random.random() < 0.5:
             async with lock.read as held:
@@ -98,7 +97,7 @@ class SemaphoreHolders(Holders):
 
     limit = 2
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         async with Semaphore(zk, self.path, self.limit, app.name) as held:
             await self.use(app, held)
 
@@ -106,11 +105,11 @@ class SemaphoreHolders(Holders):
 class MultiLockHolders(Holders):
     """Two of three locks at a time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self.guards = {f"{self.path}-{number}": Guard(world) for number in range(3)}
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         paths = app.random.sample(sorted(self.guards), 2)
         async with MultiLock([Lock(zk, path, app.name) for path in paths]) as held:
             grants = {}
@@ -134,7 +133,7 @@ class Candidates(Holders):
 
     tasks = (1,)
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         async def lead(leadership: Held) -> None:
             await self.use(app, leadership)
 
@@ -146,7 +145,7 @@ class Latches(Holders):
 
     tasks = (1,)
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         async with LeaderLatch(zk, self.path, app.name) as latch:
             for _ in range(app.random.randint(1, 3)):
                 leadership = await latch.wait_leading()

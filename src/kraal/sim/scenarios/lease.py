@@ -12,8 +12,7 @@ from kraal.sim.trial import Scenario
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PATH = "/recipes/lease"
 EXCLUSION = "holders exclude each other"
@@ -30,12 +29,12 @@ class Leases(Scenario):
 
     true_clocks = True
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
-        self._terms: dict[LeaseHeld, Application] = {}
+        self._terms: dict[LeaseHeld, Actor] = {}
         self._newest = 0
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         duration = app.random.choice(DURATIONS_S)
         async with self.connect(app) as zk:
             while not self.is_over:
@@ -50,7 +49,7 @@ class Leases(Scenario):
                 await asyncio.sleep(app.random.uniform(0.05, 0.3))
             await self.rest(app)
 
-    async def _try(self, app: Application, lease: Lease) -> None:
+    async def _try(self, app: Actor, lease: Lease) -> None:
         random = app.random
         held = await lease.obtain()
         if held is None:
@@ -69,7 +68,7 @@ class Leases(Scenario):
             await held.release()
         self.got_on(app)
 
-    def _obtained(self, app: Application, held: LeaseHeld) -> None:
+    def _obtained(self, app: Actor, held: LeaseHeld) -> None:
         for other, owner in list(self._terms.items()):
             if not owner.is_up or not other.is_sure or owner is app:
                 del self._terms[other]

@@ -24,7 +24,7 @@ from kraal.wire.records.txn import (
 )
 
 if TYPE_CHECKING:
-    from kraal.sim.checks.history import History
+    from kraal.sim.stage import Stage
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class Outcome(Enum):
 class Ledger:
     """All writes of a trial."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, world: Stage) -> None:
+        self._world = world
         self._known: dict[bytes, Outcome] = {}
 
     def data(self) -> bytes:
@@ -70,7 +70,7 @@ class Ledger:
         """What succeeded happened once, what is in doubt once at most. Raises ViolationError."""
         happened: Counter[bytes] = Counter()
         last: dict[bytes, int] = {}
-        for zxid, txn in self._history.txns.items():
+        for zxid, txn in self._world.history.txns.items():
             for data in written(txn):
                 happened[data] += 1
                 last[data] = zxid

@@ -15,8 +15,7 @@ from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "members are there until they leave"
 
@@ -40,16 +39,16 @@ class Parties(Workers):
 
     path = f"{TOP}/party"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
-        self._staying: dict[Application, str] = {}
-        self._seen: dict[Application, list[str]] = {}
+        self._staying: dict[Actor, str] = {}
+        self._seen: dict[Actor, list[str]] = {}
 
-    def member(self, app: Application, zk: Client) -> Member:
+    def member(self, app: Actor, zk: Client) -> Member:
         """One who has not joined yet."""
         return Party(zk, self.path, app.name)
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         async with self.connect(app) as zk:
             how = app.random.choice(("always", "in the end", "never"))
             async with app.beside(self._observe(app, zk)), AsyncExitStack() as stack:
@@ -64,7 +63,7 @@ class Parties(Workers):
                     self._staying[app] = app.name
                 await self.rest(app)
 
-    async def _watch_others(self, app: Application, zk: Client) -> None:
+    async def _watch_others(self, app: Actor, zk: Client) -> None:
         """A member that stays, whatever happens."""
         while not self.is_over:
             with suppress(*TROUBLE):
@@ -72,16 +71,16 @@ class Parties(Workers):
                 self.got_on(app)
             await asyncio.sleep(0.2)
 
-    async def _observe(self, app: Application, zk: Client) -> None:
+    async def _observe(self, app: Actor, zk: Client) -> None:
         async with aclosing(self.member(app, zk).follow()) as changes:
             async for names in changes:
                 self._seen[app] = names
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         seen = zk.last_zxid
         member = self.member(app, zk)
         async with member:
-            states = self.world.checks.history.since(seen, self.server_path(self.path))
+            states = self.world.history.since(seen, self.server_path(self.path))
             if not any(state and state.children for state in states):
                 violated(PROMISE, "%s has joined, and nobody was there", app.name)
             await asyncio.sleep(app.random.uniform(0, 0.3))
@@ -90,7 +89,7 @@ class Parties(Workers):
         self.got_on(app)
 
     def at_rest(self) -> None:
-        tree = self.world.checks.history.tree
+        tree = self.world.history.tree
         parent = tree.nodes.get(self.server_path(self.path))
         children = list((parent and parent.children) or ())
         expected = sorted(name for app, name in self._staying.items() if app.is_up)
@@ -111,7 +110,7 @@ class Groups(Parties):
 
     path = f"{TOP}/group"
 
-    def member(self, app: Application, zk: Client) -> Member:
+    def member(self, app: Actor, zk: Client) -> Member:
         return GroupMember(zk, self.path, app.name, b"of " + app.name.encode())
 
     def name_of(self, path: bytes, _data: bytes) -> str:
@@ -123,7 +122,7 @@ class Services(Parties):
 
     path = f"{TOP}/services/mail"
 
-    def member(self, app: Application, zk: Client) -> Member:
+    def member(self, app: Actor, zk: Client) -> Member:
         return Announced(zk, app.name)
 
     def name_of(self, path: bytes, _data: bytes) -> str:

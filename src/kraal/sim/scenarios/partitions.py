@@ -15,8 +15,7 @@ from kraal.sim.trial import Scenario
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "every partition has one owner"
 PATH = f"{TOP}/partitions"
@@ -28,12 +27,12 @@ class Partitions(Scenario):
 
     progress_due = 1
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._guards = {name: Guard(world) for name in NAMES}
-        self._owned: dict[Application, frozenset[str]] = {}
+        self._owned: dict[Actor, frozenset[str]] = {}
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         async with self.connect(app) as zk:
             while not self.is_calm:
                 await self._take_part_for(app.random.uniform(0, 4), app, zk)
@@ -42,12 +41,12 @@ class Partitions(Scenario):
                     await asyncio.sleep(0.1)
                 await self.rest(app)
 
-    async def _take_part_for(self, seconds: float, app: Application, zk: Client) -> None:
+    async def _take_part_for(self, seconds: float, app: Actor, zk: Client) -> None:
         with suppress(TimeoutError, *TROUBLE):
             async with asyncio.timeout(seconds):
                 await self._take_part(app, zk)
 
-    async def _take_part(self, app: Application, zk: Client) -> None:
+    async def _take_part(self, app: Actor, zk: Client) -> None:
         grants: dict[str, Grant] = {}
         settle_s = app.random.choice((0.0, 0.0, 0.2))
         try:

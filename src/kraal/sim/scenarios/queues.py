@@ -15,8 +15,7 @@ from kraal.sim.violation import violated
 from kraal.wire.records.txn import DeleteTxn, MultiTxn, Txn
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 LOST = "no item is lost"
 TWICE = "no item comes twice"
@@ -55,21 +54,20 @@ class Queues(Workers):
     pause_s = 0.3
     patience_s = 0.05
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self.things = Things()
-        self._history = world.checks.history
         self._removed: dict[bytes, tuple[int, int]] = {}
         """By data, who deleted the item last, and when."""
         self._back: set[bytes] = set()
         """Znodes that were put back."""
         self._seen: set[bytes] = set()
-        self._sessions: dict[int, Application] = {}
-        self._fickle: set[Application] = set()
+        self._sessions: dict[int, Actor] = {}
+        self._fickle: set[Actor] = set()
         """Those who have given up waiting at least once."""
-        self._history.before.append(self._committing)
+        self.world.history.before.append(self._committing)
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         self._sessions[zk.session_id] = app
         try:
             if app.random.random() < 0.5:
@@ -81,7 +79,7 @@ class Queues(Workers):
             raise
         self.got_on(app)
 
-    async def put(self, app: Application, zk: Client) -> None:
+    async def put(self, app: Actor, zk: Client) -> None:
         """Put one item, or a few."""
         repeat = app.random.random() < REPEATED
         batch = [self.things.new() for _ in range(app.random.choice((1, 1, 3)))]
@@ -96,17 +94,15 @@ class Queues(Workers):
             raise
         self.things.put.update(dict.fromkeys(batch, True))
 
-    async def put_all(
-        self, _app: Application, zk: Client, batch: list[bytes], *, repeat: bool
-    ) -> None:
+    async def put_all(self, _app: Actor, zk: Client, batch: list[bytes], *, repeat: bool) -> None:
         """Put several items."""
         await Queue(zk, self.path).put_all(batch, repeat=repeat)
 
-    async def get(self, _app: Application, zk: Client) -> bytes:
+    async def get(self, _app: Actor, zk: Client) -> bytes:
         """Take one item."""
         return await Queue(zk, self.path).get()
 
-    async def _get(self, app: Application, zk: Client) -> None:
+    async def _get(self, app: Actor, zk: Client) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 data = await self.get(app, zk)
@@ -130,7 +126,7 @@ class Queues(Workers):
         return path.rpartition(b"/")[0] == self.server_path(self.path)
 
     def _committing(self, txn: Txn) -> None:
-        nodes = self._history.tree.nodes
+        nodes = self.world.history.tree.nodes
         for path in created(txn):
             if self.is_item(path):
                 if path in self._seen:
@@ -139,12 +135,12 @@ class Queues(Workers):
         for path in deleted(txn):
             node = nodes.get(path)
             if self.is_item(path) and node is not None:
-                self._removed[node.data or b""] = txn.client_id, self.world.scheduler.now_us
+                self._removed[node.data or b""] = txn.client_id, self.world.now_us
                 self.removing(path)
 
     def removing(self, path: bytes) -> None:
         """An item goes: those before it are gone, or were put back."""
-        parent = self._history.tree.nodes[path.rpartition(b"/")[0]]
+        parent = self.world.history.tree.nodes[path.rpartition(b"/")[0]]
         rank, number = path[:-10], path[-10:]
         for other in parent.children or ():
             if other[:-10] == rank and other[-10:] < number and other not in self._back:
@@ -153,11 +149,11 @@ class Queues(Workers):
     # The end
 
     def at_rest(self) -> None:
-        self._check_watches()
+        self.check_watches()
         things = self.things
         there = {
             node.data
-            for path, node in self._history.tree.nodes.items()
+            for path, node in self.world.history.tree.nodes.items()
             if self.is_item(path) and node.data
         }
         for data, is_put in things.put.items():
@@ -166,11 +162,6 @@ class Queues(Workers):
         unknown = there - set(things.put)
         if unknown:
             violated(TWICE, "%s are there, and were not put", unknown)
-
-    def _check_watches(self) -> None:
-        watched = self.watches_left()
-        if watched:
-            violated("no watch is left", "%s", watched)
 
     def _judge_loss(self, data: bytes) -> None:
         """An item is gone and nobody has it: only some may have removed it."""
@@ -181,7 +172,7 @@ class Queues(Workers):
         if app is None:
             violated(LOST, "%s is nowhere", data)
         # Who has given up puts it back, unless that is in doubt or the client is closed at once.
-        is_open = session_id in self._history.tree.sessions
+        is_open = session_id in self.world.history.tree.sessions
         may_give_back = is_open and removed_us > self.calm_us
         if app.is_up and (app not in self._fickle or may_give_back):
             violated(LOST, "%s was removed by %s, which does not have it", data, app.name)
@@ -192,12 +183,10 @@ class PriorityQueues(Queues):
 
     path = f"{TOP}/priority-queue"
 
-    async def put_all(
-        self, app: Application, zk: Client, batch: list[bytes], *, repeat: bool
-    ) -> None:
+    async def put_all(self, app: Actor, zk: Client, batch: list[bytes], *, repeat: bool) -> None:
         await PriorityQueue(zk, self.path).put_all(batch, app.random.randrange(3), repeat=repeat)
 
-    async def get(self, _app: Application, zk: Client) -> bytes:
+    async def get(self, _app: Actor, zk: Client) -> bytes:
         return await PriorityQueue(zk, self.path).get()
 
 
@@ -207,23 +196,21 @@ class DelayQueues(Queues):
     path = f"{TOP}/delay-queue"
     true_clocks = True
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._queues: dict[Client, DelayQueue] = {}
 
-    async def put_all(
-        self, app: Application, zk: Client, batch: list[bytes], *, repeat: bool
-    ) -> None:
+    async def put_all(self, app: Actor, zk: Client, batch: list[bytes], *, repeat: bool) -> None:
         for data in batch[1:]:
             del self.things.put[data]
         del batch[1:]
         delay_s = app.random.choice((0.0, 0.1, 1.0))
-        self.things.not_before_us[batch[0]] = app.scheduler.now_us + int(delay_s * 1e6)
+        self.things.not_before_us[batch[0]] = app.now_us + int(delay_s * 1e6)
         await self._queue(zk).put(batch[0], delay_s, repeat=repeat)
 
-    async def get(self, app: Application, zk: Client) -> bytes:
+    async def get(self, app: Actor, zk: Client) -> bytes:
         data = await self._queue(zk).get()
-        early_ms = (self.things.not_before_us[data] - app.scheduler.now_us) / MS
+        early_ms = (self.things.not_before_us[data] - app.now_us) / MS
         if early_ms > 0:
             violated(EARLY, "%s gets %s %.1f ms too early", app.name, data, early_ms)
         return data
@@ -243,12 +230,12 @@ class LockingQueues(Workers):
     tasks = (2, 3)
     pause_s = 0.4
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self.things = Things()
         self._guards: dict[bytes, Guard] = {}
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         queue = LockingQueue(zk, self.path)
         if app.random.random() < 0.5:
             data = self.things.new()
@@ -268,7 +255,7 @@ class LockingQueues(Workers):
             await self._consume(app, item)
         self.got_on(app)
 
-    async def _consume(self, app: Application, item: Item) -> None:
+    async def _consume(self, app: Actor, item: Item) -> None:
         data = item.data
         guard = self._guards.setdefault(data, Guard(self.world))
         grant = guard.enter(app, item)
@@ -292,7 +279,7 @@ class LockingQueues(Workers):
     def at_rest(self) -> None:
         super().at_rest()
         top = self.server_path(f"{self.path}/entries/")
-        nodes = self.world.checks.history.tree.nodes
+        nodes = self.world.history.tree.nodes
         there = {node.data for path, node in nodes.items() if path.startswith(top)}
         for data, is_put in self.things.put.items():
             is_gone = data not in there and data not in self.things.in_doubt

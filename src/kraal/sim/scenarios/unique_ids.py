@@ -10,8 +10,7 @@ from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 PROMISE = "no id is given twice"
 BLOCK = 3
@@ -23,12 +22,12 @@ class UniqueIds(Workers):
     path = f"{TOP}/ids"
     pause_s = 0.3
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._given: dict[tuple[str, int], str] = {}
         self._blocks: dict[Client, BlockIds] = {}
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         ids: SequenceIds | BlockIds
         if app.random.random() < 0.5:
             ids = SequenceIds(zk, f"{self.path}/sequence")

@@ -11,8 +11,7 @@ from kraal.sim.scenarios.workers import TOP, Workers
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 ONCE = "each change is made once"
 ARRIVES = "every change arrives"
@@ -26,20 +25,20 @@ class KeyValues(Workers):
     path = f"{TOP}/values"
     pause_s = 0.3
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._serial = 0
         self._made: dict[bytes, str] = {}
         """What succeeded, and with which key."""
         self._refused: set[bytes] = set()
-        self._seen: dict[Application, dict[str, Versioned]] = {}
+        self._seen: dict[Actor, dict[str, Versioned]] = {}
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         async with self.connect(app) as zk, app.beside(self._follow(app, zk)):
             await self._act_often(app, zk)
             await self.rest(app)
 
-    async def _follow(self, app: Application, zk: Client) -> None:
+    async def _follow(self, app: Actor, zk: Client) -> None:
         seen = self._seen.setdefault(app, {})
         async for change in KeyValue(zk, self.path).changes():
             if change.value is None:
@@ -47,7 +46,7 @@ class KeyValues(Workers):
             else:
                 seen[change.key] = change.value
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         store, key = KeyValue(zk, self.path), app.random.choice(KEYS)
         self._serial += 1
         mark = b"%d" % self._serial
@@ -61,7 +60,7 @@ class KeyValues(Workers):
         self.got_on(app)
 
     def at_rest(self) -> None:
-        nodes = self.world.checks.history.tree.nodes
+        nodes = self.world.history.tree.nodes
         parent = nodes.get(self.server_path(self.path))
         texts = {path: nodes[path].data or b"" for path in (parent and parent.children) or ()}
         marks = [mark for text in texts.values() for mark in text.split(b",")[:-1]]
@@ -93,16 +92,16 @@ class Configurations(Workers):
     tasks = (1,)
     pause_s = 0.5
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._in_doubt = 0
         self._versions: set[int] = set()
-        self._seen: dict[Application, Edition[Settings]] = {}
+        self._seen: dict[Actor, Edition[Settings]] = {}
 
     def _config(self, zk: Client) -> Config[Settings]:
         return Config(zk, self.path, Settings, default=Settings(), keep=3)
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         async with (
             self.connect(app) as zk,
             self._config(zk) as config,
@@ -111,7 +110,7 @@ class Configurations(Workers):
             await self._act_often(app, zk)
             await self.rest(app)
 
-    async def _follow(self, app: Application, config: Config[Settings]) -> None:
+    async def _follow(self, app: Actor, config: Config[Settings]) -> None:
         async for edition in config.changes():
             value, before = edition.value, self._seen.get(app)
             if value.first != value.second:
@@ -120,7 +119,7 @@ class Configurations(Workers):
                 violated(ARRIVES, "%s sees %s after %s", app.name, edition, before)
             self._seen[app] = edition
 
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         self._in_doubt += 1
         try:
             edition = await self._config(zk).update(_add_one)

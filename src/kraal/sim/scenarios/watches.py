@@ -22,8 +22,7 @@ from kraal.sim.violation import violated
 from kraal.tree.data_tree import EventType as Change
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 T = TypeVar("T")
 PROMISE = "a watch tells what it was asked for"
@@ -40,11 +39,11 @@ MIRRORS = 2
 class Watches(Scenario):
     """Some tasks write, others watch once, and others keep a copy of what they watch."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
         self._serial = 0
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         zk = self.connect(app)
         shots: list[Shot] = []
         mirrors = [
@@ -72,7 +71,7 @@ class Watches(Scenario):
 
     # Writing
 
-    async def _write(self, app: Application, zk: Client) -> None:
+    async def _write(self, app: Actor, zk: Client) -> None:
         while not self.is_over:
             path, action = app.random.choice(PATHS), app.random.random()
             self._serial += 1
@@ -94,7 +93,7 @@ class Watches(Scenario):
 
     # Once
 
-    async def _shoot(self, app: Application, zk: Client, shots: list[Shot]) -> None:
+    async def _shoot(self, app: Actor, zk: Client, shots: list[Shot]) -> None:
         random = app.random
         while not self.is_over:
             path, patience_s = random.choice(PATHS), None
@@ -119,7 +118,7 @@ class Watches(Scenario):
                 if missed:
                     violated(PROMISE, "%s has read %s before its event", shot, show(missed[0]))
 
-    async def _let_go(self, app: Application, zk: Client, shots: list[Shot]) -> None:
+    async def _let_go(self, app: Actor, zk: Client, shots: list[Shot]) -> None:
         """When nobody here watches any more, no server does for us."""
         for path in sorted({shot.path for shot in shots if not shot.is_done}):
             while True:
@@ -131,13 +130,9 @@ class Watches(Scenario):
                     pass
                 break
         await asyncio.sleep(1)
-        for server in self.world.servers.values():
-            for channel in server.port.connections:
-                conn = channel.conn
-                if conn.session is not None and conn.session.id == zk.session_id:
-                    left = sorted(conn.data_watches | conn.child_watches)
-                    if left:
-                        violated("no watch is left", "%s on %s: %s", app.name, server.name, left)
+        for session_id, left in self.world.watches_left():
+            if session_id == zk.session_id:
+                violated("no watch is left", "%s: %s", app.name, left)
 
     # Copies
 
@@ -155,7 +150,7 @@ class Watches(Scenario):
 
     def _compare(self, mirror: Mirror) -> None:
         top = self.server_path(mirror.path)
-        tree = self.world.checks.history.tree
+        tree = self.world.history.tree
         expected = {
             path: node.data or b""
             for path, node in tree.nodes.items()
@@ -174,9 +169,7 @@ class Watches(Scenario):
 class Shot:
     """A watch that is to fire once."""
 
-    def __init__(
-        self, scenario: Scenario, app: Application, zk: Client, kind: str, path: str
-    ) -> None:
+    def __init__(self, scenario: Scenario, app: Actor, zk: Client, kind: str, path: str) -> None:
         self.kind = kind
         self.path = path
         self.events: list[WatchEvent] = []
@@ -217,7 +210,7 @@ class Shot:
         else:
             await zk.get_children(self.path, watch=self.told)
         self._session_id = zk.session_id
-        self._tip = self._world.checks.history.tip
+        self._tip = self._world.history.tip
         return newest
 
     def told(self, event: WatchEvent) -> None:
@@ -241,8 +234,9 @@ class Shot:
             self._check_zxid(event)
 
     def _check_loss(self) -> None:
-        is_over = self._world.checks.sessions.is_ending(self._session_id)
-        if self._session_id and not self.is_closing and not is_over:
+        if not self._session_id or self.is_closing:
+            return
+        if not self._world.is_session_ending(self._session_id):
             violated(PROMISE, "%s is lost with a session that lives", self)
 
     def _check_zxid(self, event: WatchEvent) -> None:
@@ -259,7 +253,7 @@ class Shot:
         return self._changes(self._tip) if self._tip else []
 
     def _changes(self, after: int) -> list[int]:
-        history, found = self._world.checks.history, []
+        history, found = self._world.history, []
         for zxid, kind, path in history.events_after(after):
             is_about = path == self._wire
             if self.kind == "children":
@@ -273,7 +267,7 @@ class Shot:
 
     def finish(self) -> None:
         """Everything is quiet: if there was a change it was told."""
-        is_there = self._wire in self._world.checks.history.tree.nodes
+        is_there = self._wire in self._world.history.tree.nodes
         if not self.is_done and self.changes() and (is_there or not self._is_missing):
             violated(PROMISE, "%s was not told %s", self, show(self.changes()[0]))
 
@@ -281,7 +275,7 @@ class Shot:
 class Mirror:
     """A copy of a znode, or of a subtree, that follows a stream of events."""
 
-    def __init__(self, app: Application, zk: Client, path: str, *, recursive: bool) -> None:
+    def __init__(self, app: Actor, zk: Client, path: str, *, recursive: bool) -> None:
         self.app = app
         self.path = path
         self.recursive = recursive

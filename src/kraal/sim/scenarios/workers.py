@@ -14,7 +14,7 @@ from kraal.sim.trial import Scenario
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
+    from kraal.sim.stage import Actor
 
 TOP = "/recipes"
 """Everything of recipes is below this."""
@@ -37,7 +37,7 @@ class Workers(Scenario):
     patience_s: ClassVar[float] = 0.5
     """After which time, at most, an impatient one gives up."""
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         while not self.is_calm and app.random.random() < ANEW:
             with suppress(TimeoutError):
                 async with (
@@ -49,12 +49,12 @@ class Workers(Scenario):
             await self._work_with(app, zk)
             await self.rest(app)
 
-    async def _work_with(self, app: Application, zk: Client) -> None:
+    async def _work_with(self, app: Actor, zk: Client) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(app.random.choice(self.tasks)):
                 group.create_task(self._act_often(app, zk))
 
-    async def _act_often(self, app: Application, zk: Client) -> None:
+    async def _act_often(self, app: Actor, zk: Client) -> None:
         random = app.random
         while not self.is_over:
             is_impatient = random.random() < IMPATIENT
@@ -67,16 +67,14 @@ class Workers(Scenario):
             await asyncio.sleep(random.uniform(0, self.pause_s))
 
     @abstractmethod
-    async def act(self, app: Application, zk: Client) -> None:
+    async def act(self, app: Actor, zk: Client) -> None:
         """Use the recipe once; `got_on` when that succeeded."""
 
     def at_rest(self) -> None:
         """Nobody does or waits for anything any more: nothing of that is left."""
         top = self.server_path(TOP)
-        ephemerals = self.world.checks.history.tree.ephemerals
+        ephemerals = self.world.history.tree.ephemerals
         left = [path for paths in ephemerals.values() for path in paths if path.startswith(top)]
         if left:
             violated("nothing is left behind", "%s", left)
-        watched = self.watches_left()
-        if watched:
-            violated("no watch is left", "%s", watched)
+        self.check_watches()

@@ -14,9 +14,8 @@ from kraal.sim.trial import TIMEOUTS_S, Scenario
 from kraal.sim.violation import violated
 
 if TYPE_CHECKING:
-    from kraal.sim.application import Application
     from kraal.sim.checks.history import Version
-    from kraal.sim.world import World
+    from kraal.sim.stage import Actor, Stage
 
 READS = "reads never go back"
 PARENT = "/writes"
@@ -35,14 +34,13 @@ IMPATIENT = 0.15
 class Writes(Scenario):
     """Several tasks of each application work on the same few znodes."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Stage) -> None:
         super().__init__(world)
-        self._history = world.checks.history
-        self._ledger = Ledger(self._history)
+        self._ledger = Ledger(world)
         self._kept: dict[bytes, bool] = {}
         """What protected creations wrote, and whether that is to be there at the end."""
 
-    async def work(self, app: Application) -> None:
+    async def work(self, app: Actor) -> None:
         zk = app.connect(
             self.chroot,
             session_timeout=app.random.choice(TIMEOUTS_S),
@@ -62,12 +60,12 @@ class Writes(Scenario):
                     group.create_task(self._act(app, zk))
             await self.rest(app)  # what failed in doubt is cleaned up meanwhile
 
-    async def _act(self, app: Application, zk: Client) -> None:
+    async def _act(self, app: Actor, zk: Client) -> None:
         random = app.random
         acts = (self._create, self._set, self._delete, self._burst,
                 self._get, self._children, self._exists, self._sync)  # fmt: skip
         while not self.is_over:
-            act: Callable[[Application, Client], Awaitable[None]] = random.choice(acts)
+            act: Callable[[Actor, Client], Awaitable[None]] = random.choice(acts)
             patience_s = random.uniform(0, 0.05) if random.random() < IMPATIENT else None
             try:
                 async with asyncio.timeout(patience_s):
@@ -79,12 +77,12 @@ class Writes(Scenario):
                 pass
             await asyncio.sleep(random.uniform(0, 0.1))
 
-    def _path(self, app: Application) -> str:
+    def _path(self, app: Actor) -> str:
         return f"{PARENT}/{app.random.choice(NAMES)}"
 
     # Writes
 
-    async def _create(self, app: Application, zk: Client) -> None:
+    async def _create(self, app: Actor, zk: Client) -> None:
         data, mode = self._ledger.data(), app.random.choice(MODES)
         if app.random.random() < 0.5:
             await self._ledger.judge(data, zk.create(self._path(app), data, mode=mode))
@@ -94,21 +92,21 @@ class Writes(Scenario):
         )
         self._happened(app, data, created.stat.czxid)
 
-    async def _set(self, app: Application, zk: Client) -> None:
+    async def _set(self, app: Actor, zk: Client) -> None:
         path, version, data = self._path(app), -1, self._ledger.data()
         if app.random.random() < 0.5:
             version = (await self._read(app, zk, path))[1].version
         stat = await self._ledger.judge(data, zk.set(path, data, version=version))
         self._happened(app, data, stat.mzxid)
 
-    async def _delete(self, app: Application, zk: Client) -> None:
+    async def _delete(self, app: Actor, zk: Client) -> None:
         path = self._path(app)
         if app.random.random() < 0.5:
             names = await zk.get_children(PARENT)
             path = f"{PARENT}/{app.random.choice(sorted(names))}" if names else path
         await zk.delete(path)
 
-    async def _transaction(self, app: Application, zk: Client) -> None:
+    async def _transaction(self, app: Actor, zk: Client) -> None:
         path, first, second = self._path(app), self._ledger.data(), self._ledger.data()
         transaction = zk.transaction()
         transaction.create(path, first)
@@ -118,7 +116,7 @@ class Writes(Scenario):
         commit = self._ledger.judge(second, transaction.commit())
         await self._ledger.judge(first, commit)
 
-    async def _burst(self, app: Application, zk: Client) -> None:
+    async def _burst(self, app: Actor, zk: Client) -> None:
         """Writes that are submitted one after the other happen in that order."""
         path = f"{PARENT}/burst-"
         batch = [self._ledger.data() for _ in range(app.random.randint(2, 6))]
@@ -142,7 +140,7 @@ class Writes(Scenario):
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _protected(self, app: Application, zk: Client) -> None:
+    async def _protected(self, app: Actor, zk: Client) -> None:
         """Created once in spite of lost connections, or not left behind."""
         data = self._ledger.data()
         self._kept[data] = False
@@ -155,13 +153,13 @@ class Writes(Scenario):
         self._happened(app, data, created.stat.czxid)
         self._kept[data] = True
 
-    def _happened(self, app: Application, data: bytes, zxid: int) -> None:
-        if zxid not in self._history.txns:
+    def _happened(self, app: Actor, data: bytes, zxid: int) -> None:
+        if zxid not in self.world.history.txns:
             violated("what succeeds is committed", "%s: %s as %s", app.name, data, show(zxid))
 
     # Reads
 
-    async def _read(self, app: Application, zk: Client, path: str) -> tuple[bytes, Stat]:
+    async def _read(self, app: Actor, zk: Client, path: str) -> tuple[bytes, Stat]:
         seen = zk.last_zxid
         try:
             data, stat = await zk.get(path)
@@ -175,10 +173,10 @@ class Writes(Scenario):
         )  # fmt: skip
         return data, stat
 
-    async def _get(self, app: Application, zk: Client) -> None:
+    async def _get(self, app: Actor, zk: Client) -> None:
         await self._read(app, zk, self._path(app))
 
-    async def _exists(self, app: Application, zk: Client) -> None:
+    async def _exists(self, app: Actor, zk: Client) -> None:
         path, seen = self._path(app), zk.last_zxid
         stat = await zk.exists(path)
         self._judge(
@@ -186,7 +184,7 @@ class Writes(Scenario):
             lambda version: (None if version is None else Stat.unpack(version.stat)) == stat,
         )  # fmt: skip
 
-    async def _children(self, app: Application, zk: Client) -> None:
+    async def _children(self, app: Actor, zk: Client) -> None:
         seen = zk.last_zxid
         names = await zk.get_children(PARENT)
         prefix = self.server_path(PARENT) + b"/"
@@ -196,14 +194,14 @@ class Writes(Scenario):
             lambda version: version is not None and version.children == children,
         )  # fmt: skip
 
-    async def _sync(self, _app: Application, zk: Client) -> None:
+    async def _sync(self, _app: Actor, zk: Client) -> None:
         await zk.sync(PARENT)
 
     def _judge(
-        self, app: Application, path: str, seen: int, fits: Callable[[Version | None], bool]
+        self, app: Actor, path: str, seen: int, fits: Callable[[Version | None], bool]
     ) -> None:
         """What was read was so at some time since the newest state that this client knew."""
-        versions: Sequence[Version | None] = self._history.since(seen, self.server_path(path))
+        versions: Sequence[Version | None] = self.world.history.since(seen, self.server_path(path))
         if not any(map(fits, versions)):
             violated(READS, "%s read of %s what was not so after %s", app.name, path, show(seen))
 
@@ -211,7 +209,7 @@ class Writes(Scenario):
 
     def finish(self) -> None:
         self._ledger.compare()
-        tree = self._history.tree
+        tree = self.world.history.tree
         there = {node.data for node in tree.nodes.values()}
         dead = any(not app.is_up for app in self.world.applications)
         for data, is_kept in self._kept.items():
@@ -224,7 +222,7 @@ class Writes(Scenario):
 class _SessionWatch:
     """A client says that its session is over only when it is."""
 
-    def __init__(self, world: World, zk: Client) -> None:
+    def __init__(self, world: Stage, zk: Client) -> None:
         self._world, self._zk = world, zk
         self._session_id = 0
         self._zxid = 0
@@ -234,8 +232,8 @@ class _SessionWatch:
         zk = self._zk
         if state is SessionState.CONNECTED:
             self._session_id = zk.session_id
-        is_over = self._world.checks.sessions.is_ending(self._session_id)
-        if state is SessionState.EXPIRED and not is_over:
+        is_expired = state is SessionState.EXPIRED
+        if is_expired and not self._world.is_session_ending(self._session_id):
             violated("no session ends too early", "0x%x was given up", self._session_id)
         if zk.last_zxid < self._zxid:
             violated(READS, "%s is behind %s", show(zk.last_zxid), show(self._zxid))

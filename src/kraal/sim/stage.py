@@ -1,0 +1,77 @@
+"""Where scenarios are played: what they need of a simulated world, or of real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kraal.client.options import WhileDisconnected
+
+if TYPE_CHECKING:
+    from kraal.client import Client
+    from kraal.sim.checks.history import History
+
+
+class Stage(Protocol):
+    """Servers, those who use them, and what has truly happened."""
+
+    @property
+    def random(self) -> Random: ...
+
+    @property
+    def now_us(self) -> int:
+        """Time since the begin, in µs."""
+
+    @property
+    def history(self) -> History:
+        """Everything that is committed by now."""
+
+    @property
+    def applications(self) -> Sequence[Actor]:
+        """All that there ever were."""
+
+    def is_session_ending(self, session_id: int) -> bool:
+        """Whether some server has proposed, at least, to end it."""
+
+    def watches_left(self) -> list[tuple[int, list[bytes]]]:
+        """What servers watch for the applications, by session."""
+
+
+class Actor(Protocol):
+    """An application that plays a part in a scenario."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def world(self) -> Stage: ...
+
+    @property
+    def random(self) -> Random: ...
+
+    @property
+    def now_us(self) -> int:
+        """Time since the begin, in µs."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it lives."""
+
+    @property
+    def resumed_us(self) -> int:
+        """When it last went on after a pause."""
+
+    def connect(
+        self,
+        chroot: str = "",
+        *,
+        session_timeout: float = 4.0,
+        request_timeout: float | None = None,
+        while_disconnected: WhileDisconnected = "wait",
+    ) -> Client:
+        """A client of the servers, not started yet."""
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> AbstractAsyncContextManager[None]:
+        """Run something else during the block; what it raises ends the run, too."""

@@ -1,0 +1,191 @@
+"""Real servers as a stage for the scenarios of the simulation, and real clients as its actors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import Any
+
+import kraal
+from kraal.client import Client
+from kraal.client.options import WhileDisconnected
+from kraal.sim.violation import ViolationError
+from tests.interop.recipes_history import LiveHistory
+from tests.support.ensembles import Member
+from tests.support.proxy import Proxy
+from tests.support.servers import HOST
+
+_SESSION = re.compile(r"^0x([0-9a-f]+)$")
+LOGGED_S = 2.0
+"""So soon is in the log what a server has in mind."""
+FRESH_S = 0.3
+Fail = Callable[[BaseException], None]
+
+
+class Servers:
+    """What all scenarios of a run share."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self._watches: list[tuple[int, list[bytes]]] = []
+        self._asked = 0.0
+
+    def watches(self) -> list[tuple[int, list[bytes]]]:
+        """What servers watch, by session; asked so rarely that it holds up nobody."""
+        if time.monotonic() - self._asked > FRESH_S:
+            self._watches = [
+                watched
+                for member in self.members
+                for watched in _watches(member.word("wchc")).items()
+            ]
+            self._asked = time.monotonic()
+        return self._watches
+
+
+class RealStage:
+    """What one scenario knows of the servers and of its own applications."""
+
+    def __init__(self, servers: Servers, history: LiveHistory, random: Random, fail: Fail) -> None:
+        self.random = random
+        self.applications: list[RealActor] = []
+        self.servers = servers
+        self.fail = fail
+        self._history = history
+        self._began_ns = time.monotonic_ns()
+
+    @property
+    def now_us(self) -> int:
+        return (time.monotonic_ns() - self._began_ns) // 1000
+
+    @property
+    def history(self) -> LiveHistory:
+        clients = (zk for app in self.applications for zk in app.clients)
+        self._history.catch_up(max((zk.last_zxid for zk in clients), default=0))
+        return self._history
+
+    def is_session_ending(self, session_id: int) -> bool:
+        """A server knows it before it is in its log, so this may take a moment."""
+        until = time.monotonic() + LOGGED_S
+        while session_id not in self.history.ending:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.001)  # the servers go on
+        return True
+
+    def watches_left(self) -> list[tuple[int, list[bytes]]]:
+        """Of data; servers do not tell the watches of children by session."""
+        ours = {zk.session_id for app in self.applications for zk in app.clients}
+        return [
+            (session_id, paths)
+            for session_id, paths in self.servers.watches()
+            if session_id in ours
+        ]
+
+
+def _watches(answer: str) -> Mapping[int, list[bytes]]:
+    """What `wchc` says, by session."""
+    found: dict[int, list[bytes]] = {}
+    paths: list[bytes] = []
+    for line in answer.splitlines():
+        session = _SESSION.match(line)
+        if session is not None:
+            paths = found.setdefault(int(session[1], 16), [])
+        elif line.startswith("\t"):
+            paths.append(line[1:].encode())
+    return found
+
+
+class RealActor:
+    """An application with clients of its own, whose connections can be troubled."""
+
+    def __init__(self, world: RealStage, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.random = Random(world.random.getrandbits(64))
+        self.is_up = True
+        self.is_done = False
+        """Whether it came to its end by itself."""
+        self.resumed_us = 0
+        self.clients: list[Client] = []
+        self.proxies: list[Proxy] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def now_us(self) -> int:
+        return self.world.now_us
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """Its life."""
+        assert self._task is not None
+        return self._task
+
+    def start(self, work: Callable[[RealActor], Coroutine[Any, Any, None]]) -> None:
+        """Live, behind proxies of its own, to the end of this work."""
+
+        async def live() -> None:
+            async with AsyncExitStack() as stack:
+                for member in self.world.servers.members:
+                    proxy = await stack.enter_async_context(Proxy(member.client_port))
+                    self.proxies.append(proxy)
+                await work(self)
+
+        self._task = asyncio.create_task(live(), name=self.name)
+        self._task.add_done_callback(self._ended)
+
+    @asynccontextmanager
+    async def beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
+        """Run something else during the block; what it raises ends the run, too."""
+        task = asyncio.create_task(work, name=f"{self.name}, beside")
+        task.add_done_callback(self._look_at)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    def connect(
+        self,
+        chroot: str = "",
+        *,
+        session_timeout: float = 4.0,
+        request_timeout: float | None = None,
+        while_disconnected: WhileDisconnected = "wait",
+    ) -> Client:
+        """A client of the servers, not started yet."""
+        hosts = ",".join(f"{HOST}:{proxy.port}" for proxy in self.proxies)
+        zk = kraal.connect(
+            hosts + chroot,
+            session_timeout=session_timeout,
+            request_timeout=request_timeout,
+            while_disconnected=while_disconnected,
+            rng=self.random,
+        )
+        self.clients.append(zk)
+        return zk
+
+    def die(self) -> None:
+        """No server hears of it again, and its session ends by its timeout."""
+        self.is_up = False
+        for proxy in self.proxies:
+            proxy.refuse()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.is_done = True
+        self._look_at(task)
+
+    def _look_at(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is None or not self.is_up:
+            return
+        if not isinstance(error, ViolationError):
+            cause = error
+            error = ViolationError("no application fails", f"{self.name}: {cause!r}")
+            error.__cause__ = cause
+        self.world.fail(error)
