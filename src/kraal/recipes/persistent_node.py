@@ -133,6 +133,14 @@ class PersistentNode(Service):
 
     async def _delete(self, session_id: int) -> None:
         with suppress(NoNodeError):
-            stat = await self._zk.exists(self.path)
-            if stat is not None and stat.ephemeral_owner == session_id:
+            is_ours = await self._is_of(session_id)
+            if not is_ours:
+                # A creation may have gone to another server, ahead of what this one has applied.
+                await self._zk.sync(self.path)
+                is_ours = await self._is_of(session_id)
+            if is_ours:
                 await self._zk.delete(self.path)
+
+    async def _is_of(self, session_id: int) -> bool:
+        stat = await self._zk.exists(self.path)
+        return stat is not None and stat.ephemeral_owner == session_id
