@@ -28,6 +28,7 @@ from kraal.client.connection import (
     Request,
     hello_frame,
 )
+from kraal.client.deadlines import Deadlines
 from kraal.client.dialer import PAUSE_FIRST, PAUSE_MAX, REPORT_EVERY, Dialer, find_read_write
 from kraal.client.errors import (
     AuthFailedError,
@@ -36,7 +37,6 @@ from kraal.client.errors import (
     ConnectionLossError,
     ForkedError,
     MarshallingError,
-    RequestTimeoutError,
     SessionExpiredError,
     ZooKeeperError,
     reason_of,
@@ -106,8 +106,8 @@ class SessionKeeper:
         self._outbox: deque[AnyRequest] = deque()
         self._connection: Connection | None = None
         self._heartbeat: Heartbeat | None = None
-        self._deadlines: deque[tuple[float, AnyRequest]] = deque()
-        self._deadline_timer: asyncio.TimerHandle | None = None
+        limit = options.request_timeout
+        self._deadlines = None if limit is None else Deadlines(limit)
         self._watches_unanswered = 0
         self._fault_again = -math.inf
         """When the next fault may be logged."""
@@ -200,8 +200,8 @@ class SessionKeeper:
             connection.abort(ClosedError())
             await connection.closed
         self._fail_all(ClosedError)
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
+        if self._deadlines is not None:
+            self._deadlines.stop()
         self.watches.lose_session(for_good=True)
         self.states.enter(SessionState.CLOSED)
 
@@ -250,40 +250,14 @@ class SessionKeeper:
         future: asyncio.Future[T] = self._loop.create_future()
         request = Request(future, op, body, decode, path, watch)
         self._outbox.append(request)
-        if self.options.request_timeout is not None:
-            self._note_deadline(request, self.options.request_timeout)
+        if self._deadlines is not None:
+            self._deadlines.note(request)
         return request
 
     def _drop_abandoned(self) -> None:
         """Requests that were given up must not pile up while there is no connection."""
         while self._outbox and self._outbox[0].future.done():
             self._outbox.popleft()
-
-    def _note_deadline(self, request: AnyRequest, seconds: float) -> None:
-        # All requests have the same time, so the oldest is always the next one due.
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][1].future.done():
-            deadlines.popleft()
-        deadlines.append((self._loop.time() + seconds, request))
-        if self._deadline_timer is None:
-            self._deadline_timer = self._loop.call_later(seconds, self._check_deadlines, seconds)
-
-    def _check_deadlines(self, seconds: float) -> None:
-        now, deadlines = self._loop.time(), self._deadlines
-        while deadlines and (deadlines[0][0] <= now or deadlines[0][1].future.done()):
-            _, request = deadlines.popleft()
-            if request.sent:
-                request.fail(RequestTimeoutError(path=request.path))
-            else:
-                request.fail(
-                    ConnectionLossError(
-                        f"no connection within {seconds:g} s", path=request.path, sent=False
-                    )
-                )
-        self._deadline_timer = None
-        if deadlines:
-            due = deadlines[0][0]
-            self._deadline_timer = self._loop.call_at(due, self._check_deadlines, seconds)
 
     async def wait_connected(self) -> None:
         """Wait for a connection, and for the answers to the credentials given at first."""
