@@ -197,6 +197,21 @@ def apache(
     return Server(command, port, directory)
 
 
+def digest_md5(directory: Path, users: Mapping[str, str]) -> dict[str, object]:
+    """Properties of an Apache ZooKeeper with SASL by DIGEST-MD5 for these users and passwords."""
+    entries = "".join(f'\n  "user_{name}"="{password}"' for name, password in users.items())
+    jaas = directory / "jaas.conf"
+    jaas.write_text(
+        f"Server {{\n  org.apache.zookeeper.server.auth.DigestLoginModule required{entries};\n}};\n"
+    )
+    return {
+        "java.security.auth.login.config": jaas,
+        "zookeeper.authProvider.sasl": (
+            "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+        ),
+    }
+
+
 def kraal(
     directory: Path | None = None,
     *,

@@ -110,9 +110,18 @@ class Connection(asyncio.Protocol):
     """Requests from the session's outbox to the server, answers back to their futures."""
 
     def __init__(
-        self, owner: Owner, outbox: deque[AnyRequest], hello: bytes, *, is_probe: bool = False
+        self,
+        owner: Owner,
+        outbox: deque[AnyRequest],
+        hello: bytes,
+        *,
+        is_probe: bool = False,
+        is_held: bool = False,
     ) -> None:
-        """A probe closes as soon as the server has accepted the session."""
+        """A probe closes as soon as the server has accepted the session.
+
+        One that is held sends nothing from the outbox before `resume`.
+        """
         self._owner = owner
         self._outbox = outbox
         self._hello = hello
@@ -127,7 +136,7 @@ class Connection(asyncio.Protocol):
         """Whether the server has accepted the session."""
         self._is_scheduled = False
         self._is_paused = False
-        self._is_held = False
+        self._is_held = is_held
         self._was_refused = False
         self._is_faulty = False
         self._error: Exception | None = None
@@ -192,6 +201,21 @@ class Connection(asyncio.Protocol):
     async def answered(self) -> None:
         """Wait until the server has accepted the session; raises why it has not."""
         if not await self._opened:
+            raise self._error or ConnectionLossError("the server closed the connection")
+
+    async def ask(self, op: int, body: bytes, decode: Decoder[T]) -> T:
+        """A request and its answer while the outbox is held.
+
+        Raises ConnectionLossError, and the error that the server answers with.
+        """
+        self.check()
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._send((Request(future, op, body, decode, None, None),))
+        return await future
+
+    def check(self) -> None:
+        """Raises why nothing can be sent any more, if so."""
+        if self._error is not None or self._transport is None:
             raise self._error or ConnectionLossError("the server closed the connection")
 
     def wake(self) -> None:
@@ -267,14 +291,18 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Send what is in the outbox now."""
         self._is_scheduled = False
-        transport, outbox = self._transport, self._outbox
-        if not outbox or transport is None or not self._is_open:
+        outbox = self._outbox
+        if not outbox or self._transport is None or not self._is_open:
             return
         if self._is_paused or self._is_held or self._error is not None:
             return
+        self._send(outbox)
+        outbox.clear()
+
+    def _send(self, requests: Iterable[AnyRequest]) -> None:
         pieces: list[bytes] = []
         xid, append = self._next_xid, self._pending.append
-        for request in outbox:
+        for request in requests:
             if request.future.done():  # cancelled or timed out before it was sent
                 continue
             request.sent = True
@@ -284,9 +312,8 @@ class Connection(asyncio.Protocol):
             append(request)
             xid = xid + 1 if xid < _MAX_XID else 1
         self._next_xid = self._owner.next_xid = xid
-        outbox.clear()
-        if pieces:
-            transport.write(b"".join(pieces))
+        if pieces and self._transport is not None:
+            self._transport.write(b"".join(pieces))
 
     # In
 

@@ -25,9 +25,10 @@ from enum import Enum
 from typing import Protocol
 
 from kraal.client.connection import Connection
-from kraal.client.errors import SessionExpiredError, ZooKeeperError, reason_of
+from kraal.client.errors import AuthFailedError, SessionExpiredError, ZooKeeperError, reason_of
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
+from kraal.client.sasl import authenticate
 
 logger = logging.getLogger("kraal.client")
 
@@ -61,6 +62,7 @@ class Seeker(Protocol):
     @property
     def has_seen(self) -> bool: ...
     def new_connection(self, *, tell_zxid: bool) -> Connection: ...
+    def take_up(self, connection: Connection) -> None: ...
     def expire(self) -> None: ...
     def forget_seen(self) -> None: ...
 
@@ -77,7 +79,10 @@ class Dialer:
         self._report_again = -math.inf
 
     async def dial(self) -> Connection:
-        """A connection whose session the server has accepted."""
+        """A connection whose session and credentials for SASL the server has accepted.
+
+        Raises AuthFailedError.
+        """
         loop = asyncio.get_running_loop()
         began, pause, behind = loop.time(), PAUSE_FIRST, 0
         while True:
@@ -152,7 +157,7 @@ class Dialer:
         self, server: Server, address: str, *, tell_zxid: bool = True
     ) -> Connection | Outcome:
         """One attempt with one server. One that does not tell the zxid is closed at once."""
-        tls = self._seeker.options.tls
+        tls, sasl = self._seeker.options.tls, self._seeker.options.sasl
         if tell_zxid:
             self._seeker.server = server
         connection = self._seeker.new_connection(tell_zxid=tell_zxid)
@@ -164,8 +169,14 @@ class Dialer:
                     ssl=tls() if tls else None, server_hostname=server.host if tls else None,
                 )  # fmt: skip
                 await connection.answered()
+                if sasl is not None and tell_zxid:
+                    await authenticate(connection, sasl)
+                    self._seeker.take_up(connection)
         except SessionExpiredError:
             return Outcome.EXPIRED
+        except AuthFailedError:
+            connection.abort()
+            raise
         except (OSError, TimeoutError, ZooKeeperError) as error:
             self._problems.append(f"{server}: {reason_of(error)}")
             connection.abort()

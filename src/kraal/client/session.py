@@ -37,6 +37,7 @@ from kraal.client.errors import (
     ConnectionLossError,
     ForkedError,
     MarshallingError,
+    SessionClosedRequireSaslAuthError,
     SessionExpiredError,
     ZooKeeperError,
     reason_of,
@@ -291,11 +292,17 @@ class SessionKeeper:
     # What the connection tells
 
     def accepted(self, connection: Connection, answer: Accepted) -> None:
-        """The server has answered the handshake."""
+        """The server has answered the handshake; SASL, if it is used, comes first."""
         self.id, self._password = answer.session_id, answer.password
         self._timeout = answer.timeout_ms / 1000
         self._is_read_only = answer.read_only
         self._has_written = self._has_written or not answer.read_only
+        if self.options.sasl is None:
+            self.take_up(connection)
+
+    def take_up(self, connection: Connection) -> None:
+        """Use a connection from now on. Raises ConnectionLossError if it is closed already."""
+        connection.check()
         self._connection = connection
         self._heartbeat = Heartbeat(connection, self._timeout, self._silent)
         self._auth_waiting.clear()
@@ -307,12 +314,16 @@ class SessionKeeper:
             connection.write(SET_WATCHES_XID, op, body)
         logger.info("session 0x%x on %s, timeout %g s", self.id, self.server, self._timeout)
         self.states.enter(
-            SessionState.CONNECTED_READ_ONLY if answer.read_only else SessionState.CONNECTED
+            SessionState.CONNECTED_READ_ONLY if self._is_read_only else SessionState.CONNECTED
         )
-        connection.wake()
+        connection.resume()
 
     def lost(self, connection: Connection, error: Exception | None) -> None:
         """A connection has ended, whether or not it had become ours."""
+        for request in connection.take_pending():
+            request.fail(
+                self._refusal() if self._refusal else ConnectionLossError(path=request.path)
+            )
         if connection is not self._connection:
             return
         self._connection = None
@@ -321,11 +332,6 @@ class SessionKeeper:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
-        for request in connection.take_pending():
-            if self._refusal is not None:
-                request.fail(self._refusal())
-            else:
-                request.fail(ConnectionLossError(path=request.path))
         if self.options.while_disconnected == "fail":
             for request in self._take_outbox():
                 request.fail(ConnectionLossError(path=request.path, sent=False))
@@ -359,7 +365,7 @@ class SessionKeeper:
     def auth_replied(self, code: int) -> None:
         auth = self._auth_waiting.popleft() if self._auth_waiting else None
         if code:
-            self._authentication_failed()
+            self._authentication_failed("the server refused the credentials")
         elif auth is not None and not auth.future.done():
             auth.future.set_result(None)
 
@@ -372,7 +378,7 @@ class SessionKeeper:
             self.watches.gap(self.last_zxid)
 
     def sasl_required(self) -> None:
-        self._authentication_failed()
+        self._authentication_failed(SessionClosedRequireSaslAuthError.text)
 
     # Watches
 
@@ -436,7 +442,9 @@ class SessionKeeper:
             password=self._password if is_known else NO_PASSWORD,
             read_only=self.options.read_only,
         )
-        return Connection(self, self._outbox, hello, is_probe=not tell_zxid)
+        return Connection(
+            self, self._outbox, hello, is_probe=not tell_zxid, is_held=self.options.sasl is not None
+        )
 
     def set_hosts(self, servers: Sequence[Server]) -> None:
         """Use other servers from now on; a connection to one of them stays."""
@@ -466,7 +474,11 @@ class SessionKeeper:
     async def _run(self) -> None:
         pause = PAUSE_FIRST
         while True:
-            connection = await self._dialer.dial()
+            try:
+                connection = await self._dialer.dial()
+            except AuthFailedError as error:
+                self._authentication_failed(str(error))
+                return
             if self._is_read_only:
                 await self._seek_read_write(connection)
             await asyncio.shield(connection.closed)
@@ -518,10 +530,10 @@ class SessionKeeper:
         self.states.enter(SessionState.EXPIRED)
         self.states.enter(SessionState.CONNECTING)
 
-    def _authentication_failed(self) -> None:
+    def _authentication_failed(self, reason: str) -> None:
         if self._refusal is None:
-            logger.error("the server refused the credentials")
-            self._give_up(AuthFailedError, SessionState.AUTH_FAILED)
+            logger.error("authentication failed: %s", reason)
+            self._give_up(lambda: AuthFailedError(reason), SessionState.AUTH_FAILED)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The search for servers never ends by itself; if it does, nobody shall wait for it."""
