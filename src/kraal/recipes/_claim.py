@@ -203,6 +203,7 @@ class Claim:
 
     async def watched(self) -> None:
         """Wait until `watch` has found out whether the claim is gone."""
+        await asyncio.sleep(0)  # enough where the answers came together with the caller's
         looks = [look for look in self._looks if not look.done()]
         if looks:
             await asyncio.wait(looks)

@@ -31,6 +31,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Layout = Literal["kraal", "kazoo", "curator"]
@@ -91,6 +92,7 @@ class Entry(NamedTuple):
     the writer's number, and the mark that kazoo knows does not tell a writer from a lock."""
 
 
+@lru_cache(maxsize=1024)
 def read_name(name: str) -> Entry | None:
     """What a child of a lock's directory is; None: nobody's contender."""
     match = _CONTENDER.fullmatch(name)
