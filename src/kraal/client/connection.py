@@ -30,6 +30,7 @@ from kraal.wire.records.proto import ConnectRequest, ConnectResponse, WatcherEve
 
 T = TypeVar("T")
 
+BUFFER_BYTES = 64 << 10
 MAX_FRAME_BYTES = 256 << 20
 """Longer frames are not believed; a list of children may be long."""
 
@@ -106,8 +107,12 @@ class Owner(Protocol):
     def sasl_required(self) -> None: ...
 
 
-class Connection(asyncio.Protocol):
-    """Requests from the session's outbox to the server, answers back to their futures."""
+class Connection(asyncio.BufferedProtocol):
+    """Requests from the session's outbox to the server, answers back to their futures.
+
+    It has a buffer of its own because asyncio, without one, makes a new one of 256 KiB for each
+    answer, which takes longer than all that is done with the answer.
+    """
 
     def __init__(
         self,
@@ -130,6 +135,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pending: deque[AnyRequest] = deque()
         self._next_xid = self._expected_xid = owner.next_xid
+        # Not the array itself: asyncio's TLS writes into slices of what it gets.
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._rest = bytearray()
         self._needed = 0
         self._is_open = False
@@ -157,9 +164,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._hello)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._error is not None:
             return
+        data = bytes(self._buffer[:nbytes])
         self.heard = self._loop.time()
         if self._rest:
             # Joined only when a frame is complete: small pieces must not cost a copy each.
