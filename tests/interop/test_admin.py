@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.operating_surface import shape_of
 from tests.support import raw_client as raw
 from tests.support.ensembles import APACHE, KRAAL, Ensemble, Shape, quiet_ports
 from tests.support.servers import HOST, apache, kraal, require_reference
@@ -121,23 +122,6 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
 
 
 pytestmark = [pytest.mark.apache, pytest.mark.timeout(240)]
-
-
-def shape_of(value: object, path: str = "") -> dict[str, str]:
-    """Names of members, with their types; those of lists without their places."""
-    if isinstance(value, dict):
-        shape = {path: "object"}
-        for name, member in value.items():
-            # Ids of sessions and paths of znodes are names, too.
-            known = "*" if name.lstrip("-").isdigit() or name.startswith("/") else name
-            shape |= shape_of(member, f"{path}.{known}")
-        return shape
-    if isinstance(value, list):
-        shape = {path: "list"}
-        for item in value:
-            shape |= shape_of(item, f"{path}[]")
-        return shape
-    return {path: type(value).__name__}
 
 
 def shape_of_answer(answer: Answer) -> dict[str, str]:

@@ -18,6 +18,7 @@ from kraal.admin.catalogue import CATALOGUE, Kind, Where
 from tests.server.conftest import assert_alive, connected, create, data_of, running
 from tests.support import raw_client as raw
 from tests.support import servers
+from tests.support.ensembles import KRAAL, Ensemble, Shape, quiet_ports
 from tests.support.servers import HOST, KRAAL_PATH, Server, four_letter_word, free_port
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
@@ -125,6 +126,32 @@ def test_a_member_without_a_leader_is_alive_and_not_ready(tmp_path: Path) -> Non
         )
     finally:
         server.kill()
+
+
+def test_a_follower_that_does_not_hear_of_its_leader_is_not_ready(tmp_path: Path) -> None:
+    ports = quiet_ports(3)
+    own = {
+        number: {"admin.enableServer": "true", "admin.serverPort": port}
+        for number, port in enumerate(ports, start=1)
+    }
+    shape = Shape(participants=(KRAAL,) * 3, own_settings=own, tick_ms=500, sync_limit=8)
+    with Ensemble(tmp_path, shape) as ensemble:
+        ensemble.start()
+        leader = ensemble.wait_leader()
+        follower = next(m for m in ensemble.members.values() if m is not leader)
+        url = f"http://{HOST}:{ports[follower.id - 1]}/readyz?behind=0"
+
+        def reasons() -> list[str]:
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    found = json.load(answer)
+            except urllib.error.HTTPError as error:
+                found = json.load(error)
+            return list(found["reasons"])
+
+        assert reasons() == []
+        leader.pause()
+        ensemble.wait("silence", lambda: any("nothing was heard of" in text for text in reasons()))
 
 
 def test_taken_ports_are_complained_of_and_clients_are_served(tmp_path: Path) -> None:

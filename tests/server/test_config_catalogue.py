@@ -121,7 +121,7 @@ def in_use(loaded: LoadedConfig) -> ServerConfig:
     ensemble = config.ensemble
     if ensemble is not None:
         ensemble = dataclasses.replace(ensemble, config_path=None)
-    return dataclasses.replace(config, passed_through={}, ensemble=ensemble)
+    return dataclasses.replace(config, ensemble=ensemble)
 
 
 def numbered(key: str) -> str:
@@ -227,6 +227,8 @@ def test_a_key_without_effect_is_accepted_and_changes_nothing(
     loaded = load_with(tmp_path, key, sample(key), source)
     assert in_use(loaded) == in_use(load_with(tmp_path, key, None))
     assert loaded.unknown == ()
+    assert loaded.config.passed_through.get(key, sample(key)) == sample(key)
+    assert (key in loaded.config.passed_through) == (key not in PARSED)
 
 
 @pytest.mark.parametrize("key", sorted(key for key in PARSED if PARSED[key] is not Syntax.TEXT))

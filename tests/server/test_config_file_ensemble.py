@@ -93,7 +93,6 @@ class TestMember:
     def test_every_setting(self, tmp_path: Path) -> None:
         loaded = load_text(tmp_path, LIMITS + THREE + EVERY_SETTING, myid="4")
         assert loaded.warnings == ()
-        assert not loaded.config.passed_through.keys() - {f"server.{at}" for at in range(1, 5)}
         assert loaded.config.ensemble == EnsembleSettings(
             config=EnsembleConfig.parse(
                 THREE + "server.4=zk4:2888:3888|zk4b:2888:3888:observer;2184", multi_address=True

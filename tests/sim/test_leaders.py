@@ -6,6 +6,9 @@ import struct
 
 import pytest
 
+from kraal.model.zxid import counter
+from kraal.replica.leading_term import LeadingTerm
+from kraal.replica.learning_term import LearningTerm
 from kraal.sim import protocol
 from kraal.sim.client import Request
 from kraal.sim.server import SimServer
@@ -66,9 +69,11 @@ def test_a_leader_whose_voter_looks_again_gives_up_early() -> None:
     assert state_of(leader) is State.LEADING, "too early"
     world.run(500)
     assert state_of(leader) is State.LEADING, "nobody looks"
+    assert leader.peer.counters.disloyal_voters == 0
     send_vote(voter, leader)
     world.run(10)
     assert state_of(leader) is State.LOOKING
+    assert leader.peer.counters.disloyal_voters == 1
 
 
 def test_without_the_setting_a_leader_waits_for_the_whole_init_limit() -> None:
@@ -97,6 +102,26 @@ def test_an_established_leader_is_not_impressed() -> None:
     send_vote(stranger, leader)
     world.run(100)
     assert state_of(leader) is State.LEADING
+
+
+def test_learners_know_how_far_the_leader_is_and_who_acknowledged_when() -> None:
+    world = World(1, plan(3, 1, ack_logging_frequency=2))
+    leader = started(world, 1, 2, 3, 4)
+    client = client_of(world, leader.id)
+    for number in range(6):
+        write(client, b"/n%d" % number)
+    world.run(1000)
+    assert isinstance(leader.peer.term, LeadingTerm)
+    proposed = leader.peer.term.leader.last_proposed
+    assert counter(proposed) > 6
+    for server in world.servers.values():
+        if server is not leader:
+            assert isinstance(server.peer.term, LearningTerm)
+            assert server.peer.term.learner is not None
+            assert server.peer.term.learner.leader_zxid == proposed
+    latency = leader.peer.counters.ack_latency
+    assert latency.keys() == {1, 2, 3}
+    assert {summary.count for summary in latency.values()} == {counter(proposed) // 2}
 
 
 # How many observers are brought in step at once (section 4.4)

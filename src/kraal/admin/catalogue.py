@@ -114,7 +114,7 @@ response_bytes | Bytes sent to clients.
 ensemble_auth_fail | Failed authentications with the scheme `ensemble`. (idle)
 diff_count | Learners brought in step by the transactions that they missed.
 connection_revalidate_count | Sessions that went on with another connection.
-quit_leading_due_to_disloyal_voter | Times that a leader gave up before its epoch began. (idle)
+quit_leading_due_to_disloyal_voter | Times that a leader gave up before its epoch began.
 unrecoverable_error_count | Errors that end the server. (idle)
 unsuccessful_handshake | Failed TLS handshakes. (idle)
 commit_count | Proposals committed by this leader.
@@ -157,11 +157,11 @@ leader_unavailable_time | Time from the loss of a leader until this server led, 
 node_created_watch_count | Watchers told of a creation.
 session_queues_drained | Queues of sessions emptied at once. (idle)
 write_commit_proc_req_queued | Writes in the commit stage. (idle)
-connection_token_deficit | Tokens that the connection throttle lacked. (idle)
+connection_token_deficit | Tokens that the connection throttle lacked.
 read_commit_proc_req_queued | Reads in the commit stage. (idle)
 node_deleted_watch_count | Watchers told of a deletion.
 startup_txns_load_time | Time to replay the log at start, ms.
-sync_processor_queue_size | Transactions waiting for the log. (idle)
+sync_processor_queue_size | Transactions waiting for the log when a flush begins.
 follower_sync_time | Time until a follower was in step, ms.
 prep_processor_queue_size | Requests waiting to be taken up. (idle)
 fsynctime | Time to write and sync the log, ms.
@@ -201,7 +201,7 @@ jvm_pause_time_ms | Turns of the event loop that came late, by how much.
 close_session_prep_time | Time to validate the end of a session. (idle)
 read_commitproc_time_ms | Time of a read in the commit stage. (idle)
 updatelatency | Latency of writes, ms.
-local_write_committed_time_ms | Time of a local write until its commit. (idle)
+local_write_committed_time_ms | Time of a write of this server's client until its commit, ms.
 request_throttle_queue_time_ms | Time of a request in the throttle. (idle)
 readlatency | Latency of reads, ms.
 quorum_ack_latency | From a proposal until a quorum has acknowledged it, ms.
@@ -222,14 +222,14 @@ write_commitproc_time_ms | Time of a write in the commit stage. (idle)
 """
 
 BASIC_SETS = """
-learner_handler_qp_size | Packets queued for a learner, by its id.
+learner_handler_qp_size | Packets queued for a learner, by its id. (idle)
 read_per_namespace | Bytes read, by the first element of the path.
 write_per_namespace | Bytes written, by the first element of the path.
 """
 
 ADVANCED_SETS = """
-learner_handler_qp_time_ms | Time that packets waited for a learner, by its id.
-ack_latency | From a proposal to the acknowledgement of a server, by its id; one in a thousand.
+learner_handler_qp_time_ms | Time that packets waited for a learner, by its id. (idle)
+ack_latency | From a proposal to the acknowledgement of a server, by its id; of some proposals.
 """
 
 KRAALS_OWN = """

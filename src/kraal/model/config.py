@@ -177,6 +177,8 @@ class EnsembleSettings:
 
     force_snapshot_sync: bool = False
     commit_log_count: int = limits.COMMIT_LOG_MIN_TXNS
+    ack_logging_frequency: int = 1000
+    """Every how many proposals the time of their acknowledgements is taken."""
     snapshot_size_factor: float = 0.33
     """Negative: never synchronise from the log on disk."""
     max_concurrent_snap_syncs: int = 10
@@ -219,5 +221,5 @@ class ServerConfig:
     """`audit.file`: where it goes instead of the server's log."""
     four_letter_words: frozenset[str] = frozenset({"srvr"})
     """Enabled four-letter words; `*` enables all."""
-    passed_through: Mapping[str, str] = field(default_factory=dict)
-    """Keys that concern other parts or nobody, as they were written."""
+    passed_through: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Keys that become properties of the JVM in the original, as they were written."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from kraal.pipeline.load import Load
 from kraal.pipeline.session_journal import SessionJournal
 from kraal.pipeline.summary import Summary, merged
@@ -29,6 +31,8 @@ class Counts:
         # Connections and sessions.
         self.connect_requests = 0
         self.connections_rejected = 0
+        self.token_deficit = Summary()
+        """Tokens that the connection throttle lacked, at each request for a session."""
         self.connections_dropped = 0
         """Lost without a closeSession."""
         self.connections_revalidated = 0
@@ -87,6 +91,8 @@ class Counts:
         self.commits = 0
         self.quorum_latency = Summary()
         """From a proposal to its quorum."""
+        self.ack_latency: dict[int, Summary] = defaultdict(Summary)
+        """From a proposal to its acknowledgement by a voter; of some proposals."""
         self.diffs_sent = 0
         self.snapshots_sent = 0
         self.diffs_under_way = Summary()
@@ -98,6 +104,8 @@ class Counts:
         self.proposal_latency = Summary()
         """From the time that a transaction carries to its arrival here."""
         self.elections = 0
+        self.disloyal_voters = 0
+        """For which a leader gave up before its epoch began."""
         self.election_time = Summary()
         self.unavailable_time = Summary()
         self.leader_unavailable_time = Summary()

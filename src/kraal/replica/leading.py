@@ -116,6 +116,10 @@ class Leading(Replica):
         """Writes proposed and not yet applied."""
         return len(self._in_flight)
 
+    def proposed_ms(self, zxid: int) -> int | None:
+        """When a write that is not applied yet was proposed; None: it is."""
+        return next((proposal[5] for proposal in self._in_flight if proposal[0] == zxid), None)
+
     def committed(self, now_ms: int, wall_ms: int, zxid: int) -> None:
         """A quorum has everything up to zxid on disk."""
         in_flight = self._in_flight

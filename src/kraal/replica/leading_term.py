@@ -47,6 +47,14 @@ class LeadingTerm:
             older=peer.older_history,
         )
         self.leader.synchronised = peer.counters.synchronised
+        self.leader.acknowledged = self._acknowledged
+        self._frequency = peer.settings.ack_logging_frequency
+        self._timed = 0
+        """The zxid of a proposal whose acknowledgements are timed."""
+        self._timed_ms: int | None = None
+        """When it was made, once somebody has acknowledged it."""
+        self._timed_by: set[int] = set()
+        """Who has acknowledged it."""
 
     def start(self) -> None:
         """Let learners register."""
@@ -86,7 +94,21 @@ class LeadingTerm:
         counters = self._peer.counters
         counters.proposals += 1
         counters.proposal_sizes.add(len(payload))
+        if not zxid % self._frequency:
+            self._timed, self._timed_ms = zxid, None
+            self._timed_by.clear()
         self._peer.append(zxid, payload)
+
+    def _acknowledged(self, now_ms: int, server_id: int, zxid: int) -> None:
+        """One timed proposal at a time: the next one comes in a while."""
+        timed, replica = self._timed, self.replica
+        if not timed or zxid < timed or server_id in self._timed_by or replica is None:
+            return
+        if self._timed_ms is None:
+            self._timed_ms = replica.proposed_ms(timed)
+        if self._timed_ms is not None:
+            self._timed_by.add(server_id)
+            self._peer.counters.ack_latency[server_id].add(now_ms - self._timed_ms)
 
     def snapshot(self) -> Iterator[bytes]:
         """The tree as it is now."""

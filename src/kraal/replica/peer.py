@@ -504,8 +504,12 @@ class Peer:
             )
 
     def _looking_seen(self, server_id: int) -> None:
-        if isinstance(self.term, LeadingTerm) and server_id in self.election.electors:
-            self.term.leader.elector_is_looking(self.now_ms)
+        if (
+            isinstance(self.term, LeadingTerm)
+            and server_id in self.election.electors
+            and self.term.leader.elector_is_looking(self.now_ms)
+        ):
+            self.counters.disloyal_voters += 1
 
     def parse_config(self, text: str) -> EnsembleConfig | None:
         """A configuration that a peer sent; None when it cannot be read."""

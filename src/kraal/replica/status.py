@@ -163,7 +163,9 @@ class EnsembleStatus:
     leader_id: int | None = None
     """Who leads, if that is known."""
     behind: int = 0
-    """Proposals that a learner has and has not applied yet."""
+    """Transactions that a learner knows of and has not applied yet."""
+    silent_ms: int = 0
+    """For how long a learner has not heard of its leader."""
     observer_master_id: int | None = None
     """Whom an observer observes."""
     synced_observers: int | None = None

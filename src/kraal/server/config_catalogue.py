@@ -123,6 +123,7 @@ follower.nodelay | true/false | true | Small packets to the leader leave at once
 forceSnapshotSync | true/false | false | Learners always get the whole tree.
 commitLogCount | number | 500 | Transactions kept in memory for learners; at least 500.
 snapshotSizeFactor | number | 0.33 | How much log is sent instead of the tree, as a share of its snapshot; negative: none.
+leader.ackLoggingFrequency | number | 1000 | Every how many proposals `ack_latency` is measured.
 leader.maxConcurrentSnapSyncs | number | 10 | Learners that get the whole tree at the same time.
 leader.maxConcurrentDiffSyncs | number | 100 | Learners that get transactions at the same time.
 """
@@ -274,7 +275,7 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
         _OTHERWISE,
         """
-        enableEagerACLCheck leader.ackLoggingFrequency sslQuorumReloadCertFiles
+        enableEagerACLCheck sslQuorumReloadCertFiles
         multiAddress.reachabilityCheckEnabled multiAddress.reachabilityCheckTimeoutMs
         """,
     ),

@@ -530,14 +530,17 @@ def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[st
 
 
 def _passed_through(settings: Settings) -> dict[str, str]:
-    """The keys that no field holds; says which of them will count in a later version."""
-    unread = settings.unread()
-    waiting = [key for key in sorted(unread) if config_keys.waits_for_feature(key)]
+    """Keys that the original's parser does not know; says which will count in a later version."""
+    waiting = [key for key in sorted(settings.unread()) if config_keys.waits_for_feature(key)]
     if waiting:
         settings.warnings.append(
             f"not served by this version yet, so without effect: {', '.join(waiting)}"
         )
-    return unread
+    return {
+        key: value
+        for key, value in settings.values.items()
+        if key not in config_keys.PARSED and not is_membership_key(key)
+    }
 
 
 def _split(csv: str) -> list[str]:

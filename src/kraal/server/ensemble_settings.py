@@ -80,6 +80,7 @@ def ensemble_settings(
         commit_log_count=number(
             "commitLogCount", limits.COMMIT_LOG_MIN_TXNS, minimum=limits.COMMIT_LOG_MIN_TXNS
         ),
+        ack_logging_frequency=number("leader.ackLoggingFrequency", 1000, minimum=1),
         snapshot_size_factor=_snapshot_size_factor(settings),
         max_concurrent_snap_syncs=number("leader.maxConcurrentSnapSyncs", 10, minimum=1),
         max_concurrent_diff_syncs=number("leader.maxConcurrentDiffSyncs", 100, minimum=1),

@@ -147,12 +147,14 @@ class ClientListener:
         """Take a token of the connection throttle, if there is one (section 12.3)."""
         limits = self.config.throttle
         if limits.connection_tokens <= 0:
+            self.counters.token_deficit.add(0)
             return True
         fills = (now_ms - self._tokens_filled_ms) // max(limits.connection_token_fill_time_ms, 1)
         if fills:
             self._tokens_filled_ms = now_ms
             filled = self._tokens + fills * limits.connection_token_fill_count
             self._tokens = min(filled, limits.connection_tokens)
+        self.counters.token_deficit.add(limits.connection_tokens - self._tokens)
         if self._tokens <= 0:
             self.counters.connections_rejected += 1
             return False

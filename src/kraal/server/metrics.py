@@ -51,6 +51,7 @@ _COUNTS = {
     "stale_sessions_expired": "sessions_expired",
     "restore_rate_limited_count": "restores_rate_limited",
     "revalidate_count": "sessions_revalidated",
+    "quit_leading_due_to_disloyal_voter": "disloyal_voters",
 }
 """Counters: the reference's name and ours."""
 
@@ -68,6 +69,9 @@ _SUMMARIES = {
     "inflight_diff_count": "diffs_under_way",
     "election_time": "election_time",
     "sync_processor_batch_size": "sync_batches",
+    "sync_processor_queue_size": "sync_batches",
+    "connection_token_deficit": "token_deficit",
+    "local_write_committed_time_ms": "update_latency",
     "observer_sync_time": "observer_sync_time",
     "sync_process_time": "fsync",
     "startup_snap_load_time": "snapshot_load_time",
@@ -137,6 +141,9 @@ def figures(
         summary_sets={
             "read_per_namespace": _distributions(reads),
             "write_per_namespace": _distributions(writes),
+            "ack_latency": _distributions(
+                {str(server_id): summary for server_id, summary in counts.ack_latency.items()}
+            ),
             "learner_handler_qp_size": {str(sid): Distribution() for sid in learner_ids},
             "learner_handler_qp_time_ms": {str(sid): Distribution() for sid in learner_ids},
         },

@@ -7,6 +7,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
 from kraal.model.config import ServerConfig
+from kraal.model.zxid import epoch
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.session_tracker import Session
 from kraal.pipeline.summary import Summary
@@ -132,7 +133,8 @@ class ServerStatusSource:
             observer_master_id=peer.learner_master if state is State.OBSERVING else None,
             synced_observers=_observers_of(term) if isinstance(term, LearningTerm) else None,
             leader_id=peer.election.vote.leader,
-            behind=_behind(term),
+            behind=_behind(term, peer.replica.tree.last_zxid),
+            silent_ms=_silent_ms(term, self.monotonic_ms()),
             leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
         )
 
@@ -155,7 +157,9 @@ class ServerStatusSource:
     def connection_statuses(self) -> Iterator[ConnectionStatus]:
         replica = self._server.replica
         connections = list(replica.connections) if replica is not None else []
-        return map(_connection, connections)
+        offset_ms = self.wall_ms() - self.monotonic_ms()
+        sessionless_ms = self.config.throttle.sessionless_timeout_ms
+        return (_connection(conn, offset_ms, sessionless_ms) for conn in connections)
 
     def session_statuses(self) -> Sequence[SessionStatus]:
         replica = self._server.replica
@@ -236,10 +240,20 @@ def _phase(term: LeadingTerm | LearningTerm | None) -> str:
     return "discovery" if learner is None or not learner.epoch else "synchronization"
 
 
-def _behind(term: LeadingTerm | LearningTerm | None) -> int:
-    if isinstance(term, LearningTerm) and term.learner is not None:
+def _behind(term: LeadingTerm | LearningTerm | None, applied_zxid: int) -> int:
+    """Transactions of the present epoch; of an earlier one a learner that serves lacks none."""
+    if not isinstance(term, LearningTerm) or term.learner is None:
+        return 0
+    known = term.learner.leader_zxid
+    if epoch(known) != epoch(applied_zxid):
         return term.learner.pending
-    return 0
+    return max(known - applied_zxid, 0)
+
+
+def _silent_ms(term: LeadingTerm | LearningTerm | None, now_ms: int) -> int:
+    if not isinstance(term, LearningTerm) or term.learner is None:
+        return 0
+    return max(now_ms - term.learner.last_received_ms, 0)
 
 
 def _session(session: Session) -> SessionStatus:
@@ -257,8 +271,13 @@ def _latency(summary: Summary) -> Latency:
     )
 
 
-def _connection(conn: ClientConnection) -> ConnectionStatus:
+def _connection(
+    conn: ClientConnection, wall_offset_ms: int, sessionless_ms: int
+) -> ConnectionStatus:
+    """The original keeps connections in buckets as long as the time of those without a session."""
     session = conn.session
+    heard_ms = max(conn.last_response_ms, conn.established_wall_ms - wall_offset_ms)
+    left_ms = session.timeout_ms if session is not None else sessionless_ms
     return ConnectionStatus(
         host=conn.host,
         port=conn.port,
@@ -280,5 +299,6 @@ def _connection(conn: ClientConnection) -> ConnectionStatus:
             maximum_ms=conn.latency_max,
             count=conn.latency_count,
         ),
+        deadline_ms=((heard_ms + left_ms) // sessionless_ms + 1) * sessionless_ms,
         reading=isinstance(conn.channel, ClientSocket) and conn.channel.is_reading,
     )

@@ -80,6 +80,8 @@ class Leader(LearnerMaster):
         self._acked: dict[int, int] = {me: last_zxid}
         self._outstanding: deque[Entry] = deque()
         self._to_followers: list[bytes] = []
+        self.acknowledged: Callable[[int, int, int], None] | None = None
+        """Called with the time, the id of a voter and the zxid up to which it has all on disk."""
         self._syncs: deque[tuple[int, LearnerHandler | None, Callable[[], None] | None]] = deque()
         self._deadline_ms = now_ms + settings.init_limit_ticks * tick_ms
         self._next_ping_ms = now_ms
@@ -89,11 +91,16 @@ class Leader(LearnerMaster):
         """Alone this may already be a quorum."""
         self._agree_on_epoch(now_ms)
 
-    def elector_is_looking(self, now_ms: int) -> None:
-        """Who elected this leader looks again; it may be in vain to wait for it (section 3.9)."""
+    def elector_is_looking(self, now_ms: int) -> bool:
+        """Who elected this leader looks again; it may be in vain to wait for it (section 3.9).
+
+        Returns whether this leader has given up for that.
+        """
         limit_ms = self._settings.max_time_to_wait_for_epoch_ms
         if self.epoch is None and 0 <= limit_ms < now_ms - self._started_ms:
             self._end(f"a voter is looking, and no quorum has registered for {limit_ms} ms")
+            return True
+        return False
 
     # Learners come and go
 
@@ -297,6 +304,8 @@ class Leader(LearnerMaster):
         """Everything up to zxid is durable here."""
         if zxid > self._acked[self.me]:
             self._acked[self.me] = zxid
+            if self.acknowledged is not None:
+                self.acknowledged(now_ms, self.me, zxid)
             if self.is_established:
                 self._advance(now_ms)
 
@@ -308,6 +317,8 @@ class Leader(LearnerMaster):
             return
         if handler.acked > self._acked.get(handler.server_id, 0):
             self._acked[handler.server_id] = handler.acked
+            if self.acknowledged is not None:
+                self.acknowledged(now_ms, handler.server_id, handler.acked)
             self._advance(now_ms)
 
     def _commit_point(self) -> int:

@@ -166,7 +166,9 @@ class Learner(Generic[T]):
         """Of what was received, here or from the leader; proposals must follow it."""
         self.epoch = 0
         self.phase = Phase.DISCOVERY
-        self._last_received_ms = now_ms
+        self.last_received_ms = now_ms
+        """When the leader was heard of last."""
+        self._pinged_zxid = 0
         self._is_past_newleader = False
         self._is_emptied = self._has_snapshot = is_emptied
         self._may_repeat = False
@@ -189,7 +191,7 @@ class Learner(Generic[T]):
 
     def received(self, now_ms: int, data: bytes) -> None:
         """Bytes of the leader's connection."""
-        self._last_received_ms = now_ms
+        self.last_received_ms = now_ms
         try:
             if self.phase == Phase.SNAPSHOT:
                 rest = self._take_snapshot(data)
@@ -218,7 +220,7 @@ class Learner(Generic[T]):
 
     def _resume(self, now_ms: int) -> None:
         """The disk is done: take up what came meanwhile."""
-        self._last_received_ms = now_ms
+        self.last_received_ms = now_ms
         backlog, self._backlog = self._backlog, []
         try:
             self._take(now_ms, backlog)
@@ -421,6 +423,7 @@ class Learner(Generic[T]):
     def _serve_other(self, now_ms: int, kind: int, zxid: int, data: bytes | None) -> None:
         host = self._host
         if kind == PacketType.PING:
+            self._pinged_zxid = zxid
             self._send(wire.with_data(PacketType.PING, zxid, wire.touches(host.touched())))
         elif kind == PacketType.INFORM:
             txn = self._informed(zxid, data)
@@ -484,7 +487,7 @@ class Learner(Generic[T]):
         if self.phase in _DISK_IS_BUSY or self.phase == Phase.OVER:
             return
         limit_ms = self._sync_limit_ms if self._is_past_newleader else self._init_limit_ms
-        if now_ms - self._last_received_ms > limit_ms:
+        if now_ms - self.last_received_ms > limit_ms:
             self._end(f"nothing was heard of the leader for {limit_ms} ms")
 
     def disconnected(self) -> None:
@@ -508,6 +511,11 @@ class Learner(Generic[T]):
     def pending(self) -> int:
         """Proposals that are not committed yet."""
         return len(self._pending)
+
+    @property
+    def leader_zxid(self) -> int:
+        """The highest zxid that the leader is known to have proposed."""
+        return max(self._last_zxid, self._pinged_zxid)
 
     def tail(self) -> list[T]:
         """What was handed to the log and never committed."""

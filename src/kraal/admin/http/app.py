@@ -21,6 +21,7 @@ from kraal.admin.http.reply import CommandError, Parameters
 from kraal.admin.http.responses import command_response, error_response
 from kraal.admin.http.streams import Streams, refusal
 from kraal.admin.source import AdminSource
+from kraal.model.setting import decimal
 
 logger = logging.getLogger("kraal.admin")
 STREAMS = {
@@ -50,9 +51,14 @@ class AdminApp:
         return health.live()
 
     async def ready(self, request: Request) -> Response:
-        """Readiness; with `readonly=true` a server that serves only reads is ready."""
+        """Readiness; with `readonly=true` a server that serves only reads is ready.
+
+        `behind=N` is how many transactions it may be behind.
+        """
         accepts = request.query_params.get("readonly", "false").lower() == "true"
-        return health.ready(self._source, accepts_read_only=accepts)
+        given = decimal(request.query_params.get("behind", ""))
+        behind_max = health.BEHIND_MAX if given is None else max(given, 0)
+        return health.ready(self._source, accepts_read_only=accepts, behind_max=behind_max)
 
     async def command(self, request: Request) -> Response:
         """Any command."""

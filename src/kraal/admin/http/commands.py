@@ -242,7 +242,7 @@ def _reset_stats(source: AdminSource, _parameters: Parameters) -> Reply:
 
 
 def _system_properties(source: AdminSource, _parameters: Parameters) -> Reply:
-    """What the configuration passes through, without what nobody should see."""
+    """Settings that are properties in the original, without what nobody should see."""
     return {
         f"zookeeper.{key}": "********" if _is_secret(key) else value
         for key, value in sorted(source.config.passed_through.items())

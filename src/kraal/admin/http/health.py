@@ -11,11 +11,12 @@ from starlette.responses import Response
 from kraal.admin.http.responses import json_response
 from kraal.admin.json_text import Json
 from kraal.admin.source import AdminSource
-from kraal.replica.status import Mode
+from kraal.model.config import ServerConfig
+from kraal.replica.status import EnsembleStatus, Mode
 
 OK, UNAVAILABLE = 200, 503
 BEHIND_MAX = 10_000
-"""Proposals that a learner may be behind and still count as ready."""
+"""Transactions that a learner may be behind and still count as ready."""
 
 
 def live() -> Response:
@@ -23,8 +24,12 @@ def live() -> Response:
     return json_response({"status": "ok"})
 
 
-def ready(source: AdminSource, *, accepts_read_only: bool) -> Response:
-    """Whether clients should be sent here."""
+def ready(source: AdminSource, *, accepts_read_only: bool, behind_max: int) -> Response:
+    """Whether clients should be sent here.
+
+    A learner lags that knows of more than `behind_max` transactions which it has not applied, or
+    that has not heard of its leader for half the time after which it would give up.
+    """
     status = source.server_status()
     ensemble = status.ensemble
     numbers = source.figures().numbers
@@ -35,8 +40,8 @@ def ready(source: AdminSource, *, accepts_read_only: bool) -> Response:
         checks["role"] = "clients are not served"
     elif status.mode is Mode.READ_ONLY and not accepts_read_only:
         checks["role"] = "only reads are served"
-    if ensemble is not None and ensemble.behind > BEHIND_MAX:
-        checks["lag"] = f"{ensemble.behind} proposals are not applied yet"
+    if ensemble is not None:
+        checks["lag"] = _lag(ensemble, source.config, behind_max)
     if numbers.get("kraal_disk_writes_refused"):
         checks["disk"] = f"{numbers['kraal_disk_free_bytes']} bytes are free: writes are refused"
     if status.mode is Mode.READ_ONLY and accepts_read_only:
@@ -51,3 +56,12 @@ def ready(source: AdminSource, *, accepts_read_only: bool) -> Response:
         },
         UNAVAILABLE if reasons else OK,
     )
+
+
+def _lag(ensemble: EnsembleStatus, config: ServerConfig, behind_max: int) -> str | None:
+    if ensemble.behind > behind_max:
+        return f"{ensemble.behind} transactions are not applied yet"
+    ticks = config.ensemble.sync_limit_ticks if config.ensemble is not None else 0
+    if ticks and ensemble.silent_ms > ticks * config.tick_time_ms / 2:
+        return f"nothing was heard of the leader for {ensemble.silent_ms} ms"
+    return None
