@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 FILES = sorted(
@@ -68,6 +70,7 @@ def test_functions_are_short() -> None:
     assert too_long == {}
 
 
+@pytest.mark.timeout(360)  # a process for each, on a machine that may be busy
 def test_every_module_imports_alone_and_without_warnings() -> None:
     modules = [
         ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
