@@ -383,7 +383,7 @@ async def test_a_password_that_has_no_code_is_not_shown() -> None:
 
 
 def test_what_is_no_mechanism() -> None:
-    with pytest.raises(TypeError, match="sasl must be DigestMd5, not dict") as caught:
+    with pytest.raises(TypeError, match="sasl must be DigestMd5 or Gssapi, not dict") as caught:
         kraal.connect("h", sasl={"password": "secret"})  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
     with pytest.raises(TypeError, match="password must be a str, not bytes") as bad:

@@ -49,7 +49,7 @@ from kraal.client.hosts import Server
 from kraal.client.persistent import EventStream, Watch
 from kraal.client.protected import Protected
 from kraal.client.retry import Retry, RetryingClient
-from kraal.client.sasl import DigestMd5
+from kraal.client.sasl import DigestMd5, Gssapi
 from kraal.client.states import SessionState
 from kraal.client.tls import TlsOptions
 from kraal.client.transaction import Transaction
@@ -101,6 +101,7 @@ __all__ = [
     "ForkedError",
     "Get",
     "GetChildren",
+    "Gssapi",
     "Id",
     "InvalidAclError",
     "InvalidCallbackError",

@@ -19,7 +19,7 @@ from kraal.client.options import Options, WhileDisconnected
 from kraal.client.persistent import STREAM_EVENTS_MAX, EventStream, Watch
 from kraal.client.protected import Protected, ProtectedCreate
 from kraal.client.retry import Retry, RetryingClient
-from kraal.client.sasl import DigestMd5
+from kraal.client.sasl import DigestMd5, Gssapi
 from kraal.client.session import SessionKeeper
 from kraal.client.states import SessionState, StateCallback
 from kraal.client.tls import TlsOptions, contexts_for
@@ -42,7 +42,7 @@ def connect(
     session_timeout: float = 10.0,
     read_only: bool = False,
     auth: Sequence[tuple[str, bytes]] = (),
-    sasl: DigestMd5 | None = None,
+    sasl: DigestMd5 | Gssapi | None = None,
     tls: ssl.SSLContext | TlsOptions | bool | None = None,
     connect_timeout: float | None = None,
     request_timeout: float | None = None,
@@ -61,8 +61,8 @@ def connect(
     read_only: whether a server that has lost its quorum will do; the client moves on to one that
         can write as soon as there is one.
     auth: credentials, such as `("digest", b"user:password")`, for every connection.
-    sasl: a mechanism and its credentials, such as `DigestMd5("user", "password")`, for every
-        connection; nothing else is sent before the server has accepted them.
+    sasl: a mechanism and its credentials, such as `DigestMd5("user", "password")` or `Gssapi()`,
+        for every connection; nothing else is sent before the server has accepted them.
     tls: True for encrypted connections to servers whose certificates the system trusts,
         `TlsOptions` for files, or a context of your own.
     connect_timeout: seconds for one attempt with one server, its TLS, session and SASL included; by

@@ -170,7 +170,7 @@ class Dialer:
                 )  # fmt: skip
                 await connection.answered()
                 if sasl is not None and tell_zxid:
-                    await authenticate(connection, sasl)
+                    await authenticate(connection, sasl, server.host)
                     self._seeker.take_up(connection)
         except SessionExpiredError:
             return Outcome.EXPIRED

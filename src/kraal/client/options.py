@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from kraal.client.sasl import DigestMd5
+from kraal.client.sasl import DigestMd5, Gssapi
 from kraal.model.limits import MAX_BUFFER_BYTES
 
 WhileDisconnected = Literal["wait", "fail"]
@@ -21,7 +21,7 @@ class Options:
     read_only: bool = False
     tls: Callable[[], ssl.SSLContext] | None = None
     """Gives the context of each connection; None: no TLS."""
-    sasl: DigestMd5 | None = None
+    sasl: DigestMd5 | Gssapi | None = None
     connect_timeout: float | None = None
     request_timeout: float | None = None
     while_disconnected: WhileDisconnected = "wait"
@@ -39,9 +39,9 @@ class Options:
                 f'while_disconnected must be "wait" or "fail", not {self.while_disconnected!r}'
             )
         mechanism: object = self.sasl
-        if mechanism is not None and not isinstance(mechanism, DigestMd5):
+        if mechanism is not None and not isinstance(mechanism, DigestMd5 | Gssapi):
             # It may hold a secret, so only its type is named.
-            raise TypeError(f"sasl must be DigestMd5, not {type(mechanism).__name__}")
+            raise TypeError(f"sasl must be DigestMd5 or Gssapi, not {type(mechanism).__name__}")
         limit: object = self.max_request_bytes
         if not isinstance(limit, int) or limit <= 0:
             raise ValueError(f"max_request_bytes must be a number above 0, not {limit!r:.100}")
