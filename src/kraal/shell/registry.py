@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kraal.shell.command import Command
-from kraal.shell.commands import acls, membership, quotas, reading, session, watching, writing
+from kraal.shell.commands import (
+    acls,
+    membership,
+    quotas,
+    reading,
+    session,
+    trees,
+    watching,
+    writing,
+)
 
-MODULES = (reading, writing, acls, quotas, watching, membership, session)
+MODULES = (reading, writing, acls, quotas, watching, membership, trees, session)
 """Where commands are defined; a new module is added here."""
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
