@@ -11,6 +11,7 @@ from kraal.shell.results import Results
 
 if TYPE_CHECKING:
     from kraal.shell.command import Command
+    from kraal.shell.settings import Settings
 
 Step = Callable[[int], None]
 """Says that so many more of what is counted are done."""
@@ -25,6 +26,9 @@ class Context(Protocol):
     """All lines, the one that runs now included."""
     prints_watches: bool
     commands: Mapping[str, Command]
+    settings: Settings
+    has_input: bool
+    """Whether standard input is free: no commands come from it."""
 
     @property
     def zk(self) -> Client:
@@ -32,6 +36,12 @@ class Context(Protocol):
 
     def watch(self, event: WatchEvent) -> None:
         """Print the event of a watch; what is given to operations as their `watch`."""
+
+    def another(self, hosts: str) -> Client:
+        """A client for other servers, with the same settings; the caller starts and closes it.
+
+        Raises ConfigError for hosts that cannot be read.
+        """
 
     async def connect(self, hosts: str | None) -> None:
         """Begin another session, with the same servers or with others."""

@@ -31,6 +31,7 @@ async def _run(settings: Settings, words: Sequence[str]) -> int:
     try:
         await shell.connect()
         if words:
+            shell.has_input = True
             await interruptible(shell, shell.execute(words))
         elif is_interactive:
             from kraal.shell.interactive import prompt  # noqa: PLC0415 - scripts need no prompt

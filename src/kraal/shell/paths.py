@@ -51,3 +51,24 @@ def _is_illegal(character: str) -> bool:
 def child(path: str, name: str) -> str:
     """The path of a child."""
     return f"/{name}" if path == "/" else f"{path}/{name}"
+
+
+def parent(path: str) -> str:
+    """The path of the parent; that of `/` is `/`."""
+    return path.rpartition("/")[0] or "/"
+
+
+def lineage(path: str) -> list[str]:
+    """The paths from below `/` down to this one."""
+    names = path.split("/")[1:] if path != "/" else []
+    return ["/" + "/".join(names[:count]) for count in range(1, len(names) + 1)]
+
+
+def below(root: str, path: str) -> str:
+    """A path as it is seen from the root of a subtree, put where that subtree is."""
+    return root if path == "/" else path if root == "/" else f"{root}{path}"
+
+
+def seen_from(root: str, path: str) -> str:
+    """The reverse of `below`."""
+    return path if root == "/" else path[len(root) :] or "/"

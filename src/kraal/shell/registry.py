@@ -8,6 +8,7 @@ from types import MappingProxyType
 from kraal.shell.command import Command
 from kraal.shell.commands import (
     acls,
+    copies,
     membership,
     quotas,
     reading,
@@ -17,7 +18,7 @@ from kraal.shell.commands import (
     writing,
 )
 
-MODULES = (reading, writing, acls, quotas, watching, membership, trees, session)
+MODULES = (reading, writing, acls, quotas, watching, membership, trees, copies, session)
 """Where commands are defined; a new module is added here."""
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(

@@ -46,6 +46,7 @@ class Shell:
         self.hosts = settings.hosts
         self.history: list[str] = []
         self.prints_watches = True
+        self.has_input = False
         self.exit_code = 0
         """That of the last command."""
         self.is_over = False
@@ -64,23 +65,30 @@ class Shell:
         a connection and is none in time.
         """
         await self.close()
-        settings = self.settings
-        made = client.connect(
-            hosts or self.hosts,
-            session_timeout=settings.timeout_ms / 1000,
-            read_only=settings.is_read_only,
-            tls=settings.tls,
-            while_disconnected="fail",
-            max_request_bytes=settings.max_request_bytes,
-        )
+        made = self.another(hosts or self.hosts)
         self.hosts = hosts or self.hosts
         self._client = made
         self._patience = PATIENCE
         made.on_state(self._tell_state)
         self._starting = asyncio.create_task(_start(made))
         await asyncio.sleep(0)  # until then the client takes itself for one that was not started
-        if settings.waits:
-            await self._wait_connected(made, settings.timeout_ms / 1000)
+        if self.settings.waits:
+            await self._wait_connected(made, self.settings.timeout_ms / 1000)
+
+    def another(self, hosts: str) -> Client:
+        """A client that is not started yet, with the settings of this shell.
+
+        Raises ConfigError for hosts that cannot be read.
+        """
+        settings = self.settings
+        return client.connect(
+            hosts,
+            session_timeout=settings.timeout_ms / 1000,
+            read_only=settings.is_read_only,
+            tls=settings.tls,
+            while_disconnected="fail",
+            max_request_bytes=settings.max_request_bytes,
+        )
 
     async def close(self) -> None:
         """End the session; without one, nothing."""
@@ -159,6 +167,8 @@ class Shell:
 
     def _complain(self, words: Sequence[str], text: str, code: int, fields: JsonObject) -> None:
         self.exit_code = code
+        if not text:
+            return  # the answer has said it, as that of diff(1)
         self.output.error(text, {"command": words[0], "exit_code": code, **fields})
 
     async def results(self, words: Sequence[str]) -> Results:

@@ -44,6 +44,8 @@ class Entry:
     ttl_ms: int | None = None
     acl: tuple[Acl, ...] | None = None
     """None: the file does not say."""
+    is_implied: bool = False
+    """Whether it is not in the file, and only there for those below it."""
 
 
 def entry_json(entry: Entry) -> dict[str, JsonValue]:
