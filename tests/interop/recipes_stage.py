@@ -82,7 +82,7 @@ class RealStage:
         return [
             (session_id, paths)
             for session_id, paths in self.servers.watches()
-            if session_id in ours
+            if session_id in ours and paths
         ]
 
 
