@@ -63,9 +63,17 @@ class RealStage:
 
     @property
     def history(self) -> LiveHistory:
-        clients = (zk for app in self.applications for zk in app.clients)
-        self._history.catch_up(max((zk.last_zxid for zk in clients), default=0))
+        self._history.catch_up(self.shown_zxid)
         return self._history
+
+    @property
+    def shown_zxid(self) -> int:
+        """What the clients here have seen; more may be logged, but not yet committed.
+
+        (Apache ZooKeeper's leader answers a sync of its own clients without waiting for that.)
+        """
+        clients = (zk for app in self.applications for zk in app.clients)
+        return max((zk.last_zxid for zk in clients), default=0)
 
     def is_session_ending(self, session_id: int) -> bool:
         """A server knows it before it is in its log, so this may take a moment."""

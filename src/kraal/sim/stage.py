@@ -29,6 +29,10 @@ class Stage(Protocol):
         """Everything that is committed by now."""
 
     @property
+    def shown_zxid(self) -> int:
+        """The newest transaction that any server has applied, as far as anybody can tell."""
+
+    @property
     def applications(self) -> Sequence[Actor]:
         """All that there ever were."""
 

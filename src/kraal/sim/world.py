@@ -176,6 +176,11 @@ class World:
         return self.checks.history
 
     @property
+    def shown_zxid(self) -> int:
+        """The newest transaction that any server has applied."""
+        return self.checks.history.tip
+
+    @property
     def now_us(self) -> int:
         """Time since the begin."""
         return self.scheduler.now_us

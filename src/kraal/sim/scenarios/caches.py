@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kraal.client import Client, Node
+from kraal.model.zxid import show
 from kraal.recipes import ChangeKind, ChildrenCache, NodeCache, TreeCache
 from kraal.sim.scenarios.trouble import REFUSED, TROUBLE
 from kraal.sim.scenarios.workers import TOP, Workers
@@ -83,7 +84,7 @@ class Caches(Workers):
         """Take a snapshot, or one that has everything written before."""
         since = 0
         if copy.app.random.random() < 0.5:
-            since = self.world.history.tip
+            since = self.world.shown_zxid
             await copy.cache.sync()
             found = copy.found()
             if not copy.cache.is_consistent:
@@ -102,7 +103,7 @@ class Caches(Workers):
                     truth[path] = (version.data or b"", version.mzxid)
             if truth == found:
                 return
-        violated(MOMENT, "%s: %s", copy, found)
+        violated(MOMENT, "%s: %s, from %s to %s", copy, found, show(since), show(history.tip))
 
     def at_rest(self) -> None:
         history = self.world.history
