@@ -12,7 +12,7 @@ import pytest
 
 import kraal
 from kraal.client import Client
-from tests.support import servers
+from tests.support import choice, servers
 from tests.support.servers import HOST, Server
 
 Connector = Callable[..., AbstractAsyncContextManager[Client]]
@@ -20,8 +20,11 @@ SETTINGS = {"tickTime": 200, "reconfigEnabled": "true"}
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with servers.kraal(tmp_path_factory.mktemp("client"), settings=SETTINGS) as running:
+def server(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    kind = pytestconfig.getoption(choice.OPTION)
+    with choice.chosen(kind, tmp_path_factory.mktemp("client"), SETTINGS) as (running, _):
         yield running
 
 

@@ -14,16 +14,24 @@ import kraal
 from kraal.client import Client
 from kraal.recipes import _background
 from kraal.testing import Server
-from tests.support import servers
+from tests.support import choice, servers
 
 Connector = Callable[..., AbstractAsyncContextManager[Client]]
 PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with Server(settings={"tickTime": 200}) as running:
-        yield running
+def server(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server | choice.OtherServer]:
+    kind = pytestconfig.getoption(choice.OPTION)
+    settings = {"tickTime": 200}
+    if kind == choice.DEFAULT:
+        with Server(settings=settings) as running:
+            yield running
+        return
+    with choice.chosen(kind, tmp_path_factory.mktemp("recipes"), settings) as (other, leader):
+        yield choice.OtherServer(other.port, leader)
 
 
 @pytest.fixture(scope="session")

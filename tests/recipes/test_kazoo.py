@@ -13,7 +13,17 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import CancelledError
 
 from kraal.client import Client
-from kraal.recipes import Held, LeaderElection, LeaderLatch, Lease, Lock, ReadWriteLock, Semaphore
+from kraal.recipes import (
+    Barrier,
+    Held,
+    LeaderElection,
+    LeaderLatch,
+    Lease,
+    Lock,
+    MultiLease,
+    ReadWriteLock,
+    Semaphore,
+)
 from kraal.recipes._names import Layout
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, until_clean, until_contenders
@@ -150,6 +160,38 @@ async def test_lease(server: Server, connect: Connector, path: str) -> None:
         assert await asyncio.to_thread(take, "theirs")
         assert await Lease(zk, path, 60.0, "ours").obtain() is None
         assert await Lease(zk, path, 60.0, "theirs").obtain() is not None
+
+
+async def test_leases_of_which_there_are_two(server: Server, connect: Connector, path: str) -> None:
+    async with kazoo(server) as client, connect() as zk:
+
+        def take(name: str) -> bool:
+            lease = client.MultiNonBlockingLease(2, path, timedelta(minutes=5), identifier=name)
+            return bool(lease)
+
+        assert await asyncio.to_thread(take, "theirs")
+        held = await MultiLease(zk, path, 2, 60.0, "ours").obtain()
+        assert held is not None
+        assert not await asyncio.to_thread(take, "third")
+        assert await MultiLease(zk, path, 2, 60.0, "third").obtain() is None
+        await held.release()
+        assert await asyncio.to_thread(take, "third")
+
+
+async def test_barrier(server: Server, connect: Connector, path: str) -> None:
+    async with kazoo(server) as client, connect() as zk:
+        theirs, ours = client.Barrier(path), Barrier(zk, path)
+        await asyncio.to_thread(theirs.create)
+        waiting = asyncio.create_task(ours.wait())
+        await asyncio.sleep(0)
+        assert not await asyncio.to_thread(theirs.wait, 0.01)
+        assert not waiting.done()
+        assert await asyncio.to_thread(theirs.remove)
+        await waiting
+        await ours.create()
+        assert not await asyncio.to_thread(theirs.wait, 0.01)
+        await ours.remove()
+        assert await asyncio.to_thread(theirs.wait, 10)
 
 
 async def test_election(server: Server, connect: Connector, path: str) -> None:
