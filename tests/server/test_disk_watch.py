@@ -13,6 +13,7 @@ from kraal.model.config import ServerConfig, StorageConfig
 from kraal.server.disk_watch import DiskWatch, Room
 from kraal.server.server import Server
 from kraal.storage.memory import MemoryFileSystem
+from kraal.storage.recovery import recover
 from tests.server.conftest import connected, create, data_of, figure, running
 from tests.support import raw_client as raw
 from tests.support.servers import HOST
@@ -134,3 +135,79 @@ def test_service_comes_back_with_the_room() -> None:
         assert await running_ == 0
 
     asyncio.run(run())
+
+
+def test_a_full_disk_is_a_pause_and_loses_nothing() -> None:
+    """A write fails in the middle: nobody is served until there is room, and then as before."""
+    fs = MemoryFileSystem(Random(1))
+    directory = PurePath("/data")
+    config = ServerConfig(
+        storage=StorageConfig(
+            data_dir=directory, data_log_dir=directory, pre_alloc_bytes=0, disk_warn_free_bytes=0,
+            disk_refuse_free_bytes=0,
+        ),
+        client_port=0,
+        client_host=HOST,
+    )  # fmt: skip
+
+    def fill(port: int) -> tuple[list[str], int]:
+        """What was acknowledged, and the session that did it."""
+        acknowledged: list[str] = []
+        with raw.RawClient(port) as client:
+            session = client.connect(raw.connect_request(timeout=40_000)).session
+            fs.room_bytes = 20_000
+            try:
+                while True:
+                    path = f"/{len(acknowledged)}"
+                    assert create(client, path, b"x" * 100) == OK
+                    acknowledged.append(path)
+            except (raw.ClosedError, OSError):
+                return acknowledged, session
+
+    def check(port: int, acknowledged: list[str], session: int) -> None:
+        fs.room_bytes = 1 << 40
+        while True:
+            try:
+                with raw.RawClient(port) as client:
+                    request = raw.connect_request(
+                        timeout=40_000, session=session, password=raw.session_password(session)
+                    )
+                    if client.connect(request).session != session:
+                        continue
+                    for path in acknowledged:
+                        assert data_of(client, path) == b"x" * 100
+                    assert create(client, "/after") == OK
+                    assert client.call("closeSession").err == OK
+                    return
+            except (raw.ClosedError, OSError):
+                continue
+
+    async def run() -> list[str]:
+        server = Server(config, fs=fs, owns_process=False)
+        ready = asyncio.Event()
+        running_ = asyncio.create_task(server.run(ready))
+        await ready.wait()
+        port = server.listener.bound_port
+        acknowledged, session = await asyncio.to_thread(fill, port)
+        # What a power failure leaves now has all that was acknowledged.
+        left = recover(fs.crash(), config.storage, extended_types=False).tree
+        assert {path.encode() for path in acknowledged} <= set(left.nodes)
+        await asyncio.to_thread(check, port, acknowledged, session)
+        server.stop()
+        assert await running_ == 0
+        return acknowledged
+
+    acknowledged = asyncio.run(run())
+    assert 10 < len(acknowledged) < 200
+    tree = recover(fs, config.storage, extended_types=False).tree
+    assert {path.encode() for path in [*acknowledged, "/after"]} <= set(tree.nodes)
+
+
+def test_a_member_leaves_before_its_disk_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    watch, _ = watched(warn=1000, refuse=100)
+    for free, exhausted in ((99, False), (25, False), (24, True), (99, False), (0, True)):
+        watch.judge(free)
+        assert watch.is_exhausted == exhausted
+        assert not watch.has_room_again
+    watch.judge(1 << 30)
+    assert watch.has_room_again

@@ -132,6 +132,8 @@ class Peer:
         for term in (self.term, self._frozen):
             if term is not None:
                 term.close()
+        # What the disk still has to say begins no election.
+        self.term = self._frozen = self._tail = self._dial_at_ms = None
         self._serve(None)
 
     # Inputs: the election

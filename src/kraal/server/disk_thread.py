@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from kraal.errors import StorageError
+
 T = TypeVar("T")
 Job = Callable[[], object]
 Done = Callable[[BaseException | None], None]
@@ -19,6 +21,7 @@ class DiskThread:
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
         self._under_way = 0
+        self._is_stopped = False
         self._jobs: SimpleQueue[tuple[Job, Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -31,7 +34,10 @@ class DiskThread:
     def submit(self, job: Job, done: Done) -> None:
         """Run `job` on the thread, then `done(error)` on the loop."""
         self._under_way += 1
-        self._jobs.put((job, done))
+        if self._is_stopped:
+            self._loop.call_soon(self._done, done, StorageError("this disk is not used any more"))
+        else:
+            self._jobs.put((job, done))
 
     async def call(self, job: Callable[[], T]) -> T:
         """Run `job` on the thread and wait for its result."""
@@ -51,6 +57,7 @@ class DiskThread:
 
     def stop(self, limit_s: float | None = None) -> None:
         """Finish what was submitted, then end; blocks until then, at most so many seconds."""
+        self._is_stopped = True
         self._jobs.put(None)
         self._thread.join(limit_s)
 

@@ -1,9 +1,13 @@
 """How much room the data directories have, and what follows: alarms, purges, refused writes.
 
-A server that fills its disk ends, because a transaction that cannot be logged cannot be
-acknowledged. So with little room it complains and purges at once, and with less it refuses the
-writes that make data grow. Reads, deletions and sessions go on: what is refused before it costs
-a transaction costs no room, and whoever holds a lock can still give it back.
+A transaction that cannot be logged cannot be acknowledged, so a server whose disk is full serves
+nobody. So with little room it complains and purges at once, and with less it refuses the writes
+that make data grow. Reads, deletions and sessions go on: what is refused before it costs a
+transaction costs no room, and whoever holds a lock can still give it back.
+
+A follower cannot refuse what its leader proposes. With a quarter of the room at which it refuses
+its own clients' writes it leaves the ensemble, whose others go on, and comes back when there is
+room; so does a leader, and others elect another one.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from kraal.storage.interface import FileSystem, failing
 
 logger = logging.getLogger("kraal.server.disk")
 LOOK_SECONDS = 1.0
+_EXHAUSTED_AT = 0.25
+"""Of `disk.refuseFreeBytes`: a member leaves. What is left is for coming back."""
+_WORKING_BYTES = 1 << 20
+"""Without this much nothing is tried again, whatever the settings are."""
 _RESUMES_AT = 1.25
 """Of a threshold: what flutters around it does not change the state."""
 
@@ -51,6 +59,21 @@ class DiskWatch:
     def refuses_writes(self) -> bool:
         return self.room is Room.NONE
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it is time to leave an ensemble."""
+        return self.refuses_writes and self.free_bytes < self._refuse * _EXHAUSTED_AT
+
+    @property
+    def has_room_again(self) -> bool:
+        """Whether a server that ran out of room may try again."""
+        return not self.refuses_writes and self.free_bytes >= _WORKING_BYTES
+
+    @property
+    def where(self) -> str:
+        """The directories."""
+        return " and ".join(map(str, self._directories))
+
     def measure(self) -> int:
         """Ask the system, which may take its time. Raises StorageError."""
         free = []
@@ -65,7 +88,7 @@ class DiskWatch:
         before, self.room = self.room, self._judged(free_bytes)
         if self.room is before:
             return
-        where = " and ".join(map(str, self._directories))
+        where = self.where
         mib = free_bytes >> 20
         if self.room is Room.NONE:
             logger.critical(

@@ -85,7 +85,8 @@ class LogWriter:
         self._quiet_turns = 0
         """How many turns are still to be quiet before the loop runs the flush itself."""
         self._inputs_before = 0
-        self._is_broken = False
+        self.is_broken = False
+        """Whether a flush has failed: what is on disk behind the last one, nobody knows."""
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
 
@@ -116,7 +117,7 @@ class LogWriter:
 
     def _start(self) -> None:
         """At the end of a turn, or when the flush before is done."""
-        if self._is_broken:
+        if self.is_broken:
             self._idle.set()  # nobody waits for what comes now
             return
         if self._flush is not None or self._quiet_turns:
@@ -172,10 +173,12 @@ class LogWriter:
         assert flush is not None
         self._flush = None
         if error is not None:
-            self._is_broken = True
+            self.is_broken = True
             self._idle.set()
             self._failed(error)
             return
-        self._logged(flush)
-        # Not at once: the clients that were just answered have a turn to ask for more.
-        self._loop.call_soon(self._start)
+        try:
+            self._logged(flush)
+        finally:  # whatever became of those who were told
+            # Not at once: the clients that were just answered have a turn to ask for more.
+            self._loop.call_soon(self._start)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
 from kraal.server.server import Server
-from kraal.storage.interface import FileSystem
+from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.version import REFERENCE_VERSION, __version__
 
 logger = logging.getLogger("kraal.server")
@@ -106,6 +106,9 @@ def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         # An impossible state: going on could acknowledge what is not so.
         error = context.get("exception")
+        if isinstance(error, StorageError) and is_out_of_space(error):
+            server.lack_room(error)
+            return
         if isinstance(error, StorageError):
             logger.critical("%s; ending", error)
             server.crash()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from time import monotonic_ns, time_ns
 
-from kraal.errors import KraalError, RestoreError
+from kraal.errors import KraalError, RestoreError, StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, EnsembleConfig
 from kraal.model.zxid import epoch
@@ -22,7 +23,7 @@ from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListen
 from kraal.server.storage_driver import StorageDriver
 from kraal.storage import dynamic_config, epochs, history
 from kraal.storage.epochs import Epochs
-from kraal.storage.interface import FileSystem
+from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.storage.recovery import Recovered
 from kraal.storage.txn_log import Flush
 from kraal.tree.data_tree import DataTree
@@ -64,6 +65,7 @@ class Member:
         *,
         serve: Callable[[Replica | None], None],
         client_moved: Callable[[Address], None],
+        lacked_room: Callable[[BaseException, int | None], None],
         ended: Callable[[int], None],
         counters: Counters,
     ) -> None:
@@ -74,15 +76,18 @@ class Member:
         self._loop = asyncio.get_running_loop()
         self._serve = serve
         self._client_moved = client_moved
+        self._lacked_room = lacked_room
         self._ended = ended
         self._recorded_version = config.ensemble.config.version
         self._is_awake = False
+        self._has_left = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._handlers: dict[QuorumLink, LearnerHandler] = {}
         self.storage = StorageDriver(
-            fs, config, recovered.tree, counters=counters, logged=self._flushed, ended=ended
-        )
+            fs, config, recovered.tree,
+            counters=counters, logged=self._flushed, lacked_room=lacked_room, ended=ended,
+        )  # fmt: skip
         self.storage.abandon_snapshot()
         self._elections = ElectionTransport(
             config.server_id,
@@ -122,7 +127,8 @@ class Member:
         self._arm()
 
     async def stop(self) -> None:
-        """Leave the ensemble; what was logged is on disk afterwards."""
+        """Leave the ensemble; what was logged is on disk afterwards, unless the disk is full."""
+        self._has_left = True
         if self._timer is not None:
             self._timer.cancel()
         self.peer.stop()
@@ -194,6 +200,8 @@ class Member:
     def _arm(self) -> None:
         """Wake up exactly when the election wants to."""
         deadline_ms = self.peer.election.deadline_ms()
+        if self._has_left:
+            return
         if deadline_ms == self._timer_ms or deadline_ms is None:
             return
         if self._timer is not None:
@@ -290,12 +298,24 @@ class Member:
         self.storage.append(zxid, payload)
 
     def save_accepted_epoch(self, epoch: int) -> None:
-        """Durable before it returns; raises StorageError, which ends the server."""
-        epochs.save_accepted(self._fs, self._config.storage, epoch)
+        """Durable before it returns; raises StorageError, which ends the server or its term."""
+        with self._telling():
+            epochs.save_accepted(self._fs, self._config.storage, epoch)
 
     def save_current_epoch(self, epoch: int) -> None:
-        """Durable before it returns; raises StorageError, which ends the server."""
-        epochs.save_current(self._fs, self._config.storage, epoch)
+        """Durable before it returns; raises StorageError, which ends the server or its term."""
+        with self._telling():
+            epochs.save_current(self._fs, self._config.storage, epoch)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """A full disk is no reason to end; whatever this member was doing ends with the error."""
+        try:
+            yield
+        except StorageError as error:
+            if is_out_of_space(error):
+                self._lacked_room(error, None)
+            raise
 
     def truncate(self, zxid: int) -> None:
         """Cut the log and load what is left."""
@@ -403,12 +423,13 @@ class Member:
             return
         own = config.members.get(self._config.server_id)
         client = own.client if own is not None else None
-        if last_seen is not None:
-            dynamic_config.save_next(self._fs, static, last_seen)
-        elif config.version != self._recorded_version:
-            self._recorded_version = config.version
-            moved = client is not None
-            dynamic_config.save_committed(self._fs, static, config, client_port_moved=moved)
+        with self._telling():
+            if last_seen is not None:
+                dynamic_config.save_next(self._fs, static, last_seen)
+            elif config.version != self._recorded_version:
+                self._recorded_version = config.version
+                moved = client is not None
+                dynamic_config.save_committed(self._fs, static, config, client_port_moved=moved)
         if client is not None:
             self._client_moved(client)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic_ns, time, time_ns
+from typing import TypeVar
 
 from kraal.errors import DataDirError, KraalError, StorageError
 from kraal.model.config import ServerConfig
@@ -28,12 +31,14 @@ from kraal.server.storage_driver import StorageDriver
 from kraal.storage import data_dir, epochs, retention
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
-from kraal.storage.interface import FileSystem
+from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.storage.recovery import Recovered, drop_orphans, recover, save_initial
+from kraal.storage.resync import cut_log
 from kraal.storage.txn_log import Flush
 from kraal.tree.data_tree import DataTree
 
 logger = logging.getLogger("kraal.server")
+T = TypeVar("T")
 
 NS_PER_MS = 1_000_000
 TICK_SECONDS = 0.05
@@ -42,6 +47,8 @@ PAUSE_SECONDS = 0.1
 PAUSE_WARNING_MS = 1000
 PURGE_STOP_S = 1.0
 """How long a stopping server waits for a look at snapshots to end."""
+REST_SECONDS = 2.0
+"""How long a server that ran out of room waits at least before it tries again."""
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_DATA_DIR = 3
@@ -72,6 +79,10 @@ class Server:
         self._exit_code = EXIT_OK
         self._stopping = asyncio.Event()
         self._purging = asyncio.Event()
+        self._resting: asyncio.Task[None] | None = None
+        """While the disk is full and nobody is served."""
+        self._quiet = asyncio.Lock()
+        """Held by whoever changes files meanwhile."""
         self.disk = DiskWatch(self.fs, config.storage, got_little=self._purging.set)
         self.counters = Counters(started_ms=monotonic_ms())
         self.replica: Replica | None = None
@@ -86,7 +97,7 @@ class Server:
         lock: DataDirLock | None = None
         try:
             lock = data_dir.lock(self.fs, self.config.storage)
-            recovered = self._recover()
+            recovered = await self._recover_at_start()
             self.disk.judge(self.disk.measure())
             await self._start(recovered)
         except (KraalError, OSError, ValueError) as error:
@@ -123,13 +134,32 @@ class Server:
         """Ask the server to end."""
         self._stopping.set()
 
-    def _recover(self) -> Recovered:
+    async def _recover_at_start(self) -> Recovered:
+        """A start may have to write, too; on a full disk it waits, where ending would only lead
+        to another start."""
+        while True:
+            try:
+                return self._recover()
+            except StorageError as error:
+                if not is_out_of_space(error) or self._stopping.is_set():
+                    raise
+                logger.critical("%s; the start waits for room", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_SECONDS):
+                    await self._stopping.wait()
+
+    def _recover(self, keep: int | None = None) -> Recovered:
+        """What the disk holds; with `keep`, after everything behind that zxid is cut away."""
         config = self.config
         began = monotonic_ms()
         if self._owns_process:
             gc.disable()
         data_dir.prepare(self.fs, config.storage)
-        recovered = recover(self.fs, config.storage, extended_types=config.extended_types)
+        extended = config.extended_types
+        if keep is None:
+            recovered = recover(self.fs, config.storage, extended_types=extended)
+        else:
+            recovered = cut_log(self.fs, config.storage, keep, extended_types=extended)
         for warning in recovered.warnings:
             logger.warning("%s", warning)
         tree = recovered.tree
@@ -170,6 +200,18 @@ class Server:
         self.status = ServerAdminSource(self)
         self.admin = AdminServer(self.status)
         self.listener = ClientListener(config, self.counters, self.status)
+        await self._begin(recovered)
+        await self.admin.start()
+        if config.client_port is not None:
+            try:
+                await self.listener.start()
+            except OSError:
+                await self._shut_down()
+                raise
+
+    async def _begin(self, recovered: Recovered) -> None:
+        """Serve clients, or take part in the ensemble, from what the disk holds."""
+        config = self.config
         if config.ensemble is None:
             self.storage = StorageDriver(
                 self.fs,
@@ -177,6 +219,7 @@ class Server:
                 recovered.tree,
                 counters=self.counters,
                 logged=self._logged,
+                lacked_room=self.lack_room,
                 ended=self._end,
             )
             first_id = first_session_id(config.server_id, monotonic_ms())
@@ -185,13 +228,6 @@ class Server:
             await self._join(recovered)
         self.storage.has_room_for = self.disk.has_room_for
         self._tell_room()
-        await self.admin.start()
-        if config.client_port is not None:
-            try:
-                await self.listener.start()
-            except OSError:
-                await self._shut_down()
-                raise
 
     def _serve_alone(self, tree: DataTree, first_id: int) -> None:
         self._leading = Leading(
@@ -242,6 +278,7 @@ class Server:
             known,
             serve=self._serve,
             client_moved=self._client_moved,
+            lacked_room=self.lack_room,
             ended=self._end,
             counters=self.counters,
         )
@@ -268,6 +305,67 @@ class Server:
     def crash(self) -> None:
         """An impossible state was met: end at once, without acknowledging anything more."""
         self._end(EXIT_UNEXPECTED)
+
+    # A full disk
+
+    def lack_room(self, error: BaseException, keep: int | None = None) -> None:
+        """Nothing can be logged: serve nobody until there is room, then go on from the disk.
+
+        `keep` is the last transaction that is known to be there, where a write failed behind it.
+        """
+        if self._resting is None and not self._stopping.is_set():
+            self._resting = asyncio.create_task(self._rest(error, keep))
+
+    async def _rest(self, error: BaseException, keep: int | None) -> None:
+        logger.critical("%s; nobody is served until there is room", error)
+        self._purging.set()
+        try:
+            await self._leave()
+            recovered: Recovered | None = None
+            while recovered is None:
+                await self._until_room()
+                try:
+                    async with self._quiet:
+                        recovered = await asyncio.to_thread(self._recover, keep)
+                except StorageError as failure:
+                    if not is_out_of_space(failure):
+                        raise
+                    logger.error("%s; waiting for more room", failure)
+            self._resting = None
+            await self._begin(recovered)
+        except Exception as failure:  # nobody else would hear of it
+            is_known = isinstance(failure, KraalError | OSError)
+            logger.critical("%s", failure, exc_info=None if is_known else failure)
+            is_port = isinstance(failure, ElectionPortError)
+            self._end(EXIT_ELECTION_PORT if is_port else EXIT_UNEXPECTED)
+
+    async def _leave(self) -> None:
+        """Clients, other members and the disk: all is given up, as at the end."""
+        self._serve(None)
+        member, self.member = self.member, None
+        if member is None:
+            self._leading.close()
+            await self.storage.stop()
+            return
+        settings, peer = self.config.ensemble, member.peer
+        assert settings is not None
+        self.config = replace(
+            self.config, ensemble=replace(settings, config=peer.config, last_seen=peer.last_seen)
+        )
+        await member.stop()
+
+    async def _until_room(self) -> None:
+        """A moment at least: what was tried and failed is not tried again at once."""
+        await asyncio.sleep(REST_SECONDS)
+        while not self.disk.has_room_again:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _on_disk(self, job: Callable[[], T]) -> T:
+        """A short job while no history changes, whether or not somebody is served."""
+        if self._resting is None:
+            return await self.storage.call(job)
+        async with self._quiet:
+            return await asyncio.to_thread(job)
 
     # Timers
 
@@ -306,9 +404,17 @@ class Server:
             await asyncio.sleep(LOOK_SECONDS)
             self.admin.look_at_files()
             try:
-                self.disk.judge(await self.storage.call(self.disk.measure))
+                self.disk.judge(await self._on_disk(self.disk.measure))
             except StorageError as error:
                 logger.error("%s", error)
+                continue
+            if self.member is not None and self.disk.is_exhausted:
+                free = self.disk.free_bytes
+                self.lack_room(
+                    StorageError(
+                        f"Leaving the ensemble: {free} bytes are free at {self.disk.where}"
+                    )
+                )
 
     async def _purge(self) -> None:
         """Autopurge: at start, once an interval (reference/operations.md 1.2), with little room.
@@ -324,9 +430,7 @@ class Server:
             thread = DiskThread(asyncio.get_running_loop(), "kraal-purge")
             try:
                 chosen = await thread.call(lambda: retention.plan(self.fs, storage, now_s=time()))
-                purged = await self.storage.call(
-                    partial(retention.carry_out, self.fs, storage, chosen)
-                )
+                purged = await self._on_disk(partial(retention.carry_out, self.fs, storage, chosen))
                 for path in purged.deleted:
                     logger.info("Purged %s", path)
             except StorageError as error:
@@ -339,6 +443,9 @@ class Server:
 
     async def _shut_down(self) -> None:
         """Close the clients, write what they were promised, release the disk."""
+        if self._resting is not None:
+            self._resting.cancel()
+            await asyncio.gather(self._resting, return_exceptions=True)
         await asyncio.gather(self.admin.stop(), self.listener.stop())
         if self.member is not None:
             await self.member.stop()

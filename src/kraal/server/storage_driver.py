@@ -43,13 +43,17 @@ class StorageDriver:
         *,
         counters: Counters,
         logged: Callable[[Flush], None],
+        lacked_room: Callable[[BaseException, int | None], None],
         ended: Callable[[int], None],
     ) -> None:
+        """`lacked_room(error, keep)` says that the disk is full; `keep` is the last transaction
+        that is known to be on it, where a write failed behind it."""
         self._fs = fs
         self._config = config
         self._storage = config.storage
         self._counters = counters
         self._logged = logged
+        self._lacked_room = lacked_room
         self._ended = ended
         self._store = SnapshotStore(fs, config.storage)
         self._policy = SnapshotPolicy(config.storage, Random())
@@ -107,6 +111,9 @@ class StorageDriver:
             self._start_snapshot()
 
     def _log_failed(self, error: BaseException) -> None:
+        if is_out_of_space(error):
+            self._lacked_room(error, self._logged_zxid)
+            return
         logger.critical("%s; ending, so that nothing is acknowledged that is not on disk", error)
         self._ended(EXIT_UNEXPECTED)
 
@@ -245,10 +252,15 @@ class StorageDriver:
     async def _change(self, job: Callable[[], T], finished: Callable[[T], None], code: int) -> None:
         await self._snapshotter.finish()
         await self._writer.drained()
+        if self._writer.is_broken:
+            return
         self._disk.submit(self._log.close, lambda _error: None)
         try:
             result = await self._disk.call(job)
         except Exception as error:  # nothing is sure about the disk any more
+            if is_out_of_space(error):
+                self._lacked_room(error, None)  # a change that was begun is completed or undone
+                return
             logger.critical("Adopting the leader's history failed: %s", error)
             self._ended(code)
             return

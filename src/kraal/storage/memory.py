@@ -126,6 +126,7 @@ class MemoryFile:
     def write(self, data: bytes, offset: int) -> None:
         try:
             self._fs.operation("write", self._path)
+            self._fs.take_room(self._inode, len(data), offset)
         except OSError:
             # A disk that fills up, or fails, has taken a part.
             self._inode.change(offset, data[: self._fs.rng.randint(0, len(data))])
@@ -217,6 +218,13 @@ class MemoryFileSystem:
                     continue
                 del self._failures[at]
                 raise OSError(code, os.strerror(code), str(path))
+
+    def take_room(self, inode: Inode, size: int, offset: int) -> None:
+        """For what is written behind the end of a file. Raises OSError when there is none."""
+        grown = max(0, min(size, offset + size - len(inode.content)))
+        if grown > self.room_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room_bytes -= grown
 
     # The interface
 
