@@ -195,15 +195,16 @@ class Claim:
         await while_session_lives(self.zk, session_id, sweep)
 
     def watch(self) -> None:
-        """Have `look` done in the background: what it finds is told to `on_change`.
+        """Have `look` done in the background, once: what it finds is told to `on_change`.
 
         The reads begin in the next turn of the loop, unless the claim is over by then.
         """
+        if self._looks:
+            return
         self._looks = [in_background(self._look_at(path)) for path in self.paths]
 
     async def watched(self) -> None:
         """Wait until `watch` has found out whether the claim is gone."""
-        await asyncio.sleep(0)  # enough where the answers came together with the caller's
         looks = [look for look in self._looks if not look.done()]
         if looks:
             await asyncio.wait(looks)

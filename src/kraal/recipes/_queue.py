@@ -53,15 +53,14 @@ class Queue:
             send_together(self.zk)
             try:
                 await claim.create()
-                children = await reading
-                claim.watch()
-                is_ours = await self._wait(claim, children, blocking=blocking)
+                is_ours = await self._wait(claim, await reading, blocking=blocking)
             except BaseException:
                 reading.add_done_callback(_ignore_outcome)
                 reading.cancel()
                 claim.abandon()
                 raise
             if is_ours:
+                claim.watch()
                 return claim
             await claim.delete()
             if not blocking:
@@ -124,13 +123,14 @@ class Queue:
 
         claim.on_change = woken.set
         try:
-            send_together(self.zk)  # `claim.watch` is reading as well
             # A read of data leaves no watch when the znode is missing, `exists` would.
             await self.zk.get(path, watch=on_event)
+            claim.watch()
             if not claim.is_gone:
                 await woken.wait()
-        except NoNodeError:
             await claim.watched()
+        except NoNodeError:
+            # Likely where locks are short; our own znodes were there a moment ago.
             is_deleted = True
         except (ConnectionLossError, SessionExpiredError):
             pass
