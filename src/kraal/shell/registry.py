@@ -8,7 +8,9 @@ from types import MappingProxyType
 from kraal.shell.command import Command
 from kraal.shell.commands import (
     acls,
+    comparing,
     copies,
+    following,
     membership,
     quotas,
     reading,
@@ -18,7 +20,10 @@ from kraal.shell.commands import (
     writing,
 )
 
-MODULES = (reading, writing, acls, quotas, watching, membership, trees, copies, session)
+MODULES = (
+    reading, writing, acls, quotas, watching, membership, trees, copies, comparing, following,
+    session,
+)  # fmt: skip
 """Where commands are defined; a new module is added here."""
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(

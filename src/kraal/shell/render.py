@@ -28,9 +28,11 @@ class Output:
         """Write an answer or a piece of one; `flush` when it is whole."""
         if self.is_json:
             self._write([json.dumps(result.json(), ensure_ascii=False)])
-            return
-        self.notes(result.notes())
-        self._write(result.text(), result.coloured)
+        else:
+            self.notes(result.notes())
+            self._write(result.text(), result.coloured)
+        if result.is_live:
+            self.flush()
 
     def lines(self, lines: Iterable[str]) -> None:
         """Write what is no answer, such as a greeting; only to people."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 import click
 
@@ -18,6 +19,9 @@ JsonObject = Mapping[str, JsonValue]
 
 class Result(ABC):
     """An answer, or a part of one, rendered as often and in whichever form it is wanted."""
+
+    is_live: ClassVar[bool] = False
+    """Whether it is to be seen at once, although its command goes on."""
 
     @abstractmethod
     def text(self) -> Iterable[str]:
