@@ -26,7 +26,7 @@ WAIT_SECONDS = 60.0
 SIZE = (30, 120)
 TICK = ("-D", "tickTime=500")
 # The process takes the terminal for its own, so that Ctrl-C reaches it.
-_TAKE_TERMINAL = (
+TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
@@ -79,7 +79,7 @@ class Run:
             fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
             self.mode_before = termios.tcgetattr(inner)
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _TAKE_TERMINAL, *command],
+                [sys.executable, "-c", TAKE_TERMINAL, *command],
                 stdin=inner, stdout=inner, stderr=inner, env=environment, start_new_session=True,
             )  # fmt: skip
             os.close(inner)

@@ -38,7 +38,7 @@ class ShellCompleter(Completer):
             for name in sorted(self._shell.commands, key=str.lower):
                 if name.lower().startswith(begun.lower()):
                     meta = self._shell.commands[name].summary
-                    yield Completion(name, -len(begun), display_meta=meta)
+                    yield Completion(f"{name} ", -len(begun), display=name, display_meta=meta)
             return
         command = self._shell.commands.get(words[0])
         if command is None:
@@ -120,4 +120,4 @@ def _options(command: Command, begun: str) -> Iterator[Completion]:
         written += [f"--{option.long}"] if option.long else []
         for each in written:
             if each.startswith(begun):
-                yield Completion(each, -len(begun), display_meta=option.meaning)
+                yield Completion(f"{each} ", -len(begun), display=each, display_meta=option.meaning)

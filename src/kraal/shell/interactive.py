@@ -14,8 +14,8 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from kraal.client import SessionState
 from kraal.shell.completion import ShellCompleter
 from kraal.shell.events import PROMPT_STATES
-from kraal.shell.modes import interruptible
 from kraal.shell.shell import Shell
+from kraal.shell.signals import Signals
 
 _COLOURS = {
     SessionState.CONNECTED: "ansigreen",
@@ -24,10 +24,11 @@ _COLOURS = {
 }
 
 
-async def prompt(shell: Shell) -> None:
+async def prompt(shell: Shell, signals: Signals) -> None:
     """Ask for lines and run them until Ctrl-D or `quit`; Ctrl-C ends a line or a command."""
     if not shell.settings.is_quiet:
         shell.output.lines(["Welcome to ZooKeeper!", "Tab completes, help lists the commands."])
+    signals.spares_shell = True
     session: PromptSession[str] = PromptSession(
         history=open_history(),
         completer=ShellCompleter(shell),
@@ -38,12 +39,12 @@ async def prompt(shell: Shell) -> None:
     while not shell.is_over:
         try:
             with patch_stdout(raw=True):
-                line = await session.prompt_async(lambda: _prompt(shell))
+                line = await session.prompt_async(lambda: _prompt(shell), handle_sigint=False)
         except KeyboardInterrupt:
             continue
         except EOFError:
             return
-        await interruptible(shell, shell.run(line))
+        await signals.run(shell, shell.run(line))
 
 
 def _prompt(shell: Shell) -> StyleAndTextTuples:

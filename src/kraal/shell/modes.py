@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
 
 from kraal.client import ZooKeeperError
 from kraal.shell.errors import EXIT_FAILED, EXIT_INTERRUPTED, message_of
 from kraal.shell.registry import COMMANDS
 from kraal.shell.settings import Settings
 from kraal.shell.shell import Shell
+from kraal.shell.signals import Signals
 
-LINES_AHEAD = 1000
-"""Lines of standard input that are read before they can be run."""
+CHUNK_BYTES = 64 * 1024
+CHUNKS_AHEAD = 16
+"""What is read of standard input before it can be run."""
+EXIT_PIPE = 128 + signal.SIGPIPE
 
 
 def run(settings: Settings, words: Sequence[str]) -> int:
     """Run one command, or all that there are; returns the exit code."""
-    return asyncio.run(_run(settings, words))
+    _open_closed_streams()
+    try:
+        return asyncio.run(_run(settings, words))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough; the interpreter must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+def _open_closed_streams() -> None:
+    """A process may be started without some of its streams."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - to the end
 
 
 async def _run(settings: Settings, words: Sequence[str]) -> int:
     shell = Shell(settings, COMMANDS)
-    is_interactive = not words and sys.stdin.isatty() and sys.stdout.isatty()
-    if not settings.is_quiet:
-        shell.output.lines([f"Connecting to {settings.hosts}"])
+    signals = Signals()
     try:
-        await shell.connect()
-        if words:
-            shell.has_input = True
-            await interruptible(shell, shell.execute(words))
-        elif is_interactive:
-            from kraal.shell.interactive import prompt  # noqa: PLC0415 - scripts need no prompt
-
-            await prompt(shell)
-        else:
-            if not settings.is_quiet:
-                shell.output.lines(["Welcome to ZooKeeper!"])
-            await _run_lines(shell)
+        await signals.guard(_serve(shell, signals, words))
+    except asyncio.CancelledError:
+        if signals.exit_code is None:
+            raise
+        return signals.exit_code
     except ZooKeeperError as error:
         shell.output.error(message_of(error), {})
         return EXIT_FAILED
@@ -50,46 +62,68 @@ async def _run(settings: Settings, words: Sequence[str]) -> int:
     return shell.exit_code
 
 
-async def _run_lines(shell: Shell) -> None:
+async def _serve(shell: Shell, signals: Signals, words: Sequence[str]) -> None:
+    """Connect, and run what there is to be run."""
+    if not shell.settings.is_quiet:
+        shell.output.lines([f"Connecting to {shell.settings.hosts}"])
+    await shell.connect()
+    if words:
+        shell.has_input = True
+        await signals.run(shell, shell.execute(words))
+    elif sys.stdin.isatty() and sys.stdout.isatty():
+        from kraal.shell.interactive import prompt  # noqa: PLC0415 - scripts need no prompt
+
+        await prompt(shell, signals)
+    else:
+        if not shell.settings.is_quiet:
+            shell.output.lines(["Welcome to ZooKeeper!"])
+        await _run_lines(shell, signals)
+
+
+async def _run_lines(shell: Shell, signals: Signals) -> None:
     """Run the lines of standard input until one ends the shell."""
-    async for line in _lines():
-        await interruptible(shell, shell.run(line))
-        if shell.is_over or (shell.exit_code and shell.settings.stops):
-            return
-        if shell.exit_code == EXIT_INTERRUPTED:
-            return
-
-
-async def interruptible(shell: Shell, work: Coroutine[None, None, int]) -> None:
-    """Run a command so that Ctrl-C ends it alone; its exit code is then that of an interrupt."""
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
-    loop.add_signal_handler(signal.SIGINT, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelled():
-            raise
-        shell.exit_code = EXIT_INTERRUPTED
-        shell.note("Interrupted")
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+    async with aclosing(_lines()) as lines:
+        async for line in lines:
+            await signals.run(shell, shell.run(line))
+            is_failed = shell.exit_code and shell.settings.stops
+            if shell.is_over or is_failed or shell.exit_code == EXIT_INTERRUPTED:
+                return
 
 
 async def _lines() -> AsyncGenerator[str, None]:
-    """The lines of standard input, read by a thread that the end of the shell does not wait for."""
+    """The lines of standard input, read by a thread that the end of the shell does not wait for.
+
+    It reads from the descriptor: the interpreter could not end while it holds the lock of a file.
+    """
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[str | None] = asyncio.Queue()
-    room = threading.Semaphore(LINES_AHEAD)
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(CHUNKS_AHEAD)
+    descriptor = sys.stdin.fileno()
 
     def read() -> None:
-        for line in sys.stdin.buffer:
+        chunk = b"-"
+        while chunk:
             room.acquire()
-            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-            loop.call_soon_threadsafe(arrived.put_nowait, text)
-        loop.call_soon_threadsafe(arrived.put_nowait, None)
+            try:
+                chunk = os.read(descriptor, CHUNK_BYTES)
+            except OSError:
+                chunk = b""
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(arrived.put_nowait, chunk)
 
     threading.Thread(target=read, name="kraal-shell-input", daemon=True).start()
-    while (line := await arrived.get()) is not None:
+    begun: list[bytes] = []
+    while chunk := await arrived.get():
         room.release()
-        yield line
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield _text(b"".join((*begun, line)))
+            begun.clear()
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield _text(last)
+
+
+def _text(line: bytes) -> str:
+    """A line as text; what is no UTF-8 goes through unchanged, see `to_bytes`."""
+    return line.removesuffix(b"\r").decode("utf-8", "surrogateescape")

@@ -24,6 +24,11 @@ class Output:
     def __init__(self, *, is_json: bool = False) -> None:
         self.is_json = is_json
 
+    @property
+    def is_for_programs(self) -> bool:
+        """Whether nobody sits there and reads."""
+        return self.is_json or not sys.stderr.isatty()
+
     def result(self, result: Result) -> None:
         """Write an answer or a piece of one; `flush` when it is whole."""
         if self.is_json:

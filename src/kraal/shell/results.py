@@ -17,6 +17,14 @@ JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[st
 JsonObject = Mapping[str, JsonValue]
 
 
+_STAT_KEYS = frozenset(
+    {
+        "cZxid", "ctime", "mZxid", "mtime", "pZxid", "cversion", "dataVersion", "aclVersion",
+        "ephemeralOwner", "dataLength", "numChildren",
+    }
+)  # fmt: skip
+
+
 class Result(ABC):
     """An answer, or a part of one, rendered as often and in whichever form it is wanted."""
 
@@ -28,8 +36,9 @@ class Result(ABC):
         """The lines of standard output, as zkCli writes them; without line ends."""
 
     def coloured(self, line: str) -> str:
-        """One of those lines, as it looks on a terminal."""
-        return line
+        """One of those lines, as it looks on a terminal: the keys of a stat stand out."""
+        key, equals, value = line.partition(" = ")
+        return f"{click.style(key, fg='cyan')}{equals}{value}" if key in _STAT_KEYS else line
 
     def notes(self) -> Iterable[str]:
         """Lines of standard error, which are written before."""
@@ -71,12 +80,6 @@ class Lines(Result):
         return self.value
 
 
-def coloured_key(line: str) -> str:
-    """`key = value`, the key in another colour."""
-    key, equals, value = line.partition(" = ")
-    return f"{click.style(key, fg='cyan')}{equals}{value}" if equals else line
-
-
 @dataclass(frozen=True)
 class StatBlock(Result):
     """The stat of a znode, or nothing to be seen if it was not asked for."""
@@ -88,9 +91,6 @@ class StatBlock(Result):
     def text(self) -> Iterator[str]:
         if self.is_shown:
             yield from stat_lines(self.stat)
-
-    def coloured(self, line: str) -> str:
-        return coloured_key(line)
 
     def json(self) -> JsonObject:
         return {"path": self.path, "stat": stat_json(self.stat)}

@@ -7,6 +7,7 @@ printed. Where lines come from is the business of `kraal.shell.modes`.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
@@ -147,8 +148,11 @@ class Shell:
             if not self.is_over:  # the end keeps the exit code of what was before
                 self.exit_code = 0
         except UnknownCommandError as error:
-            self.output.notes(self.usage())
+            if self.output.is_for_programs:
+                self.output.notes(self.usage())
             self._complain(words, str(error), error.code, {})
+            if not self.output.is_for_programs:
+                self.output.notes([self._hint(words[0])])
         except NotConnectedError as error:
             self.exit_code = error.code
             self.output.lines([str(error)])  # where zkCli says it
@@ -159,6 +163,8 @@ class Shell:
         except ZooKeeperError as error:
             fields: JsonObject = {"path": error.path, "reason": int(error.code)}
             self._complain(words, message_of(error), EXIT_FAILED, fields)
+        except BrokenPipeError:
+            raise  # nobody reads any more
         except (KraalError, OSError) as error:
             self._complain(words, str(error), EXIT_FAILED, {})
         finally:
@@ -197,6 +203,12 @@ class Shell:
         yield "ZooKeeper -server host:port -client-configuration properties-file cmd args"
         for name in sorted(self.commands):
             yield f"\t{name} {self.commands[name].synopsis}"
+
+    def _hint(self, name: str) -> str:
+        """What someone may have meant."""
+        close = difflib.get_close_matches(name, self.commands, n=3, cutoff=0.5)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        return f"{meant}help lists the commands"
 
     # Events
 

@@ -1,0 +1,111 @@
+"""Single commands, commands from a pipe, and how a shell ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import kraal
+from tests.shell.process import command, environment, run, start
+from tests.support.servers import HOST, free_port
+
+
+def test_one_command_and_its_exit_code(hosts: str) -> None:
+    done = run(hosts, "-q", "create", "/a", "two words")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Created /a\n")
+    assert run(hosts, "-q", "get", "/a").stdout == "two words\n"
+    assert run(hosts, "-q", "get", "/none").returncode == 1
+    assert run(hosts, "-q", "nosuch").returncode == 127
+    assert run(hosts, "--nosuch").returncode == 2
+    shown = run(hosts, "-timeout", "20000", "get", "/a").stdout.splitlines()
+    assert shown[0] == f"Connecting to {hosts}"
+    assert shown[-2:] == [
+        "WatchedEvent state:SyncConnected type:None path:null zxid: -1",
+        "two words",
+    ]
+
+
+def test_lines_from_a_pipe(hosts: str) -> None:
+    done = run(hosts, "-q", lines="create /a\n\nget /none\r\nls /\nset /a 'no line end'")
+    assert (done.returncode, done.stdout) == (0, "[a]\n")
+    assert done.stderr == "Created /a\nNode does not exist: /none\n"
+    done = run(hosts, "-q", "-e", lines="get /a\nget /none\nls /\n")
+    assert (done.returncode, done.stdout) == (1, "no line end\n")
+    assert run(hosts, "-q", lines="get /none\nquit\nls /\n").returncode == 1
+    assert run(hosts, "-q", lines="").returncode == 0
+
+
+def test_bytes_that_are_no_text_go_through(hosts: str) -> None:
+    run(hosts, "-q", "create", "/a")
+    assert run(hosts, "-q", lines=b"set /a \xff\xfe\nget -x /a\n").stdout.count("ff fe") == 1
+    assert run(hosts, "-q", "get", "/a").stdout == "��\n"
+    long = "x" * 300_000
+    done = run(hosts, "-q", lines=f"set /a {long}\nget /a\nset /a {long * 4}\n")
+    assert done.stdout == f"{long}\n"
+    assert "longer than the servers take" in done.stderr
+
+
+def test_nobody_there() -> None:
+    hosts = f"{HOST}:{free_port()}"
+    done = run(hosts, "-q", "-timeout", "300", "-waitforconnection", "ls", "/")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("KeeperErrorCode = ConnectionLoss\n")
+
+
+def test_an_interrupt_ends_a_shell_that_waits_for_lines(hosts: str) -> None:
+    with start(hosts) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None and process.stderr.read() == b""
+
+
+async def test_the_session_ends_with_the_process(hosts: str) -> None:
+    with start(hosts) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(b"create -e /mine\n")
+        process.stdin.flush()
+        assert process.stderr.readline() == b"Created /mine\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    async with kraal.connect(hosts) as zk:
+        assert await zk.exists("/mine") is None
+
+
+def test_a_reader_that_has_seen_enough(hosts: str) -> None:
+    run(hosts, lines=f"create /a\nset /a {'x' * 200_000}")
+    with start(hosts) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(b"get /a\n" * 50)  # more than a pipe holds
+        process.stdin.close()
+        assert process.wait(60) == 141
+        assert process.stderr is not None and process.stderr.read() == b""
+
+
+def test_a_process_without_streams(hosts: str) -> None:
+    code = (
+        "import os, sys; os.close(0); os.close(1);"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command(hosts)], env=environment(),
+        stderr=subprocess.PIPE, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_client_configurations(hosts: str, tmp_path: Path) -> None:
+    file = tmp_path / "client.properties"
+    file.write_text("jute.maxbuffer=200\n")
+    done = run(hosts, "-q", "-client-configuration", str(file), "create", "/a", "x" * 300)
+    assert done.returncode == 1 and "jute.maxbuffer" in done.stderr
+    file.write_text(
+        "zookeeper.client.secure=true\nzookeeper.ssl.trustStore.location=/etc/trust.jks\n"
+    )
+    done = run(hosts, "-client-configuration", str(file), "ls", "/")
+    assert done.returncode == 2 and "only PEM can be read" in done.stderr
+    done = run(hosts, "-client-configuration", f"{tmp_path}/none", "ls", "/")
+    assert done.returncode == 2 and os.strerror(2) in done.stderr
