@@ -165,7 +165,7 @@ class Leading(Replica):
     def tick(self, now_ms: int, wall_ms: int) -> None:
         """Time passed: sessions expire, containers and TTL znodes are reaped."""
         super().tick(now_ms, wall_ms)
-        for session in self.tracker.expired(now_ms):
+        for session in self.tracker.expired(now_ms) if self._may_expire(now_ms) else ():
             logger.info(
                 "Expiring session %s: nothing was heard of it for its timeout of %d ms",
                 show(session.id), session.timeout_ms,

@@ -57,6 +57,7 @@ class Replica:
     mode = Mode.STANDALONE
     lacks_room = False
     """Whether the disk has no room, as the shell says: writes that make data grow are refused."""
+    _expire_from_ms = 0
 
     def __init__(
         self,
@@ -189,11 +190,21 @@ class Replica:
         """Time passed."""
         self.counters.load.tick(now_ms)
         self.counters.journal.wall_ms = wall_ms
-        if self._local is not None:
+        if self._local is not None and self._may_expire(now_ms):
             for session in self._local.expired(now_ms):
                 self._note_expired(session, silent(session))
                 if session.connection is not None:
                     self._abort(session.connection, EXPIRED)
+
+    def stood_still(self, now_ms: int) -> None:
+        """The server did nothing for a tick or more: what clients sent meanwhile comes first.
+
+        For one tick no session expires.
+        """
+        self._expire_from_ms = now_ms + self.config.tick_time_ms
+
+    def _may_expire(self, now_ms: int) -> bool:
+        return now_ms >= self._expire_from_ms
 
     def _note_expired(self, session: Session, why: str) -> None:
         self.counters.sessions_expired += 1

@@ -266,14 +266,17 @@ class QuorumDialer:
     ) -> QuorumLink | None:
         """None: it does not answer."""
         loop = asyncio.get_running_loop()
+        reason = "no answer"
         for attempt in range(DIAL_ATTEMPTS):
             link = self._factory()
             try:
                 async with asyncio.timeout_at(deadline):
+                    # A name is resolved anew at each attempt.
                     await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, UnicodeError) as error:
                 link.close()
-                logger.debug("Dialling the leader at %s: %s", address, error or "no answer")
+                reason = str(error) or "no answer"
+                logger.debug("Dialling the leader at %s: %s", address, reason)
             except asyncio.CancelledError:
                 link.close()  # uvloop may have made the connection already
                 raise
@@ -283,4 +286,5 @@ class QuorumDialer:
             if loop.time() + delay > deadline:
                 break
             await asyncio.sleep(delay)
+        logger.warning("Cannot dial the leader at %s: %s", address, reason)
         return None

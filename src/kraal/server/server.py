@@ -385,6 +385,9 @@ class Server:
     def _paused(self, late_ms: int) -> None:
         """The loop stood still: the process had no processor, or a turn took long."""
         self.counters.pauses.add(late_ms)
+        replica = self._any_replica()
+        if replica is not None and late_ms >= self.config.tick_time_ms:
+            replica.stood_still(monotonic_ms())
         if late_ms >= PAUSE_WARNING_MS:
             logger.warning("The server stood still for %d ms", late_ms)
 
@@ -393,9 +396,13 @@ class Server:
             await asyncio.sleep(self.config.throttle.sessionless_timeout_ms / 1000)
             self.listener.close_sessionless()
 
+    def _any_replica(self) -> Replica | None:
+        """Also that of a leader which serves no clients."""
+        return self.replica if self.member is None else self.member.peer.replica
+
     def _tell_room(self) -> None:
         """The replica that clients talk to, whichever it is by now."""
-        replica = self.replica if self.member is None else self.member.peer.replica
+        replica = self._any_replica()
         if replica is not None:
             replica.lacks_room = self.disk.refuses_writes
 
