@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from kraal.errors import ConfigError
-from kraal.model.ensemble import EnsembleConfig
+from kraal.model.ensemble import Address, EnsembleConfig
 from kraal.server import election_transport
 from kraal.server.election_transport import UNIDENTIFIED_MAX, UNKNOWN_MAX
 from kraal.wire.records.election import MESSAGE_MAX_BYTES
@@ -380,6 +380,45 @@ class TestPort:
                 await ours.stop()
 
         run(main())
+
+    def test_an_own_name_that_resolves_late(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As in Kubernetes, where the name of a pod is known after its start."""
+        monkeypatch.setattr(election_transport, "BIND_RETRY_SECONDS", 0.01)
+        unresolved = [socket.gaierror(socket.EAI_NONAME, "Name or service not known")] * 5
+
+        async def resolve(address: Address) -> str:
+            if unresolved:
+                raise unresolved.pop()
+            return address.host
+
+        monkeypatch.setattr(election_transport, "_resolve", resolve)
+
+        async def main() -> None:
+            ours = Ours(2, settings_of(ensemble(1, 2), election_port_bind_retry=1))
+            await ours.start()
+            await ours.stop()
+
+        run(main())
+        assert caplog.text.count("cannot be resolved yet: [Errno -2] Name or service not") == 5
+
+    def test_a_member_that_cannot_be_resolved_is_named_once(
+        self, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def main() -> None:
+            text = f"server.1=nosuch.invalid:2888:{free_port()}\nserver.2={HOST}:1:{free_port()}"
+            ours = Ours(2, settings_of(EnsembleConfig.parse(text)))
+            async with started(ours):
+                for _ in range(3):
+                    ours.send(1, b"vote")
+                    while ours._dials:
+                        await asyncio.sleep(0.001)
+
+        run(main())
+        warnings = [one for one in caplog.records if one.levelname == "WARNING"]
+        assert len(warnings) == 1
+        assert "Cannot dial server 1 at nosuch.invalid:" in caplog.text
 
     def test_all_addresses_or_the_own_one_only(self, run: Run) -> None:
         async def main() -> None:

@@ -95,6 +95,21 @@ class TestFrameLength:
             assert isinstance(children, list)
             assert len(children) == 201
 
+    def test_what_comes_near_is_counted_and_named(self, tmp_path: Path) -> None:
+        with running(tmp_path, jute__maxbuffer=2000) as server, connected(server.port) as client:
+            create(client, "/edge")
+            for size in (1600, 1601, 1700, 1800):
+                assert client.call("setData", padded_set_data(size)).err == OK
+            assert figure(server, "kraal_near_limit_requests") == 3
+            assert data_of(client, "/edge")
+            assert figure(server, "kraal_near_limit_answers") == 1
+            log = server.log_path.read_text()
+            assert log.count("comes near jute.maxbuffer, 2000") == 3, (
+                "the third request is not said"
+            )
+            assert "A request of 1601 bytes (SETD, session 0x" in log
+            assert "(GETD, session 0x" in log
+
 
 # Connections
 
@@ -104,6 +119,8 @@ class TestConnections:
         with running(tmp_path, maxClientCnxns=3) as server, ExitStack() as stack:
             clients = [stack.enter_context(connected(server.port)) for _ in range(3)]
             assert is_refused(server.port)
+            refusal = "WARN  kraal.server.listener Too many connections from /127.0.0.1 - max is 3"
+            assert refusal in server.log_path.read_text()
             assert not is_refused(server.port, "127.0.0.2")
             assert clients[0].call("ping").err == OK
             clients.pop().call("closeSession")

@@ -153,7 +153,7 @@ def test_a_leader_that_listens_late_is_found(run: Run) -> None:
     run(main)
 
 
-def test_nobody_answers(run: Run, silent: Address) -> None:
+def test_nobody_answers(run: Run, silent: Address, caplog: pytest.LogCaptureFixture) -> None:
     """Refusals end soon; silence ends with `connectToLearnerMasterLimit`, or initLimit."""
 
     async def main() -> None:
@@ -162,6 +162,9 @@ def test_nobody_answers(run: Run, silent: Address) -> None:
             dialling.start(*addresses, limit_ms=300)
             assert await dialling.outcome.get() is None
             assert dialling.outcome.empty()
+        dialling.start(Address("nosuch.invalid", 2888), delay_ms=0)
+        assert await dialling.outcome.get() is None
+        assert "Cannot dial the leader at nosuch.invalid:2888: [Errno" in caplog.text
 
     run(main)
 

@@ -240,6 +240,11 @@ kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
 """
 """Gauges that the reference has not."""
 
+KRAALS_OWN_COUNTERS = """
+kraal_near_limit_requests | Writes that are larger than four fifths of `jute.maxbuffer`.
+kraal_near_limit_answers | Answers that are larger than four fifths of `jute.maxbuffer`.
+"""
+
 KRAAL_PREFIX = "kraal_"
 
 _WHERE = {
@@ -273,4 +278,5 @@ CATALOGUE: tuple[Metric, ...] = (
     *_rows(BASIC_SETS, Kind.BASIC, is_set=True),
     *_rows(ADVANCED_SETS, Kind.ADVANCED, is_set=True),
     *_rows(KRAALS_OWN, Kind.GAUGE),
+    *_rows(KRAALS_OWN_COUNTERS, Kind.COUNTER),
 )

@@ -80,7 +80,7 @@ class MarshallingError(ZooKeeperError):
 
 class UnimplementedError(ZooKeeperError):
     code = ErrorCode.UNIMPLEMENTED
-    text = "the server does not implement this, or it is switched off"
+    text = "the server has not got this, or it is off (TTL znodes need extendedTypesEnabled=true)"
 
 
 class OperationTimeoutError(ZooKeeperError):

@@ -25,6 +25,7 @@ from kraal.pipeline.audit import Audit
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
+from kraal.pipeline.near_limit import NearLimit
 from kraal.pipeline.prepare.preparer import SESSION_WRITES, ZNODE_WRITES
 from kraal.pipeline.read import ReadHandler
 from kraal.pipeline.reply import refusal, reply
@@ -91,12 +92,15 @@ class ClientOrder:
         counters: Counters,
         throttle: ThrottleConfig,
         owner: Owner,
+        near_limit: NearLimit,
         audit: Audit | None = None,
     ) -> None:
         self._tree = tree
         self._authority = authority
         self._counters = counters
         self._owner = owner
+        self._near_limit = near_limit
+        self._near_from = near_limit.from_bytes
         self._audit = audit
         self._reads: dict[int, ReadHandler] = {}
         self._dirty: list[ClientConnection] = []
@@ -188,6 +192,8 @@ class ClientOrder:
             return False
         try:
             if op in ZNODE_WRITES:
+                if len(frame) > self._near_from:
+                    self._near_limit.wrote(conn, op, len(frame))
                 self._owner.propose_write(now_ms, wall_ms, conn, xid, op, frame)
                 if self._audit is not None:
                     self._audit.asked(conn, xid, op, frame)
@@ -418,6 +424,8 @@ class ClientOrder:
             counters = self._counters
             counters.sent += count
             counters.bytes_sent += len(data)
+            if len(data) > self._near_from and (size := max(map(len, out))) > self._near_from:
+                self._near_limit.answered(conn, size)
             counters.response_sizes.add(len(out[-1]) - LENGTH_BYTES)
             conn.channel.write(data)
             out.clear()

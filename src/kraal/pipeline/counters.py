@@ -49,6 +49,8 @@ class Counts:
         self.requests_stalled = 0
         """Times that a connection had to wait for room."""
         self.large_requests_rejected = 0
+        self.near_limit_writes = 0
+        self.near_limit_answers = 0
         self.read_latency = Summary()
         self.update_latency = Summary()
         self.watches_fired: dict[str, Summary] = {

@@ -83,7 +83,7 @@ class Following(Replica):
         )
         self.mode = mode
         self._upstream = upstream
-        self._is_different = False
+        self.is_different = False
         """Whether the digest of a transaction did not match."""
         self._slow_ms = config.admin.slow_request_threshold_ms
         self._forwarded: deque[Forwarded] = deque()
@@ -237,8 +237,8 @@ class Following(Replica):
 
     def _differs(self, zxid: int) -> None:
         """Said once for each term: one difference leads to many."""
-        if not self._is_different:
-            self._is_different = True
+        if not self.is_different:
+            self.is_different = True
             logger.error(
                 "The tree differs from the leader's at %s: this server shows another state."
                 " Stop it, move its version-2 directory away and start it again, so that the"

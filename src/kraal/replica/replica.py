@@ -21,6 +21,7 @@ from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.client_order import ClientOrder
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counters
+from kraal.pipeline.near_limit import NearLimit
 from kraal.pipeline.read import Reader
 from kraal.pipeline.reply import connect_response
 from kraal.pipeline.room import grows
@@ -79,7 +80,13 @@ class Replica:
         self.tracker = tracker
         self._audit = Audit(self.authority) if config.audit_user is not None else None
         self._clients = ClientOrder(
-            tree, self.authority, self.counters, config.throttle, self, self._audit
+            tree,
+            self.authority,
+            self.counters,
+            config.throttle,
+            self,
+            NearLimit(config.max_buffer_bytes, self.counters),
+            self._audit,
         )
         self.watches = WatchTable(self._may_read, self._clients.send, self.counters)
         reader = Reader(tree, self.watches, self.authority)

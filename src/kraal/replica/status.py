@@ -164,6 +164,8 @@ class EnsembleStatus:
     """Who leads, if that is known."""
     behind: int = 0
     """Transactions that a learner knows of and has not applied yet."""
+    is_different: bool = False
+    """Whether a learner's tree was seen to differ from the leader's."""
     silent_ms: int = 0
     """For how long a learner has not heard of its leader."""
     observer_master_id: int | None = None

@@ -205,6 +205,14 @@ class ElectionTransport:
             try:
                 await self._listen()
                 return
+            except socket.gaierror as error:
+                # Names of containers come with a delay: no attempt to bind was made.
+                self._close_port()
+                attempt -= 1
+                logger.warning(
+                    "Own address %s cannot be resolved yet: %s",
+                    ", ".join(address.host for address in self._own), error,
+                )  # fmt: skip
             except OSError as error:
                 self._close_port()
                 logger.error("Binding the election port of server %d: %s", self.me, error)

@@ -11,6 +11,7 @@ from kraal.model.zxid import epoch
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.session_tracker import Session
 from kraal.pipeline.summary import Summary
+from kraal.replica.following import Following
 from kraal.replica.leading import Leading
 from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.learning_term import LearningTerm
@@ -134,6 +135,7 @@ class ServerStatusSource:
             synced_observers=_observers_of(term) if isinstance(term, LearningTerm) else None,
             leader_id=peer.election.vote.leader,
             behind=_behind(term, peer.replica.tree.last_zxid),
+            is_different=isinstance(peer.replica, Following) and peer.replica.is_different,
             silent_ms=_silent_ms(term, self.monotonic_ms()),
             leader=self._leader_status(term.leader) if isinstance(term, LeadingTerm) else None,
         )

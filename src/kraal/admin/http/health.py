@@ -25,27 +25,9 @@ def live() -> Response:
 
 
 def ready(source: AdminSource, *, accepts_read_only: bool, behind_max: int) -> Response:
-    """Whether clients should be sent here.
-
-    A learner lags that knows of more than `behind_max` transactions which it has not applied, or
-    that has not heard of its leader for half the time after which it would give up.
-    """
+    """Whether clients should be sent here; `checked` says when not."""
+    checks = checked(source, accepts_read_only=accepts_read_only, behind_max=behind_max)
     status = source.server_status()
-    ensemble = status.ensemble
-    numbers = source.figures().numbers
-    checks: dict[str, str | None] = {"role": None, "quorum": None, "lag": None, "disk": None}
-    if ensemble is not None and ensemble.peer_state is None:
-        checks["quorum"] = f"no leader: {ensemble.phase}"
-    if not status.serving:
-        checks["role"] = "clients are not served"
-    elif status.mode is Mode.READ_ONLY and not accepts_read_only:
-        checks["role"] = "only reads are served"
-    if ensemble is not None:
-        checks["lag"] = _lag(ensemble, source.config, behind_max)
-    if numbers.get("kraal_disk_writes_refused"):
-        checks["disk"] = f"{numbers['kraal_disk_free_bytes']} bytes are free: writes are refused"
-    if status.mode is Mode.READ_ONLY and accepts_read_only:
-        checks["quorum"] = None
     reasons: list[Json] = [f"{name}: {reason}" for name, reason in checks.items() if reason]
     return json_response(
         {
@@ -56,6 +38,35 @@ def ready(source: AdminSource, *, accepts_read_only: bool, behind_max: int) -> R
         },
         UNAVAILABLE if reasons else OK,
     )
+
+
+def checked(
+    source: AdminSource, *, accepts_read_only: bool, behind_max: int
+) -> dict[str, str | None]:
+    """What speaks against this server, by check; None: nothing.
+
+    A learner lags that knows of more than `behind_max` transactions which it has not applied, or
+    that has not heard of its leader for half the time after which it would give up.
+    """
+    status = source.server_status()
+    ensemble = status.ensemble
+    numbers = source.figures().numbers
+    checks: dict[str, str | None] = dict.fromkeys(("role", "quorum", "lag", "tree", "disk"))
+    if ensemble is not None and ensemble.peer_state is None:
+        checks["quorum"] = f"no leader: {ensemble.phase}"
+    if not status.serving:
+        checks["role"] = "clients are not served"
+    elif status.mode is Mode.READ_ONLY and not accepts_read_only:
+        checks["role"] = "only reads are served"
+    if ensemble is not None:
+        checks["lag"] = _lag(ensemble, source.config, behind_max)
+        if ensemble.is_different:
+            checks["tree"] = "it differs from the leader's"
+    if numbers.get("kraal_disk_writes_refused"):
+        checks["disk"] = f"{numbers['kraal_disk_free_bytes']} bytes are free: writes are refused"
+    if status.mode is Mode.READ_ONLY and accepts_read_only:
+        checks["quorum"] = None
+    return checks
 
 
 def _lag(ensemble: EnsembleStatus, config: ServerConfig, behind_max: int) -> str | None:
