@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 import kraal
 from kraal.client import Client
+from kraal.client.session import SessionKeeper
 from kraal.recipes import (
     AcquireCancelledError,
     AcquireTimeoutError,
@@ -19,6 +21,7 @@ from kraal.recipes import (
 )
 from kraal.recipes._names import Layout
 from kraal.testing import Server
+from kraal.wire.opcodes import OpCode
 from tests.recipes.conftest import (
     Connector,
     background_ends,
@@ -155,6 +158,27 @@ async def test_a_task_cancelled_at_any_point_leaves_nothing(
             await background_ends()
             assert await watches(server) == before
         await until_clean(server, zk, path)
+
+
+async def test_a_release_is_all_that_the_next_one_needs(
+    connect: Connector, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect() as zk, connect() as other:
+        held = await Lock(zk, path).acquire()
+        task = asyncio.create_task(Lock(other, path).acquire())
+        await until_contenders(zk, path, 4)
+        await background_ends()
+        asked: list[int] = []
+        submit = SessionKeeper.submit
+
+        def count(session: SessionKeeper, op: int, *given: Any) -> asyncio.Future[Any]:
+            asked.append(op)
+            return submit(session, op, *given)
+
+        monkeypatch.setattr(SessionKeeper, "submit", count)
+        await held.release()
+        await (await task).release()
+        assert asked == [OpCode.MULTI, OpCode.MULTI]
 
 
 async def test_one_that_gives_up_in_the_middle_is_skipped(
