@@ -19,7 +19,7 @@ from tests.recipes.conftest import (
     until_contenders,
     watches,
 )
-from tests.recipes.trouble import trouble
+from tests.recipes.trouble import a_while, trouble
 from tests.support.proxy import Proxy
 
 
@@ -212,7 +212,7 @@ async def test_nobody_is_alone_in_there_whatever_happens(
             barrier = DoubleBarrier(zk, path, 3)
             entering = asyncio.create_task(barrier.enter())
             if cancels:
-                await turns(rng.randrange(300))
+                await a_while(server, rng, 300)
                 entering.cancel()
             with suppress(LostError, asyncio.CancelledError):
                 number = await entering

@@ -11,12 +11,27 @@ from kraal.client import Client
 from kraal.recipes._background import patiently
 from kraal.testing import Server, UnavailableError
 from tests.recipes.conftest import turns
+from tests.support.choice import OtherServer
 from tests.support.proxy import Proxy
+
+OTHERS_TURN_S = 0.005
+
+
+async def a_while(server: Server | OtherServer, rng: random.Random, turns_max: int) -> None:
+    """Let so many turns pass at most, or the time that servers elsewhere take to get as far."""
+    await turns(rng.randrange(turns_max))
+    if isinstance(server, OtherServer):
+        await asyncio.sleep(rng.uniform(0, turns_max * OTHERS_TURN_S))
 
 
 @asynccontextmanager
 async def trouble(
-    server: Server, proxy: Proxy, clients: Sequence[Client], seed: int, *, expiries: bool = True
+    server: Server | OtherServer,
+    proxy: Proxy,
+    clients: Sequence[Client],
+    seed: int,
+    *,
+    expiries: bool = True,
 ) -> AsyncIterator[random.Random]:
     """Cut everybody's connections and expire sessions, again and again until the block ends.
 
@@ -28,7 +43,7 @@ async def trouble(
 
     async def make() -> None:
         while not over:
-            await turns(rng.randrange(60))
+            await a_while(server, rng, 60)
             while not over and not all(zk.state.is_connected for zk in clients):
                 await asyncio.sleep(0)
             if expiries and rng.random() < 0.2:
