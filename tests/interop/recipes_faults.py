@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PAUSE_S = (0.05, 1.0)
 LASTS_S = (0.1, 4.0)
 DEAF_S = (0.1, 3.0)
+FROZEN_S = (0.1, 3.0)
 
 
 class Faults:
@@ -120,6 +121,15 @@ class Faults:
             proxy.release()
         return ", ".join(app.name for app in apps)
 
+    async def freeze(self) -> str:
+        """The process of all applications gets no processor time; the servers go on."""
+        seconds = self._random.uniform(*FROZEN_S)
+        time.sleep(seconds)  # nothing else is to run here
+        for name in self._run.scenarios:
+            for app in self._run.living(name):
+                app.resumed_us = app.now_us
+        return f"everybody for {seconds:.1f} s"
+
     async def die(self) -> str:
         name, app = self._any()
         self._run.replace(name, app)
@@ -139,10 +149,10 @@ class Faults:
 FAULTS: Mapping[str, Callable[[Faults], Awaitable[str]]] = {
     "kill": Faults.kill, "kill leader": Faults.kill_leader, "kill all": Faults.kill_all,
     "kill most": Faults.kill_most, "stop": Faults.stop, "pause": Faults.pause,
-    "hang up": Faults.hang_up, "deafen": Faults.deafen, "die": Faults.die,
-    "end session": Faults.end_session,
+    "hang up": Faults.hang_up, "deafen": Faults.deafen, "freeze": Faults.freeze,
+    "die": Faults.die, "end session": Faults.end_session,
 }  # fmt: skip
 WEIGHTS: Mapping[str, int] = {
     "kill": 4, "kill leader": 4, "kill all": 1, "kill most": 1, "stop": 1, "pause": 4,
-    "hang up": 8, "deafen": 4, "die": 5, "end session": 4,
+    "hang up": 8, "deafen": 4, "freeze": 3, "die": 5, "end session": 4,
 }  # fmt: skip

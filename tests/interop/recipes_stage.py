@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
@@ -31,19 +31,27 @@ class Servers:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self._watches: list[tuple[int, list[bytes]]] = []
-        self._asked = 0.0
+        self._watches: dict[int, list[bytes]] = {}
 
-    def watches(self) -> list[tuple[int, list[bytes]]]:
-        """What servers watch, by session; asked so rarely that it holds up nobody."""
-        if time.monotonic() - self._asked > FRESH_S:
-            self._watches = [
-                watched
-                for member in self.members
-                for watched in _watches(member.word("wchc")).items()
-            ]
-            self._asked = time.monotonic()
-        return self._watches
+    async def keep_asking(self) -> None:
+        """Know what they watch, without holding up anybody whose session must live."""
+        while True:
+            await asyncio.to_thread(self._ask)
+            await asyncio.sleep(FRESH_S)
+
+    def watches(self, sessions: Set[int]) -> list[tuple[int, list[bytes]]]:
+        """What they watch for these; they are asked once more before that is said."""
+        if sessions & self._watches.keys():
+            self._ask()
+        return [(each, self._watches[each]) for each in sorted(sessions & self._watches.keys())]
+
+    def _ask(self) -> None:
+        found: dict[int, list[bytes]] = {}
+        for member in self.members:
+            for session_id, paths in _watches(member.word("wchc")).items():
+                if paths:
+                    found.setdefault(session_id, []).extend(paths)
+        self._watches = found
 
 
 class RealStage:
@@ -87,11 +95,7 @@ class RealStage:
     def watches_left(self) -> list[tuple[int, list[bytes]]]:
         """Of data; servers do not tell the watches of children by session."""
         ours = {zk.session_id for app in self.applications for zk in app.clients}
-        return [
-            (session_id, paths)
-            for session_id, paths in self.servers.watches()
-            if session_id in ours and paths
-        ]
+        return self.servers.watches(ours)
 
 
 def _watches(answer: str) -> Mapping[int, list[bytes]]:

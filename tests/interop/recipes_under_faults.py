@@ -101,12 +101,14 @@ class Run:
         shape = Shape(participants=(plan.kind,) * plan.count, tick_ms=TICK_MS, settings=SETTINGS)
         self.ensemble = Ensemble(directory, shape)
         self.members = list(self.ensemble.members.values())
+        self.servers = Servers(self.members)
         quorum = plan.count // 2 + 1
         self.history = LiveHistory([member.data for member in self.members], quorum)
         self.scenarios: dict[str, Scenario] = {}
         self.stages: dict[str, RealStage] = {}
         self._failed: asyncio.Future[None] | None = None
         self._names = 0
+        self._helpers: list[asyncio.Task[None]] = []
 
     async def play(self) -> Figures:
         """From the first start to the last look. Raises ViolationError, EnsembleError."""
@@ -122,7 +124,7 @@ class Run:
                     task.result()
             return story.result()
         finally:
-            await self._end_all(story, looking)
+            await self._end_all(story, looking, *self._helpers)
 
     async def _end_all(self, *tasks: asyncio.Task[Any]) -> None:
         every: set[asyncio.Task[Any]] = set(tasks)
@@ -144,9 +146,8 @@ class Run:
         plan = self.plan
         await asyncio.to_thread(self._start_servers)
         began = time.monotonic()
-        servers = Servers(self.members)
         for name in plan.recipes:
-            stage = RealStage(servers, self.history, self.random, self._fail)
+            stage = RealStage(self.servers, self.history, self.random, self._fail)
             scenario = SCENARIOS[name](stage)
             scenario.chroot = f"/{name}"
             self.stages[name], self.scenarios[name] = stage, scenario
@@ -190,8 +191,8 @@ class Run:
 
     async def _bring_to_an_end(self) -> None:
         scenarios = self.scenarios.items()
-        for name, scenario in scenarios:
-            scenario.is_calm, scenario.calm_us = True, self.stages[name].now_us
+        for _, scenario in scenarios:
+            scenario.is_calm = True  # but a slow machine may lose connections even now
         due = {
             app: scenario.progress[app.name] + scenario.progress_due
             for name, scenario in scenarios
@@ -208,10 +209,12 @@ class Run:
             "does not end", lambda name, app: app.name in self.scenarios[name].resting, END_S
         )
         await self._wait_for_the_dead()
+        self._helpers.append(asyncio.create_task(self.servers.keep_asking()))
         await asyncio.sleep(SETTLE_S)
         for name, scenario in scenarios:
             with _of(name):
                 scenario.at_rest()
+            await asyncio.sleep(0)  # sessions must live meanwhile
         for _, scenario in scenarios:
             scenario.is_ending = True
         await self._wait_for("does not end", lambda _, __: False, END_S)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from kazoo.client import KazooClient
 
-from kraal.client import Client, ConnectionLossError
+from kraal.client import Client, ConnectionLossError, SessionExpiredError
 from kraal.recipes import DelayQueue, ItemInDoubtError, PriorityQueue, Queue
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, background_ends, turns, until_clean
@@ -127,7 +127,7 @@ async def test_under_faults_each_item_comes_once_or_is_in_doubt(
             try:
                 await Queue(zk, path).put(data)
                 sure.add(data)
-            except ConnectionLossError:
+            except (ConnectionLossError, SessionExpiredError):
                 doubtful.add(data)
 
     async def get(zk: Client) -> None:

@@ -80,7 +80,7 @@ class Scenario(ABC):
         self.is_calm = False
         """Whether the faults have stopped and everything is mended."""
         self.calm_us = 1 << 62
-        """Since when."""
+        """Since when nothing fails any more; on real servers that is never so."""
         self.is_over = False
         """Whether the applications are to come to their end."""
         self.is_ending = False
