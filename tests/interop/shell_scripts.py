@@ -306,11 +306,8 @@ reconfig -remove 4
 
 ONE_SHOTS = (
     ("get", "/none"),
-    ("ls", "/"),
     ("nosuch",),
-    ("get",),
-    ("create", "/one", "two words"),
-    ("delete", "/one"),
+    ("create", "-e", "/one", "two words"),
     ("version",),
 )
 """Commands of the command line, for exit codes."""

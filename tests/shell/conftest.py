@@ -56,7 +56,7 @@ Opener = Callable[..., AbstractAsyncContextManager[Session]]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with servers.kraal(tmp_path_factory.mktemp("shell"), settings={"tickTime": 200}) as running:
+    with servers.kraal(tmp_path_factory.mktemp("shell")) as running:
         yield running
 
 

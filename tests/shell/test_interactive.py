@@ -67,7 +67,7 @@ async def test_completion_of_commands_options_and_paths(hosts: str, tmp_path: Pa
         terminal.press("/w\t")
         terminal.wait("blank")
         terminal.press("\r")
-        terminal.wait("\nfound\n")
+        terminal.wait("found\n")
 
 
 async def test_events_come_while_a_line_is_written(hosts: str, tmp_path: Path) -> None:
