@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import cases, loader, profiling, report
+from bench import cases, loader, operating, profiling, report
 from bench.ensemble import cases as ensemble_cases
 from bench.ensemble import report as ensemble_report
 from bench.ensemble import runner as ensemble_runner
@@ -35,6 +35,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--ensemble", action="store_true",
         help="three servers of each, and what happens when one of them dies")  # fmt: skip
+    add(
+        "--operating",
+        action="store_true",
+        help="kraal alone: what its clients notice while 10 000 sessions watch, metrics are "
+        "scraped, cons and wchp asked for each second, and backups made; quiet and busy in turn",
+    )
+    add("--sessions", type=int, help="sessions with --operating (10 000)")
     add("--quick", action="store_true", help="1 round, 2 s per load, a tenth of the znodes")
     add("--rounds", type=int, help="rounds, each with every case on every server (3)")
     add("--seconds", type=float, help="measured seconds per load (4)")
@@ -44,13 +51,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--lag-writes", type=int, help="writes that a stopped follower misses (500 000)")
     add("--only", default="", metavar="PATTERN",
         help="only cases whose name matches this regular expression; see --list. With "
-        "--ensemble also a list: reads,writes,creates,cold-start,memory,failover,lag")  # fmt: skip
+        "--operating: of metrics,cons,wchp,backup. With --ensemble also a list: "
+        "reads,writes,creates,cold-start,memory,failover,lag")  # fmt: skip
     add("--server", choices=("apache", "kraal", "both"), default="both")
     add("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
     add("--list", action="store_true", help="print the names of the cases and stop")
     add("--profile", nargs="?", const="auto", choices=profiling.TOOLS,
         help="profile kraal under the selected loads instead (read and write 10x100)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.operating:
+        if options.ensemble or options.profile:
+            parser.error("--operating: kraal alone, and not profiled")
+        options.asks = [ask for ask in operating.ASKS if re.search(options.only, ask)]
+        options.only = ""
     if options.ensemble and options.profile:
         parser.error("--profile: one server only")
     try:
@@ -60,7 +73,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--only: {error}")
     if not options.selection.names:
         parser.error(f"--only {options.only}: no such case; --list prints them")
-    for name in ("rounds", "seconds", "znodes", "kills", "lag_writes"):
+    for name in ("rounds", "seconds", "znodes", "kills", "lag_writes", "sessions"):
         value = getattr(options, name)
         if value is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} must be positive")
@@ -139,6 +152,22 @@ def run_ensemble(options: argparse.Namespace) -> int:
     return 1 if run.problems else status
 
 
+def run_operating(options: argparse.Namespace) -> int:
+    quick: bool = options.quick
+    plan = operating.Plan(
+        rounds=options.rounds or (1 if quick else 3),
+        seconds=options.seconds or (2.0 if quick else 4.0),
+        sessions=options.sessions or (1000 if quick else 10_000),
+        znodes=options.znodes or (10_000 if quick else 100_000),
+        asks=tuple(options.asks),
+    )
+    outcome = operating.run(plan, lambda text: print(text, file=sys.stderr))
+    print(operating.render(plan, outcome))
+    if options.json is not None:
+        options.json.write_text(operating.as_json(outcome))
+    return 0 if operating.is_quiet_enough(outcome) else 1
+
+
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -154,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
         loader.build()
         if options.ensemble:
             return run_ensemble(options)
+        if options.operating:
+            return run_operating(options)
         return run_profile(options) if options.profile else run_cases(options)
     except FAILURES as error:
         complain(error)

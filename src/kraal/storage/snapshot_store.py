@@ -23,8 +23,8 @@ from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import SnapshotDigest
 
 PIECE_BYTES = 1 << 20
-SYNC_EVERY_BYTES = 16 << 20
-"""A snapshot is synced as it grows: one large flush at its end would hold up the log's."""
+SYNC_EVERY_BYTES = 2 << 20
+"""A snapshot is synced as it grows: a large flush would hold up the log's, which share its disk."""
 _END = b"\x00\x00\x00\x01/"
 _MIN_BYTES = 10
 _SEAL_BYTES = 8 + len(_END)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kraal.admin.http.exposition import CONTENT_TYPE, MetricsCollector, lines
+from kraal.admin.http.responses import sliced_response
 from kraal.admin.source import AdminSource
 
 
@@ -24,7 +25,7 @@ def build_metrics(source: AdminSource) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         names = frozenset(request.query_params.getlist("name[]"))
-        text = "".join(lines(registry.collect(), names))
-        return Response(text.encode("utf-8", "replace"), 200, {"content-type": CONTENT_TYPE})
+        text = lines(registry.collect(), names)
+        return sliced_response(iter(text), 200, {"content-type": CONTENT_TYPE})
 
     return Starlette(routes=[Route("/metrics", metrics, methods=["GET", "HEAD"])])

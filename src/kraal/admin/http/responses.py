@@ -9,7 +9,7 @@ from itertools import chain
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from kraal.admin.json_text import Json, pieces
-from kraal.admin.turns import REST_SECONDS, one_turn
+from kraal.admin.turns import FIRST_SECONDS, REST_SECONDS, one_turn
 
 JSON = "application/json"
 
@@ -18,12 +18,15 @@ def json_response(
     reply: Mapping[str, Json], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A short answer at once; of a long one the rest in slices, while others are served."""
-    slices = pieces(reply)
-    first, is_whole = one_turn(slices)
+    return sliced_response(pieces(reply), status, {"content-type": JSON, **(headers or {})})
+
+
+def sliced_response(slices: Iterator[str], status: int, headers: Mapping[str, str]) -> Response:
+    """The same for any text."""
+    first, is_whole = one_turn(slices, FIRST_SECONDS)
     if is_whole:
-        return Response(first.encode("utf-8", "replace"), status, dict(headers or {}), JSON)
-    content = _in_turns(chain([first], slices))
-    return StreamingResponse(content, status, dict(headers or {}), JSON)
+        return Response(first.encode("utf-8", "replace"), status, headers)
+    return StreamingResponse(_in_turns(chain([first], slices)), status, headers)
 
 
 async def _in_turns(slices: Iterator[str]) -> AsyncIterator[bytes]:
