@@ -12,7 +12,7 @@ from kraal.model.zxid import make
 from kraal.wire.records import quorum as wire
 from kraal.wire.records.quorum import Packet, PacketReader, PacketType
 from kraal.zab.history import CommittedLog
-from kraal.zab.leader import Leader
+from kraal.zab.leader import LAST_COUNTER, Leader
 from kraal.zab.learner_handler import LearnerHandler
 
 LIMIT = 1 << 20
@@ -225,6 +225,17 @@ def test_a_learner_ahead_of_the_leader_is_refused() -> None:
     link, _ = bench.join(2, zxid=make(0, 6))
     assert not link.is_open
     assert bench.host.established_epoch == 0
+
+
+def test_the_last_zxid_of_an_epoch_ends_the_term() -> None:
+    """It is never proposed: the next leader begins a new epoch."""
+    bench = Bench()
+    bench.join(2)
+    last = bench.propose(LAST_COUNTER - 1)
+    assert not bench.host.ended
+    bench.propose(LAST_COUNTER)
+    assert "the epoch has no more zxids" in bench.host.ended
+    assert bench.leader.last_proposed == last
 
 
 def test_without_a_quorum_leading_ends_at_a_tick() -> None:
