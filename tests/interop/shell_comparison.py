@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from kraal.shell.registry import COMMANDS
 from tests.interop import shell_scripts as scripts
 from tests.support import servers
 from tests.support.ensembles import APACHE, KRAAL, Ensemble, Shape
@@ -42,7 +43,9 @@ _NORMAL = (
 _SERVERS = re.compile(r"(?<=… )127[^\n]+")
 """Addresses for clients, which zkCli has in no order."""
 _EVENT = re.compile(r"\nWATCHER::\n|\n(WatchedEvent .*)\n")
-_OUR_OWN = re.compile(r"^\t(help|tree|find|export|import|diff|watch)\b.*\n", re.M)
+_OUR_OWN = re.compile(
+    rf"^\t({'|'.join(each.name for each in COMMANDS.values() if each.own)}) .*\n", re.M
+)
 
 
 class Said(NamedTuple):

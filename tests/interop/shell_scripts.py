@@ -307,7 +307,7 @@ reconfig -remove 4
 ONE_SHOTS = (
     ("get", "/none"),
     ("nosuch",),
-    ("create", "-e", "/one", "two words"),
+    ("set", "/zookeeper/quota", "two words"),
     ("version",),
 )
 """Commands of the command line, for exit codes."""

@@ -37,6 +37,8 @@ class Session:
     def __init__(self, shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
         self.shell = shell
         self._capsys = capsys
+        self.seen: list[str] = []
+        """All events so far."""
 
     async def run(self, *lines: str) -> Said:
         """Run lines; the code is that of the last one."""
@@ -48,6 +50,7 @@ class Session:
     def said(self) -> Said:
         """What was written meanwhile."""
         out, err = self._capsys.readouterr()
+        self.seen += [line for line in out.splitlines() if line.startswith("WatchedEvent")]
         return Said(self.shell.exit_code, out, err)
 
 

@@ -65,8 +65,8 @@ class Shell:
         Raises ConfigError for hosts that cannot be read and ConnectionLossError if there must be
         a connection and is none in time.
         """
-        await self.close()
         made = self.another(hosts or self.hosts)
+        await self.close()
         self.hosts = hosts or self.hosts
         self._client = made
         self._patience = PATIENCE

@@ -72,6 +72,13 @@ async def quit_(shell: Context, _given: Given) -> Results:
     yield Done(closed=shell.hosts)
 
 
+@command("exit", "", group=GROUP, own=True, is_offline=True)
+async def exit_(shell: Context, given: Given) -> Results:
+    """The same as `quit`."""
+    async for result in quit_.run(shell, given):
+        yield result
+
+
 @command("history", "", group=GROUP, is_offline=True)
 async def history(shell: Context, _given: Given) -> Results:
     """The last eleven lines with their numbers, for `redo`."""
