@@ -88,8 +88,6 @@ class MemberLog:
     """All logs of one server."""
 
     def __init__(self, name: str, directory: Path) -> None:
-        self.last = 0
-        """The zxid of the last record."""
         self._name = name
         self._directory = directory
         self._names: list[str] = []
@@ -109,7 +107,7 @@ class MemberLog:
                 last = self._files[name].last or last
         except FileNotFoundError:
             return  # not begun yet, or a file is gone that was there just now
-        self._names, self.last = names, last
+        self._names = names
 
     def _read_file(self, name: str, last: int, take: Take) -> None:
         file = self._files.get(name)
@@ -136,6 +134,10 @@ class LiveHistory(History):
         self._quorum = quorum
         self._bases: dict[int, int] = {}
         """By epoch, what its leader's log ended with before its first transaction."""
+        self._holders: dict[int, set[str]] = {}
+        """Who has ever logged a transaction."""
+        self._newest = 0
+        """The newest one that a quorum has logged."""
         self._is_busy = False
 
     def catch_up(self, seen: int = 0) -> None:
@@ -146,8 +148,7 @@ class LiveHistory(History):
         try:
             for log in self._logs:
                 log.read_on(self._logged)
-            newest = sorted((log.last for log in self._logs), reverse=True)[self._quorum - 1]
-            self._extend_to(max(newest, seen if seen in self.proposed else 0))
+            self._extend_to(max(self._newest, seen if seen in self.proposed else 0))
         finally:
             self._is_busy = False
 
@@ -155,6 +156,10 @@ class LiveHistory(History):
         known = self.proposed.get(zxid, payload)
         if known == payload or not (_is_failed_multi(known) and _is_failed_multi(payload)):
             self.propose(who, zxid, payload)
+        holders = self._holders.setdefault(zxid, set())
+        holders.add(who)
+        if len(holders) >= self._quorum:
+            self._newest = max(self._newest, zxid)
         if counter(zxid) == 1:
             self._bases[epoch(zxid)] = max(before, self._bases.get(epoch(zxid), 0))
         session_id, _, _, _, kind = HEADER.unpack_from(payload)
