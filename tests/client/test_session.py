@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import pytest
@@ -22,6 +23,7 @@ from kraal.client import (
     SessionState,
     WatchEvent,
 )
+from kraal.client import session as session_module
 from kraal.errors import ConfigError
 from tests.client.conftest import Connector
 from tests.support.proxy import Proxy
@@ -395,3 +397,12 @@ def test_settings_that_make_no_sense() -> None:
         kraal.connect("h", session_timeout=-1)
     with pytest.raises(ValueError, match="while_disconnected"):
         kraal.connect("h", while_disconnected="panic")  # type: ignore[arg-type]
+
+
+async def test_the_end_of_a_session_that_is_not_answered_is_no_complaint(
+    connect: Connector, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "CLOSE_TIMEOUT", 0.05)
+    async with Proxy(server.port) as proxy, connect(port=proxy.port):
+        proxy.hold_answers()
+    gc.collect()  # what nobody has asked for is complained about then: see `nothing_left`

@@ -196,8 +196,8 @@ class SessionKeeper:
                 (farewell.future, connection.closed), timeout=CLOSE_TIMEOUT,
                 return_when=asyncio.FIRST_COMPLETED,
             )  # fmt: skip
-            if farewell.future.done():
-                farewell.future.exception()
+            if not farewell.future.cancel():
+                farewell.future.exception()  # whatever it is, nobody asks for it
             connection.abort(ClosedError())
             await connection.closed
         self._fail_all(ClosedError)
