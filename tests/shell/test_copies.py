@@ -283,3 +283,26 @@ async def test_standard_input(
         assert (
             await sh.run("import - /y")
         ).err == "standard input, line 1: the file ends too early\n"
+
+
+async def test_an_export_that_is_interrupted_leaves_nothing(opened: Opener, tmp_path: Path) -> None:
+    async with opened() as sh:
+        zk = sh.shell.zk
+        await zk.wait_connected()
+        await asyncio.gather(*(zk.create(f"/{number}") for number in range(1000)))
+        running = asyncio.create_task(sh.shell.run(f"export / {tmp_path}/a.json"))
+        while not [*tmp_path.iterdir()]:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert [*tmp_path.iterdir()] == []
+
+
+async def test_yaml_is_an_extra(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "kraal.shell.yaml_document", raising=False)
+    async with opened() as sh:
+        said = await sh.run("export / --format yaml")
+        assert said == (1, "", "YAML needs PyYAML: pip install 'kraal[yaml]'\n")
+        assert (await sh.run("export /")).code == 0

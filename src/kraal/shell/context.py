@@ -55,8 +55,13 @@ class Context(Protocol):
     def results_of(self, line: str) -> Results:
         """What another line answers; its errors are the caller's."""
 
-    def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Step]:
-        """Show on standard error how far a long command has come, if that is a terminal."""
+    def progress(
+        self, what: str, total: int | None = None, *, streams: bool = False
+    ) -> AbstractContextManager[Step]:
+        """Show on standard error how far a long command has come, if that is a terminal.
+
+        An answer that `streams`, line by line, shows that itself where it goes to the terminal.
+        """
 
     def note(self, text: str) -> None:
         """Write a line to standard error at once."""

@@ -14,6 +14,7 @@ LIST: Final = "\0list"
 """The key of the part that says: here the list of znodes begins."""
 ITEM: Final = "\0item"
 """The key of each znode of the list."""
+_OPEN_TEXT = "Unterminated string"
 CHUNK = 1 << 16
 VALUE_MAX = 256 << 20
 """The longest znode, in characters; no server has one that is so long."""
@@ -144,10 +145,11 @@ class _Scanner:
             except json.JSONDecodeError as error:
                 if self._is_real(error) or not self._more():
                     self._at = error.pos
-                    is_cut = self._is_all and error.pos >= len(self._text)
-                    self._fail(
-                        "the file ends too early" if is_cut else error.msg.removesuffix(" at")
-                    )
+                    if self._is_all and error.pos >= len(self._text):
+                        self._fail("the file ends too early")
+                    if error.msg.startswith(_OPEN_TEXT):
+                        self._fail("a text in quotes has no end")
+                    self._fail(error.msg.removesuffix(" at"))
                 continue
             except _DuplicateError as error:
                 self._fail(str(error))
@@ -163,7 +165,7 @@ class _Scanner:
         """Whether more text cannot mend it."""
         if len(self._text) - self._at > VALUE_MAX:
             return True
-        if error.msg.startswith("Unterminated string"):
+        if error.msg.startswith(_OPEN_TEXT):
             return False
         return error.pos < len(self._text) - 16
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from kraal.client import Client
 from kraal.client.hosts import parse as parse_hosts
 from kraal.shell.context import Context
 from kraal.shell.errors import CommandError
@@ -31,13 +30,12 @@ async def walked(
     data: bool = False,
     acl: bool = False,
     depth: int | None = None,
-    zk: Client | None = None,
-    hosts: str | None = None,
+    streams: bool = False,
 ) -> AsyncGenerator[Znode, None]:
     """The znodes of a subtree, with the progress of reading them."""
-    skip = skipped(hosts or shell.hosts, path, given)
-    znodes = subtree(zk or shell.zk, path, data=data, acl=acl, depth=depth, skip=skip)
-    with shell.progress(what) as step:
+    skip = skipped(shell.hosts, path, given)
+    znodes = subtree(shell.zk, path, data=data, acl=acl, depth=depth, skip=skip)
+    with shell.progress(what, streams=streams) as step:
         async with aclosing(znodes):
             async for znode in znodes:
                 step(1)

@@ -227,15 +227,24 @@ class Shell:
     # What commands say while they work
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Step]:
-        """A bar on standard error while a long command works; nothing without a terminal."""
-        if self.output.is_json or not sys.stderr.isatty():
+    def progress(
+        self, what: str, total: int | None = None, *, streams: bool = False
+    ) -> Iterator[Step]:
+        """A count on standard error while a long command works; nothing without a terminal."""
+        is_seen = streams and sys.stdout.isatty()
+        if self.output.is_json or not sys.stderr.isatty() or is_seen:
             yield lambda _more: None
             return
-        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-        from rich.progress import Progress  # noqa: PLC0415
+        from rich import progress  # noqa: PLC0415 - only a terminal needs it
+        from rich.console import Console  # noqa: PLC0415
 
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}")]
+        if total is None:
+            columns.append(progress.TextColumn("{task.completed:.0f} znodes"))
+        else:
+            columns += [progress.BarColumn(), progress.MofNCompleteColumn()]
+        columns.append(progress.TimeElapsedColumn())
+        with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
 

@@ -98,7 +98,9 @@ async def _entries(
 ) -> AsyncGenerator[Entry, None]:
     """What is to be exported."""
     acl = given.has(ACLS.key)
-    znodes = walked(shell, "exporting", path, given, data=True, acl=acl)
+    znodes = walked(
+        shell, "exporting", path, given, data=True, acl=acl, streams=answer.file == STDIN
+    )
     async with aclosing(znodes):
         async for znode in znodes:
             if znode.stat is None:
@@ -224,7 +226,7 @@ async def import_(shell: Context, given: Given) -> Results:
             skip=() if source.has_chroot else (RESERVED,), note=shell.note,
         )  # fmt: skip
         is_told = is_dry or given.has(VERBOSE.key)
-        with shell.progress("importing", len(survey.paths)) as step:
+        with shell.progress("importing", len(survey.paths), streams=is_told) as step:
             async with aclosing(importer.run(source.entries())) as steps:
                 async for each in steps:
                     step(each.action is not Action.DELETE)

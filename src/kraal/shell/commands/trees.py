@@ -163,7 +163,7 @@ async def tree(shell: Context, given: Given) -> Results:
     depth = whole(given, DEPTH, 0)
     totals = Totals()
     left: list[int] = []  # how many children are still to come, at each level
-    znodes = walked(shell, "reading", given.get(0) or "/", given, depth=depth)
+    znodes = walked(shell, "reading", given.get(0) or "/", given, depth=depth, streams=True)
     async with aclosing(znodes):
         async for znode in znodes:
             while left and not left[-1]:
