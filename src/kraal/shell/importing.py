@@ -298,7 +298,10 @@ class Importer:
                 break
             if isinstance(failure, ConnectionLossError):
                 await self._reconnected(failure)
-            self._new.difference_update([step.path for step in steps])
+            else:  # nothing was written, so these wait for nothing
+                for step in steps:
+                    self._acls.pop(step.path, None)
+            self._new.clear()  # others have been there since
             try:
                 steps = await self._plan(flight.batch)
                 await self._send(steps)
