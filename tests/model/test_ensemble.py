@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from kraal.errors import ConfigError
-from kraal.model.ensemble import Address, EnsembleConfig, Member, Role
+from kraal.model.ensemble import Address, EnsembleConfig, Member, Role, readable
 
 THREE = (
     "server.1=zk1:32011:32021:participant\n"
@@ -158,6 +158,17 @@ HIERARCHIES = [
 ]
 """Seven servers, and for each set of them (as bits, server 1 the lowest) whether it is a quorum
 to Apache 3.9.5."""
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("zk1", "zk1:2181"), ("127.0.0.1", "127.0.0.1:2181"), ("0:0:0:0:0:0:0:1", "[::1]:2181"),
+        ("::", "[::]:2181"), ("fe80:0:0:0:0:0:0:1%eth0", "[fe80::1%eth0]:2181"),
+    ],
+)  # fmt: skip
+def test_addresses_are_shown_as_people_write_them(host: str, shown: str) -> None:
+    assert readable(host, 2181) == shown
 
 
 class TestQuorum:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -339,6 +340,13 @@ def canonical_host(host: str) -> str:
         return str(address.ipv4_mapped)
     groups = (f"{int(group, 16):x}" for group in address.exploded.split(":"))
     return ":".join(groups) + percent + zone
+
+
+def readable(host: str, port: int) -> str:
+    """An address as people write it: an IPv6 literal is shortened and stands in brackets."""
+    with suppress(ValueError):
+        host = str(ipaddress.IPv6Address(host))
+    return f"{_bracketed(host)}:{port}"
 
 
 def _bracketed(host: str) -> str:

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from kraal.errors import ConfigError
+from kraal.model.ensemble import readable
 from kraal.server.admin_source import ServerAdminSource
 from kraal.server.admin_tls import AdminTls
 from kraal.tls.reloading import ReloadingContext
@@ -62,7 +63,7 @@ class AdminServer:
         app = build(self._source)
         port = await self._open(app, "admin server", admin.host, admin.port, tls)
         if port >= 0:
-            where = f"{admin.host}:{port}, command URL {admin.command_url}"
+            where = f"{readable(admin.host, port)}, command URL {admin.command_url}"
             logger.info("Started AdminServer on address %s", where)
         return port
 
@@ -76,7 +77,7 @@ class AdminServer:
         app = build_metrics(self._source)
         port = await self._open(app, "metrics provider", admin.metrics_host, port)
         if port >= 0:
-            logger.info("Serving metrics on %s:%d/metrics", admin.metrics_host, port)
+            logger.info("Serving metrics on %s/metrics", readable(admin.metrics_host, port))
         return port
 
     async def _open(
@@ -91,7 +92,7 @@ class AdminServer:
         try:
             await server.start(host, port)
         except OSError as error:
-            logger.warning("The %s is not served, %s:%d: %s", what, host, port, error)
+            logger.warning("The %s is not served, %s: %s", what, readable(host, port), error)
             return -1
         self._servers.append(server)
         return server.port

@@ -16,7 +16,7 @@ from typing import cast
 
 from kraal.errors import ConfigError, DecodeError
 from kraal.model.config import EnsembleSettings
-from kraal.model.ensemble import Address, EnsembleConfig
+from kraal.model.ensemble import Address, EnsembleConfig, readable
 from kraal.pipeline.auth.ip import show
 from kraal.wire.framing import FrameReader
 from kraal.wire.records.election import (
@@ -278,7 +278,11 @@ class ElectionTransport:
                 level = logging.DEBUG if server_id in self._unreachable else logging.WARNING
                 self._unreachable.add(server_id)
                 logger.log(
-                    level, "Cannot dial server %d at %s:%d: %s", server_id, host, port, reason
+                    level,
+                    "Cannot dial server %d at %s: %s",
+                    server_id,
+                    readable(host, port),
+                    reason,
                 )
             else:
                 return

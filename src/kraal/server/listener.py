@@ -12,6 +12,7 @@ from typing import ParamSpec
 
 from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
+from kraal.model.ensemble import readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
@@ -85,7 +86,7 @@ class ClientListener:
         except OSError as error:
             logger.error("Clients stay on port %d: %s", self.bound_port, error)
             return
-        logger.info("Clients are served on %s:%d from now on", host, port)
+        logger.info("Clients are served on %s from now on", readable(host, port))
         if before is not None:
             before.close()
 

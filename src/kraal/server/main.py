@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
+from kraal.model.ensemble import readable
 from kraal.server.server import Server
 from kraal.storage.interface import FileSystem, is_out_of_space
 from kraal.version import REFERENCE_VERSION, __version__
@@ -125,10 +126,10 @@ def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
 
 
 def _announce(config: ServerConfig, server: Server) -> None:
-    host = config.client_host or "0.0.0.0"
     port = server.listener.bound_port
+    address = readable(config.client_host or "0.0.0.0", port)
     doing = "serving" if config.ensemble is None else "looking for a leader, then serving"
-    where = f"{doing} clients on {host}:{port}" if port >= 0 else "no client port is configured"
+    where = f"{doing} clients on {address}" if port >= 0 else "no client port is configured"
     print(
         f"kraal {__version__} (ZooKeeper {REFERENCE_VERSION}) {where}, "
         f"data in {config.storage.data_dir}",
