@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 import kraal
-from kraal.client import Client
+from kraal.client import Client, SessionState
 from kraal.client.session import SessionKeeper
 from kraal.recipes import (
     AcquireCancelledError,
     AcquireTimeoutError,
     AlreadyHeldError,
+    LeaderLatch,
     Lock,
     LostError,
     NotHeldError,
@@ -23,6 +25,7 @@ from kraal.recipes._names import Layout
 from kraal.testing import Server
 from kraal.wire.opcodes import OpCode
 from tests.recipes.conftest import (
+    PATIENCE_SECONDS,
     Connector,
     background_ends,
     turns,
@@ -311,6 +314,67 @@ async def test_work_is_cancelled_when_the_lock_is_lost(connect: Connector, path:
         with pytest.raises(LostError, match="gone"):
             await running
         assert ended
+
+
+async def test_work_does_not_begin_when_the_lock_is_lost_or_released(
+    connect: Connector, path: str
+) -> None:
+    begun = False
+
+    async def work() -> None:
+        nonlocal begun
+        begun = True
+
+    async with connect() as zk:
+        held = await Lock(zk, path).acquire()
+        await zk.delete(held.path)
+        await held.lost.wait()
+        with pytest.raises(LostError, match="gone"):
+            await held.run(work())
+        await held.release()
+        held = await Lock(zk, path).acquire()
+        await held.release()
+        with pytest.raises(LostError, match="is released"):
+            await held.run(work())
+        with pytest.raises(TypeError, match="coroutine"):
+            await held.run(work)  # type: ignore[arg-type]
+    assert not begun
+
+
+async def test_work_is_cancelled_when_the_lock_is_released(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        held = await Lock(zk, path).acquire()
+        running = asyncio.create_task(held.run(asyncio.sleep(PATIENCE_SECONDS)))
+        await turns(2)
+        await held.release()
+        with pytest.raises(LostError, match="is released"):
+            await running
+
+
+async def test_a_forked_child_holds_nothing(connect: Connector, path: str) -> None:
+    async with (
+        connect() as zk,
+        Lock(zk, path) as held,
+        LeaderLatch(zk, f"{path}-latch") as latch,
+    ):
+        leadership = await latch.wait_leading()
+        child = os.fork()
+        if not child:
+            seen = (
+                held.is_sure, held.lost.is_set(), latch.is_leading, leadership.lost.is_set(),
+                zk.state, zk.session_deadline < 0,
+            )  # fmt: skip
+            try:
+                held.check()
+            except LostError as error:
+                if "fork" in str(error):
+                    expected = (False, True, False, True, SessionState.CLOSED, True)
+                    os._exit(0 if seen == expected else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        held.check()
+        assert held.is_sure
+        assert latch.is_leading
 
 
 async def test_work_returns_and_raises_what_is_its_own(connect: Connector, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from kraal.sync.recipes import (
     AlreadyHeldError,
     Held,
     LeaderElection,
+    LeaderLatch,
     Lock,
     LockingQueue,
     MultiLock,
@@ -43,6 +45,30 @@ def test_a_lock_is_a_thread_s_and_no_other_s(zk: sync.Client) -> None:
             assert pool.submit(lock.acquire, blocking=False).result(10) is None
     assert held.is_released
     assert zk.get_children("/locks/a") == []
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_holds_nothing(zk: sync.Client) -> None:
+    with Lock(zk, "/locks/a") as held, LeaderLatch(zk, "/latch") as latch:
+        latch.wait_leading()
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                assert not held.is_sure
+                assert held.lost.is_set()
+                assert not latch.is_leading
+                assert zk.state is sync.SessionState.CLOSED
+                with pytest.raises(sync.ForkedError):
+                    held.check()
+                with pytest.raises(NotHeldError):
+                    print(latch.token)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        held.check()
+        assert latch.is_leading
 
 
 def test_threads_exclude_each_other(zk: sync.Client, other: sync.Client) -> None:

@@ -160,6 +160,9 @@ class SessionKeeper:
         if self._connection is not None:
             self._connection.disown()
         self._fail_all(ForkedError)
+        self._connection = None
+        self._vouched = -math.inf
+        self.states.state = SessionState.CLOSED  # nobody is called back here
 
     @property
     def is_closed(self) -> bool:

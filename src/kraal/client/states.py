@@ -18,6 +18,7 @@ class SessionState(Enum):
     AUTH_FAILED = "authentication failed"
     """Credentials were refused; only `close` is left."""
     CLOSED = "closed"
+    """`close` was called, or this process was forked from the client's own."""
 
     @property
     def is_connected(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from kraal.client import SessionState
+from kraal.client import ForkedError, SessionState
 from kraal.recipes._background import finish, serving
 from kraal.recipes._claim import Claim
 from kraal.recipes.errors import LostError
@@ -20,9 +22,23 @@ T = TypeVar("T")
 
 SILENCE = "no server was heard of for the session's timeout"
 
+_holdings: weakref.WeakSet[Holding] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for holding in list(_holdings):
+        holding._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
+
 
 class Holding(ABC):
-    """Something that is held until `release`, or until it is lost."""
+    """Something that is held until `release`, or until it is lost.
+
+    In a process forked from the holder's it is lost from the beginning.
+    """
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()
@@ -33,6 +49,9 @@ class Holding(ABC):
         self._on_release: list[Callable[[], None]] = []
         self._reason = ""
         self._is_released = False
+        self._over = asyncio.Event()
+        """Set once, when it is lost or released."""
+        _holdings.add(self)
 
     @abstractmethod
     def __str__(self) -> str:
@@ -64,14 +83,22 @@ class Holding(ABC):
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` while this is held, and return its result; it stays held afterwards.
 
-        When it is lost, the work is cancelled, waited for, and LostError raised. If the work ends
-        by an exception of its own, that is raised.
+        When it is lost or released, the work is cancelled, waited for, and LostError raised. If
+        that is so already, LostError is raised and the work not begun. If the work ends by an
+        exception of its own, that is raised.
         """
+        if not asyncio.iscoroutine(work):
+            raise TypeError(f"what is run must be a coroutine, not {work!r:.100}")
+        try:
+            self.check()
+        except LostError:
+            work.close()
+            raise
         loop = asyncio.get_running_loop()
         task = serving(work)
-        lost = loop.create_task(self.lost.wait())
+        over = loop.create_task(self._over.wait())
         try:
-            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await _end(task)
                 with suppress(asyncio.CancelledError):
@@ -79,7 +106,7 @@ class Holding(ABC):
                 self.check()
             return task.result()
         finally:
-            lost.cancel()
+            over.cancel()
             await _end(task)
 
     async def release(self) -> None:
@@ -91,6 +118,7 @@ class Holding(ABC):
         if self._is_released:
             return
         self._is_released = True
+        self._over.set()
         for tell in self._on_release:
             tell()
         await self._give_up()
@@ -113,9 +141,19 @@ class Holding(ABC):
         if not self.lost.is_set() and not self._is_released:
             self._reason = reason
             self.lost.set()
+            self._over.set()
             logger.warning("%s is lost: %s", self, reason)
             for tell in self._on_loss:
                 tell()
+
+    def _disown(self) -> None:
+        """This process is a child of the one that holds it; nobody is called back here."""
+        if not self.lost.is_set() and not self._is_released:
+            self._reason = ForkedError.text
+            # An event loop in debug mode minds being told so by another thread.
+            for event in (self.lost, self._over):
+                with suppress(RuntimeError):
+                    event.set()
 
 
 async def _end(task: asyncio.Task[Any]) -> None:
