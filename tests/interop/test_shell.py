@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,30 @@ from tests.support.servers import require_reference
 
 pytestmark = pytest.mark.apache
 
+UNORDERED = ("whoami", "getEphemerals")
+"""Commands whose answer has the order of Apache's hash tables."""
+
 
 def check(found: Comparison) -> None:
     assert not found.unexpected, "\n".join(map(str, found.unexpected))
     assert found.our_events == found.their_events
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_command_says_the_same(kind: str, tmp_path: Path) -> None:
+def test_every_command_says_the_same_on_both_servers(tmp_path: Path) -> None:
     require_reference()
-    with KINDS[kind](tmp_path) as server:
-        check(compare(server.port, scripts.STANDALONE))
-        assert compare_whole(server.port, scripts.SESSION) == []
+    answers: dict[str, list[tuple[str, ...]]] = {}
+    for kind, start in KINDS.items():
+        with start(tmp_path / kind) as server:
+            found = compare(server.port, scripts.STANDALONE)
+            check(found)
+            assert compare_whole(server.port, scripts.SESSION) == []
+        answers[kind] = [
+            (row.line, *sorted(re.findall(r"[^\s,\[\]]+", row.theirs[0])), row.theirs[1])
+            if row.line.startswith(UNORDERED)
+            else (row.line, *row.theirs)
+            for row in found.rows
+        ]
+    assert answers["kraal"] == answers["apache"]  # zkCli cannot tell the servers apart
 
 
 @pytest.mark.parametrize("kind", [KRAAL, APACHE])
