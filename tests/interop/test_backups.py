@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from tests.interop.backup_check import (
 )
 from tests.server.conftest import connected, create
 from tests.support.ensembles import APACHE, KRAAL, Ensemble, Shape, quiet_ports
-from tests.support.servers import HOST, require_reference
+from tests.support.servers import HOST, Server, apache, free_port, kraal, require_reference
+
+NODE_EXISTS = -110
 
 
 def check(plan: Plan, directory: Path) -> list[Result]:
@@ -109,6 +112,31 @@ def check_restore_into(kinds: tuple[str, ...], directory: Path) -> None:
 @pytest.mark.timeout(120)
 def test_a_running_ensemble_goes_back_to_a_backup(tmp_path: Path) -> None:
     check_restore_into((KRAAL, KRAAL, KRAAL), tmp_path)
+
+
+@pytest.mark.apache
+@pytest.mark.parametrize("make", [kraal, apache], ids=["kraal", "apache"])
+def test_one_running_server_goes_back_to_a_backup(
+    tmp_path: Path, make: Callable[..., Server]
+) -> None:
+    require_reference()
+    port, backup = free_port(), tmp_path / "backup"
+    with make(tmp_path / "server", settings=admin(port)) as server:
+        with connected(server.port) as client:
+            assert create(client, "/before") == 0
+            assert client.call("closeSession").err == 0
+        made = tool("backup", f"{HOST}:{port}", "--to", backup)
+        assert made.returncode == 0, made.stderr
+        with connected(server.port) as client:
+            assert create(client, "/after") == 0
+            assert client.call("closeSession").err == 0
+        done = tool("restore", backup, "--into", f"{HOST}:{port}", "-y")
+        assert done.returncode == 0, done.stderr
+        assert ("in memory only" in done.stderr) == (make is apache)
+        with connected(server.port) as client:
+            assert create(client, "/before") == NODE_EXISTS
+            assert create(client, "/after") == 0
+            assert client.call("closeSession").err == 0
 
 
 @pytest.mark.apache

@@ -29,6 +29,9 @@ ATTEMPTS = 10
 SPOOL_BYTES = 64 << 20
 ATTEMPT_SECONDS = 0.5
 _TOO_MANY_REQUESTS = 429
+_IN_MEMORY = """\
+Apache ZooKeeper has this in memory only. Before it is started again, move the logs and snapshots
+that it had away and have it take a snapshot, or the old state comes back."""
 
 
 @failing
@@ -122,6 +125,8 @@ def restore(path: Path, servers: str, access: Access, *, until: int | None, is_s
             if not isinstance(zxid, int):
                 raise client.refusal(response, "restore")
     click.echo(f"Restored; {client.name} and who belongs to it go on behind {show(zxid)}.")
+    if _is_apache(client):
+        click.secho(_IN_MEMORY, fg="yellow", err=True)
     return 0
 
 
@@ -139,19 +144,19 @@ def _restoring(clients: list[AdminClient]) -> AdminClient:
         if state == "standalone":
             return client
         if state == "leader":
-            _refuse_apache(client)
+            if _is_apache(client):
+                raise FailedError(
+                    f"{client.name} is a member of an ensemble of Apache ZooKeeper, which restores "
+                    "one member alone, and not on its disk. Stop all members and restore their "
+                    "data directories: kraal restore BACKUP --data-dir DIR"
+                )
             return client
     raise FailedError(
         f"none of them leads ({'; '.join(states)}): name the admin ports of all members"
     )
 
 
-def _refuse_apache(client: AdminClient) -> None:
-    """Its restore changes one member in memory, and the others go on with what they have."""
+def _is_apache(client: AdminClient) -> bool:
+    """Whether it lacks a command that every kraal has."""
     with client.asked("log_levels") as response:
-        if str(client.members(response).get("error") or "").startswith(UNKNOWN_COMMAND):
-            raise FailedError(
-                f"{client.name} is a member of an ensemble of Apache ZooKeeper, which restores "
-                "one member alone, and not on its disk. Stop all members and restore their data "
-                "directories: kraal restore BACKUP --data-dir DIR"
-            )
+        return str(client.members(response).get("error") or "").startswith(UNKNOWN_COMMAND)
