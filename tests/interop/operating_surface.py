@@ -120,7 +120,7 @@ def names_of_word(text: str) -> Names:
             fields = (part.partition("=") for part in inner[1].split(","))
             names |= {f"()/{name}": type_of(value) for name, _, value in fields}
         elif shown == line and (pair := re.match(r"([\w. ]+)(=|: ?)(.*)", line)):
-            name, value = re.sub(r"\d+", "N", pair[1]), pair[3]
+            name, value = re.sub(r"^[0-9a-f]+$|\d+", "N", pair[1]), pair[3]
             parts = [type_of(part) for part in value.split("/")]
             names[name] = "/".join(parts) if len(parts) > 1 and "text" not in parts else parts[0]
         else:
