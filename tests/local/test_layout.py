@@ -52,6 +52,8 @@ def test_every_server_gets_a_configuration_that_kraal_serves(tmp_path: Path) -> 
         assert members[place.id].role is (Role.OBSERVER if place.id == 4 else Role.PARTICIPANT)
         assert members[2].quorum[0] == (HOST, 3101)
         assert members[2].election[0] == (HOST, 3201)
+        assert (config.admin.host, config.admin.port) == (HOST, 3299 + place.id)
+        assert (config.admin.metrics_host, config.admin.metrics_port) == (HOST, 3399 + place.id)
     assert layout.warnings == ()
 
 
@@ -71,6 +73,13 @@ def test_a_single_server_stands_alone(tmp_path: Path) -> None:
         assert load(place.zoo_cfg, defines={}, environment={}, overrides={}).config.ensemble is None
     with pytest.raises(LayoutError, match="at least two voting"):
         prepared(tmp_path, observers=1)
+
+
+def test_an_ensemble_without_admin_servers_stays_without_them(tmp_path: Path) -> None:
+    prepare(tmp_path, Wanted(3, settings={"admin.enableServer": "false"}))
+    assert {place.admin_port for place in prepared(tmp_path).places} == {None}
+    with pytest.raises(LayoutError, match=r"admin\.serverPort is chosen for each server"):
+        prepare(tmp_path, Wanted(3, settings={"admin.serverPort": "8080"}))
 
 
 def test_the_number_of_voters_stays(tmp_path: Path) -> None:
@@ -200,7 +209,7 @@ def test_taken_ports_are_named_with_what_they_are_for(tmp_path: Path) -> None:
             held.bind((HOST, 0))
             held.listen()
         base = client.getsockname()[1]
-        places = prepared(tmp_path, 3, base_port=min(base, 65235)).places
+        places = prepared(tmp_path, 3, base_port=min(base, 65035)).places
         expected = f"{base} (client port of server 1)"
         assert expected in taken_ports(places)
     assert expected not in taken_ports(places)

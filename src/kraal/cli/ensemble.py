@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kraal.cli import options
 from kraal.cli.serve import parse_defines
+
+if TYPE_CHECKING:
+    from kraal.local.layout import Layout
 
 INVALID_CONFIG = 2
 
@@ -49,10 +55,10 @@ def ensemble() -> None:
 )
 @click.option(
     "--base-port",
-    type=click.IntRange(1, 65235),
+    type=click.IntRange(1, 65035),
     metavar="PORT",
-    help="Client port of server 1, the others' follow; quorum ports are 100 and election ports"
-    " 200 above.  [default: 2181]",
+    help="Client port of server 1, the others' follow; quorum ports are 100, election ports 200,"
+    " admin ports 300 and metrics ports 400 above.  [default: 2181]",
 )
 @click.option(
     "--data-dir",
@@ -165,6 +171,8 @@ def _ensemble(
     servers = layout.count(len(found.places) - observing, observing)
     click.echo(f"Ensemble of {servers}, data in {data_dir}")
     click.echo(f"Connect to {found.connect_string}")
+    for line in _http_lines(found):
+        click.echo(line)
 
     import asyncio  # noqa: PLC0415
 
@@ -176,6 +184,19 @@ def _ensemble(
     code = asyncio.run(run())
     click.echo(f"Stopped; the data stays in {data_dir}")
     return code
+
+
+def _http_lines(layout: Layout) -> Iterator[str]:
+    """Where admin servers and metrics are."""
+    for what, ports, path in (
+        ("Admin servers", [place.admin_port for place in layout.places], "commands"),
+        ("Metrics", [place.metrics_port for place in layout.places], "metrics"),
+    ):
+        if served := [str(port) for port in ports if port is not None]:
+            first = f"http://127.0.0.1:{served[0]}/{path}"
+            others = f" and ports {', '.join(served[1:])}" if served[1:] else ""
+            is_there = importlib.util.find_spec("uvicorn") is not None
+            yield f"{what}: {first}{others}" if is_there else f"{what}: pip install 'kraal[admin]'"
 
 
 def _has_terminal() -> bool:

@@ -10,34 +10,38 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kraal.errors import ConfigError, KraalError
 from kraal.model import properties
 from kraal.model.ensemble import Role, is_membership_key
 from kraal.server import config_keys
+from kraal.server.admin_settings import PROMETHEUS
 from kraal.server.config_file import LoadedConfig, load
 
 HOST = "127.0.0.1"
-QUORUM_OFFSET, ELECTION_OFFSET = 100, 200
+QUORUM_OFFSET, ELECTION_OFFSET, ADMIN_OFFSET, METRICS_OFFSET = 100, 200, 300, 400
 """From the client port."""
 SERVERS_MAX = 100
 """So many have room between the ports."""
-DEFAULT_BASE_PORT, BASE_PORT_MAX = 2181, 65535 - 300
+DEFAULT_BASE_PORT, BASE_PORT_MAX = 2181, 65535 - 500
 DEFAULT_VOTERS = 3
 _DEFAULTS = {
     "tickTime": "2000",
     "initLimit": "10",
     "syncLimit": "5",
     "4lw.commands.whitelist": "*",
-    "admin.enableServer": "false",
+    "admin.serverAddress": HOST,
+    "metricsProvider.className": PROMETHEUS,
+    "metricsProvider.httpHost": HOST,
 }
 CHOSEN = (
     "clientPort", "clientPortAddress", "dataDir", "dataLogDir", "dynamicConfigFile", "peerType",
     "secureClientPort",
 )  # fmt: skip
 """Keys that differ from server to server and cannot be given for all."""
+_CHOSEN_HERE = (*CHOSEN, "admin.serverPort", "metricsProvider.httpPort")
 _DIRECTORY = re.compile(r"server-(\d+)")
 
 
@@ -55,6 +59,9 @@ class Place:
     client_port: int
     quorum_ports: tuple[int, ...] = ()
     election_ports: tuple[int, ...] = ()
+    admin_port: int | None = field(default=None, compare=False)
+    metrics_port: int | None = field(default=None, compare=False)
+    """Of HTTP; None: that server is switched off. Nobody else is told of them: they may differ."""
 
     @property
     def zoo_cfg(self) -> Path:
@@ -96,7 +103,7 @@ def prepare(root: Path, wanted: Wanted) -> Layout:
     """Make the directories and configurations, or find them again. LayoutError, OSError."""
     root = root.absolute()
     for key in wanted.settings:
-        if key in CHOSEN or is_membership_key(key):
+        if key in _CHOSEN_HERE or is_membership_key(key):
             raise LayoutError(f"{key} is chosen for each server and cannot be set for all")
     if (root / "myid").exists() or (root / "version-2").exists():
         raise LayoutError(f"{root} is the data directory of a single server")
@@ -116,12 +123,21 @@ def prepare(root: Path, wanted: Wanted) -> Layout:
             for left in found[len(places) :]:
                 # An observer that is not wanted now; its data waits for the day it is.
                 left.zoo_cfg.unlink()
+    loaded = [_load(place.zoo_cfg) for place in places]
     warnings = dict.fromkeys(
         _without_place(place.zoo_cfg, warning)
-        for place in places
-        for warning in _load(place.zoo_cfg).warnings
+        for place, found_config in zip(places, loaded, strict=True)
+        for warning in found_config.warnings
     )
-    return Layout(tuple(places), tuple(warnings))
+    served = (
+        replace(
+            place,
+            admin_port=place.admin_port if found_config.config.admin.enabled else None,
+            metrics_port=found_config.config.admin.metrics_port,
+        )
+        for place, found_config in zip(places, loaded, strict=True)
+    )
+    return Layout(tuple(served), tuple(warnings))
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +150,7 @@ def _sets_chosen(name: str) -> bool:
     if not upper.startswith(config_keys.ENVIRONMENT_PREFIX) or upper in config_keys.NOT_SETTINGS:
         return False
     key = config_keys.key_of_variable(upper)
-    return key is not None and (key in CHOSEN or is_membership_key(key))
+    return key is not None and (key in _CHOSEN_HERE or is_membership_key(key))
 
 
 def taken_ports(places: Sequence[Place]) -> list[str]:
@@ -146,9 +162,11 @@ def taken_ports(places: Sequence[Place]) -> list[str]:
             ("client", (place.client_port,)),
             ("quorum", place.quorum_ports),
             ("election", place.election_ports),
+            ("admin", (place.admin_port,)),
+            ("metrics", (place.metrics_port,)),
         )
         for port in ports
-        if _is_taken(port)
+        if port is not None and _is_taken(port)
     ]
 
 
@@ -182,6 +200,8 @@ def _places(root: Path, voters: int, observers: int, base_port: int) -> list[Pla
             client_port=base_port + n - 1,
             quorum_ports=() if alone else (base_port + QUORUM_OFFSET + n - 1,),
             election_ports=() if alone else (base_port + ELECTION_OFFSET + n - 1,),
+            admin_port=base_port + ADMIN_OFFSET + n - 1,
+            metrics_port=base_port + METRICS_OFFSET + n - 1,
         )
         for n in range(1, voters + observers + 1)
     ]
@@ -203,6 +223,10 @@ def _write(places: Sequence[Place], settings: Mapping[str, str], *, has_members:
         values = {"dataDir": str(place.data), **settings}
         if has_members:
             values |= {"clientPort": str(place.client_port), "clientPortAddress": HOST, **lines}
+            values |= {
+                "admin.serverPort": str(place.admin_port),
+                "metricsProvider.httpPort": str(place.metrics_port),
+            }
             if place.is_observer:
                 values["peerType"] = str(Role.OBSERVER)
         _set(place.zoo_cfg, template, values, has_members=has_members)
@@ -268,7 +292,15 @@ def _find(root: Path) -> list[Place] | None:
         if [*configs] != [1]:
             raise LayoutError(f"the servers in {root} are no ensemble")
         port = configs[1].client_port or 0
-        return [Place(id=1, directory=directories[1], is_observer=False, client_port=port)]
+        return [
+            Place(
+                id=1,
+                directory=directories[1],
+                is_observer=False,
+                client_port=port,
+                admin_port=configs[1].admin.port,
+            )
+        ]
     members = max(memberships, key=lambda membership: membership.version).members
     if missing := sorted(members.keys() - directories.keys()):
         raise LayoutError(f"{root / f'server-{missing[0]}'} is missing, or has no zoo.cfg")
@@ -280,6 +312,7 @@ def _find(root: Path) -> list[Place] | None:
             client_port=configs[member.id].client_port or 0,
             quorum_ports=tuple(address.port for address in member.quorum),
             election_ports=tuple(address.port for address in member.election),
+            admin_port=configs[member.id].admin.port,
         )
         for member in members.values()
     ]
