@@ -468,6 +468,41 @@ def test_a_restore_to_a_zxid_and_in_a_later_epoch(written: Written, tmp_path: Pa
     assert recover(FS, config, extended_types=True).tree.last_zxid == make(10, 0)
 
 
+def test_a_zxid_that_was_never_reached_leaves_nothing_behind(
+    written: Written, tmp_path: Path
+) -> None:
+    for name in ("snapshot.20000000a", "snapshot.200000014"):
+        (written.version_2 / name).unlink()
+    backup, target = tmp_path / "backup", tmp_path / "restored"
+    assert kraal("backup", written.path, "--to", backup).exit_code == OK
+    refused = kraal("restore", backup, "--data-dir", target, "--to-zxid", show(make(1, 40)))
+    assert refused.exit_code == DAMAGED
+    assert "cannot go back to 0x100000028" in refused.stderr
+    assert not target.exists()
+    done = kraal("restore", backup, "--data-dir", target, "--to-zxid", show(make(1, 20)))
+    assert done.exit_code == OK, done.output
+    assert sorted(files(target / "version-2")) == [
+        "log.100000001",
+        "log.100000011",
+        "snapshot.10000000f",
+    ]
+
+
+def test_all_targets_are_looked_at_before_the_first_is_filled(
+    written: Written, tmp_path: Path
+) -> None:
+    backup, empty, full = tmp_path / "backup", tmp_path / "empty", tmp_path / "full"
+    kraal("backup", written.path, "--to", backup)
+    kraal("restore", backup, "--data-dir", full)
+    refused = kraal("restore", backup, "--data-dir", empty, "--data-dir", full)
+    assert refused.exit_code == DAMAGED
+    assert f"{full}/version-2 is not empty" in refused.stderr
+    assert not empty.exists()
+    twice = kraal("restore", backup, "--data-dir", empty, "--data-dir", f"{empty}/.")
+    assert twice.exit_code == USAGE
+    assert not empty.exists()
+
+
 def test_a_damaged_backup_is_refused(written: Written, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     kraal("backup", written.path, "--to", backup)

@@ -110,12 +110,18 @@ def restore(
 ) -> int:
     """Fill empty data directories, and say what comes next."""
     wall_ms = int(time.time() * MS)
-    for data_dir in data_dirs:
-        logs = PurePath(log_directory or data_dir)
-        config = StorageConfig(data_dir=PurePath(data_dir), data_log_dir=logs)
+    configs = [
+        StorageConfig(data_dir=PurePath(one), data_log_dir=PurePath(log_directory or one))
+        for one in data_dirs
+    ]
+    if len({one.resolve() for one in data_dirs}) < len(data_dirs):
+        raise click.UsageError("a directory is given twice")
+    for config in configs:  # all before the first is filled
+        backups.require_empty(FS, config)
+    for config in configs:
         with reading("restoring", 2 * size_of(path / "version-2")) as progress:
             zxid = backups.restore(FS, PurePath(path), config, until=until, progress=progress)
-        click.echo(f"Restored {data_dir} to {show(zxid)}.")
+        click.echo(f"Restored {config.data_dir} to {show(zxid)}.")
         if above_epoch is not None:
             begun = forced.begin_epoch(FS, config, None, wall_ms=wall_ms, above=above_epoch)
             click.echo(f"The history goes on in epoch {epoch(begun.new_zxid)}.")

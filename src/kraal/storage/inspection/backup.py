@@ -94,6 +94,8 @@ class _ChangedError(Exception):
 class _Copier:
     fs: FileSystem
     progress: Progress
+    source: FileSystem
+    """What is read; the copies are in `fs`."""
     files: list[BackedUp] = field(default_factory=list)
 
     def copy(self, source: PurePath, target: PurePath, size: int) -> None:
@@ -104,7 +106,7 @@ class _Copier:
             try:
                 offset = 0
                 while offset < size:
-                    piece = self.fs.read(source, offset, min(PIECE_BYTES, size - offset))
+                    piece = self.source.read(source, offset, min(PIECE_BYTES, size - offset))
                     if not piece:
                         raise _ChangedError(source)
                     file.write(piece, offset)
@@ -144,7 +146,7 @@ def create(
     """Back a data directory up into an empty or new directory. Raises StorageError."""
     directory = prepared(fs, target)
     for _ in range(_ATTEMPTS):
-        copier = _Copier(fs, progress)
+        copier = _Copier(fs, progress, fs)
         try:
             snapshot = _copy_all(copier, config, directory)
             break
@@ -152,7 +154,7 @@ def create(
             _empty(fs, directory)
     else:
         raise StorageError(f"{config.data_dir} changed during each of {_ATTEMPTS} attempts")
-    outcome = tried(fs, StorageConfig(data_dir=target, data_log_dir=target))
+    outcome = tried(fs, _config_of(target))
     if outcome.zxid is None:
         raise CorruptError(f"what was copied is no sound history: {outcome.error}")
     manifest = Manifest(
@@ -234,11 +236,14 @@ def state(fs: FileSystem, backup: PurePath, manifest: Manifest, until: int | Non
     Raises CutError when it does not lead there, StorageError.
     """
     _require_reach(manifest, until)
-    config = StorageConfig(data_dir=backup, data_log_dir=backup)
-    overlay = Overlay(fs)
+    config, overlay = _config_of(backup), Overlay(fs)
     if until is None:
         return recover(overlay, config, extended_types=True, recent_max=1).tree
     return recover_until(overlay, config, until, extended_types=True, recent_max=1).tree
+
+
+def _config_of(backup: PurePath) -> StorageConfig:
+    return StorageConfig(data_dir=backup, data_log_dir=backup)
 
 
 def as_snapshot(tree: DataTree) -> Iterator[bytes]:
@@ -268,16 +273,22 @@ def restore(
     """
     manifest = verify(fs, backup, progress)
     _require_reach(manifest, until)
-    _require_empty(fs, config)
+    require_empty(fs, config)
+    source = Overlay(fs)
+    if until is not None:  # in memory: nothing behind `until` ever has a name that servers read
+        cut_log(source, _config_of(backup), until, extended_types=True, recent_max=1)
     held = data_dir.lock(fs, config)
     try:
         layout = data_dir.prepare(fs, config)
         renames: list[tuple[PurePath, PurePath]] = []
-        copier = _Copier(fs, progress)
+        copier = _Copier(fs, progress, source)
         for one in manifest.files:
             name = PurePath(one.name).name
+            path = backup / VERSION_DIR / name
+            if not source.exists(path):
+                continue
             place = layout.snapshots if name.startswith(SNAPSHOT + ".") else layout.logs
-            copier.copy(backup / VERSION_DIR / name, place / (UNFINISHED + name), one.size)
+            copier.copy(path, place / (UNFINISHED + name), source.size(path))
             renames.append((place / (UNFINISHED + name), place / name))
         # Logs first: without the snapshot nobody takes them for a whole history.
         renames.sort(key=lambda pair: pair[1].name.startswith(SNAPSHOT + "."))
@@ -285,8 +296,6 @@ def restore(
             with failing("renaming", old):
                 fs.rename(old, new)
                 fs.sync_directory(new.parent)
-        if until is not None:
-            cut_log(fs, config, until, extended_types=True)
     finally:
         held.release()
     outcome = tried(fs, config)
@@ -295,7 +304,8 @@ def restore(
     return outcome.zxid
 
 
-def _require_empty(fs: FileSystem, config: StorageConfig) -> None:
+def require_empty(fs: FileSystem, config: StorageConfig) -> None:
+    """Raises DataDirError where a restore would meet another history."""
     layout = Layout.of(config)
     for directory in dict.fromkeys((layout.snapshots, layout.logs)):
         with failing("reading", directory):
