@@ -67,6 +67,19 @@ def test_of_many_requests_a_sample_stands_for_all() -> None:
     assert 0.8 < found[b"/heavy"] / 20_000 < 1
 
 
+def test_after_a_burst_a_quiet_server_counts_every_request_again() -> None:
+    load = Load()
+    load.tick(0)
+    for _ in range(EXACT_PER_TICK + 100):
+        show(load, [frame(OpCode.GET_DATA, "/burst")])
+    load.tick(50)
+    for _ in range(3):
+        show(load, [frame(OpCode.GET_DATA, "/quiet")])
+    assert load.heaviest_paths().heaviest() == [
+        (b"/burst", EXACT_PER_TICK + 100, 0), (b"/quiet", 3, 0),
+    ]  # fmt: skip
+
+
 def test_a_long_batch_is_not_looked_at_one_by_one() -> None:
     load = Load()
     show(load, [frame(OpCode.GET_DATA, f"/{n}") for n in range(1000)])

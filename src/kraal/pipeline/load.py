@@ -1,8 +1,8 @@
 """Who and what causes the load: the heaviest clients, paths and operations, in bounded memory.
 
 Looking at every request would cost more than many a request: while there are few, all of them
-are looked at, and of many one in STRIDE, which counts for those between. So the figures are
-exact where that can be afforded and a fair sample elsewhere.
+are looked at, and of many in one tick one in STRIDE, which counts for those between. So the
+figures are exact where that can be afforded and a fair sample elsewhere.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ class Load:
         self.slow: deque[SlowRequest] = deque(maxlen=SLOW_REQUESTS_MAX)
         self._span = 0
         self._budget = EXACT_PER_TICK
+        self._seen: deque[tuple[DataTree, ClientConnection, bytes]] = deque(maxlen=EXACT_PER_TICK)
+        """The last ones of this tick that were looked at."""
         self._now_ms = 0
         self._has_begun = False
         self._period, self._period_before = _Period(0), _Period(0)
@@ -141,14 +143,27 @@ class Load:
         return _sums(self._reads_before, self.reads), _sums(self._writes_before, self.writes)
 
     def tick(self, now_ms: int) -> None:
-        """Time passed: some more requests may be looked at."""
+        """Time passed: the next requests are looked at, however many went by before."""
+        self._share_out(self._span - self.left)
+        self._seen.clear()
         self._now_ms = now_ms
         self._budget = EXACT_PER_TICK
+        self._span = self.left = 0
         if not self._has_begun:
             self._has_begun = True
             self._period.began_ms = self._period_before.began_ms = now_ms
         if now_ms - self._period.began_ms >= PERIOD_MS:
             self._period_before, self._period = self._period, _Period(now_ms)
+
+    def _share_out(self, unseen: int) -> None:
+        """What went by since the last look counts as those of its tick that were looked at."""
+        if not unseen:
+            return
+        share, rest = divmod(unseen, len(self._seen))
+        for number, (tree, conn, frame) in enumerate(self._seen):
+            weight = share + (number < rest)
+            if weight:
+                self._look_at(tree, conn, frame, weight)
 
     def requests(self, tree: DataTree, conn: ClientConnection, frames: list[bytes]) -> None:
         """Requests of one connection, the last of which came when `left` fell below zero."""
@@ -156,6 +171,7 @@ class Load:
         exact = frames[-self._budget :] if self._budget > 0 else frames[-1:]
         for frame in exact[:-1]:
             self._look_at(tree, conn, frame, 1)
+        self._seen.extend((tree, conn, frame) for frame in exact)
         self._look_at(tree, conn, exact[-1], max(1, weight - len(exact) + 1))
         self._budget -= len(exact)
         self._span = self.left = 0 if self._budget > 0 else STRIDE - 1
