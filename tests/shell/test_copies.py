@@ -15,6 +15,7 @@ import kraal
 from kraal.client import NULL, OPEN_ACL, Acl, Client, CreateMode, digest_acl
 from kraal.shell import importing
 from tests.shell.conftest import Opener, Session
+from tests.support import servers
 from tests.support.servers import HOST, Server
 
 
@@ -184,11 +185,17 @@ async def test_kinds_and_acls(opened: Opener, tmp_path: Path) -> None:
         said = await sh.run(f"import -m overwrite {file} /open")
         assert said.code == 1
         assert "do not have their ACL yet" in said.err
-        ttl = _file(tmp_path, {"path": "/", "kind": "ttl", "ttl": 50})
-        assert (await sh.run(f"import {ttl} /ttl")).code == 0
-        gone = asyncio.Event()
-        if await zk.exists("/ttl", watch=lambda _event: gone.set()) is not None:
-            await gone.wait()
+
+
+async def test_a_time_to_live(opened: Opener, tmp_path: Path) -> None:
+    file = _file(tmp_path, {"path": "/", "kind": "ttl", "ttl": 50})
+    settings = {"extendedTypesEnabled": "true", "znode.container.checkIntervalMs": 50}
+    with servers.kraal(tmp_path, settings=settings) as server:
+        async with opened(hosts=f"{HOST}:{server.port}") as sh:
+            assert (await sh.run(f"import {file} /ttl")).code == 0
+            gone = asyncio.Event()
+            if await sh.shell.zk.exists("/ttl", watch=lambda _event: gone.set()) is not None:
+                await gone.wait()
 
 
 async def test_parents(opened: Opener, tmp_path: Path) -> None:
