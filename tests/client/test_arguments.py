@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from kraal.client import (
     Acl,
     BadArgumentsError,
     ClosedError,
+    CreateMode,
+    EventType,
     SessionState,
 )
 from kraal.client.session import SessionKeeper
 from kraal.errors import ConfigError
 from tests.client.conftest import Connector
 from tests.client.scripted import ScriptedServer, accepted, client_of, frame, reply
-from tests.support.servers import HOST
+from tests.support.servers import HOST, Server
 
 
 @pytest.mark.parametrize(
@@ -156,3 +159,54 @@ async def test_a_server_that_always_sends_nonsense_is_not_asked_in_a_hot_loop(
         await zk.close()
     assert pauses[:3] == [0.05, 0.1, 0.2]
     assert caplog.text.count("nonsense") == 1
+
+
+async def test_paths_that_cannot_be_are_refused_before_anything_is_sent(
+    connect: Connector,
+) -> None:
+    async with connect() as zk:
+        before = await zk.get_children("/")
+        for path in ("/t/", "/t//u", "/t/../u", "/.", "t", ""):
+            for request in (
+                zk.get, zk.exists, zk.get_children, zk.get_children_with_stat, zk.delete,
+                zk.get_acl, zk.sync, zk.count_descendants, zk.delete_recursive, zk.ensure_path,
+                partial(zk.set, data=b""), partial(zk.create, make_parents=True),
+                partial(zk.add_watch, callback=print),
+            ):  # fmt: skip
+                with pytest.raises(BadArgumentsError):
+                    await request(path)
+        with pytest.raises(BadArgumentsError):
+            async with zk.watch("/t/"):
+                pass
+        assert await zk.get_children("/") == before
+        await zk.ensure_path("/t")
+        made = await zk.create("/t/", mode=CreateMode.PERSISTENT_SEQUENTIAL)
+        assert made == "/t/0000000000"
+
+
+async def test_nothing_is_made_beside_the_chroot(connect: Connector, server: Server) -> None:
+    async with connect() as zk, kraal.connect(f"{HOST}:{server.port}") as outside:
+        before = await outside.get_children("/")
+        for mode in (CreateMode.EPHEMERAL_SEQUENTIAL, CreateMode.PERSISTENT_SEQUENTIAL):
+            with pytest.raises(BadArgumentsError, match="chroot"):
+                await zk.create("/", mode=mode)
+            with pytest.raises(BadArgumentsError, match="chroot"):
+                zk.transaction().create("/", mode=mode)
+        assert (await zk.create_protected("/")).path.startswith("/_c_")
+        assert await outside.get_children("/") == before
+        await zk.delete_recursive("/")
+        assert await zk.exists("/") is None
+        with pytest.raises(BadArgumentsError, match="no server deletes"):
+            await outside.delete_recursive("/")
+
+
+async def test_a_stream_of_events_that_was_not_entered_says_so(connect: Connector) -> None:
+    async with connect() as zk:
+        events = zk.watch("/a")
+        with pytest.raises(ClosedError, match="async with"):
+            await anext(events)
+        async with events:
+            await zk.create("/a")
+            assert (await anext(events)).type is EventType.CREATED
+        with pytest.raises(ClosedError, match="once"):
+            await events.__aenter__()

@@ -9,6 +9,7 @@ import pytest
 
 from kraal.client import (
     BadVersionError,
+    ClosedError,
     ConnectionLossError,
     Created,
     CreateMode,
@@ -74,7 +75,7 @@ async def test_a_block_that_raises_sends_nothing(connect: Connector) -> None:
         assert await zk.exists("/a") is None
         empty = zk.transaction()
         assert await empty.commit() == []
-        with pytest.raises(RuntimeError, match="committed already"):
+        with pytest.raises(ClosedError, match="committed already"):
             empty.create("/a")
 
 

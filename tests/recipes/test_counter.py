@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import cast
 
 import pytest
 from kazoo.client import KazooClient
 
+import kraal
 from kraal.client import Client, ConnectionLossError
 from kraal.recipes import Counter, RecipeError, SharedValue
 from kraal.testing import Server
@@ -123,3 +126,28 @@ async def test_a_shared_value_is_replaced_by_those_who_know_it(
         await mine.set(b"z")
         assert await anext(changes) == (b"z", 3)
         await changes.aclose()
+
+
+async def test_nothing_is_written_that_is_no_number_of_the_counter(
+    connect: Connector, path: str
+) -> None:
+    for default in ("x", True, None):
+        with pytest.raises(TypeError, match="default"):
+            Counter(kraal.connect("127.0.0.1:1"), path, cast("int", default))
+    async with connect() as zk:
+        counter = Counter(zk, path)
+        for number in (1.5, "abc", True, None):
+            for write in (
+                counter.add, counter.set, partial(counter.compare_and_set, 0),
+            ):  # fmt: skip
+                with pytest.raises(TypeError, match="counts in int"):
+                    await write(cast("int", number))
+        real = Counter(zk, path, 0.0)
+        for infinite in (float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="cannot hold"):
+                await real.set(infinite)
+        assert await zk.exists(path) is None
+        assert await real.add(1) == 1.0
+        with pytest.raises(ValueError, match="cannot hold"):
+            await real.update(lambda value: value * 1e308 * 1e308)
+        assert await real.get() == 1.0

@@ -12,6 +12,7 @@ from kraal.recipes import (
     LeaderElection,
     LeaderLatch,
     NotHeldError,
+    NotRunningError,
     Participant,
 )
 from kraal.testing import Server
@@ -179,7 +180,7 @@ async def test_who_waits_for_a_latch_that_closes_learns_of_it(
 ) -> None:
     async with connect() as zk:
         latch = LeaderLatch(zk, path)
-        with pytest.raises(RuntimeError, match="not started"):
+        with pytest.raises(NotRunningError, match="not started"):
             await latch.wait_leading()
         async with LeaderLatch(zk, path) as other:
             await other.wait_leading()
@@ -187,5 +188,5 @@ async def test_who_waits_for_a_latch_that_closes_learns_of_it(
             waiting = asyncio.create_task(latch.wait_leading())
             await until_contenders(zk, path, 4)
             await latch.close()
-            with pytest.raises(RuntimeError, match="closed"):
+            with pytest.raises(NotRunningError, match="closed"):
                 await waiting

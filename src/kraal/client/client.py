@@ -267,7 +267,7 @@ class Client(Operations):
         ends. If this is cancelled the znode is deleted in the background. `id` is made at random
         if it is not given. Errors as for `create`; ConnectionLossError only if nothing was sent.
         """
-        self._wire(path)  # is a path at all
+        codec.encode_path(path, is_sequential=True)  # is a path at all
         if id is None:
             id = name.new_id(self._rng.getrandbits(128))
         return await ProtectedCreate(self, path, data, mode, acl, id, name).run()

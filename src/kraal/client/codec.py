@@ -10,9 +10,10 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kraal.client.errors import BadArgumentsError
+from kraal.client.errors import BadArgumentsError, error_for
 from kraal.client.values import NULL, AclNode, Children, Created, Node
-from kraal.errors import DecodeError
+from kraal.errors import DecodeError, ErrorCode
+from kraal.model import path as paths
 from kraal.model.acl import Acl, Id
 from kraal.wire.jute.primitives import (
     read_text,
@@ -30,8 +31,19 @@ _make_stat = Stat._make
 _make_node = Node._make
 
 
-def encode_path(path: str) -> bytes:
-    """A path as it is sent. Raises BadArgumentsError unless it begins with a slash."""
+def encode_path(path: str, *, is_sequential: bool = False) -> bytes:
+    """A path as it is sent; a sequential one gets a number at its end.
+
+    Raises BadArgumentsError for what can be no path (reference/client-protocol.md section 5.4).
+    """
+    wire = encode_prefix(path)
+    if not paths.is_valid(wire + b"0" if is_sequential else wire):
+        raise error_for(ErrorCode.BAD_ARGUMENTS, path)
+    return wire
+
+
+def encode_prefix(path: str) -> bytes:
+    """The beginning of paths. Raises BadArgumentsError unless it begins with a slash."""
     try:
         if path[:1] != "/":
             raise _path_error(path)

@@ -7,7 +7,7 @@ ZooKeeperError
 │   └── RequestTimeoutError              no answer within `request_timeout`
 ├── SessionExpiredError                  the session is over, and its ephemerals with it
 ├── TransactionError                     a transaction was refused as a whole
-├── ClosedError                          used before `start` or after `close`
+├── ClosedError                          used before `start` or after `close` (a RuntimeError, too)
 └── ForkedError                          used in a process forked from the client's own
 
 Codes: reference/client-protocol.md section 5.1.
@@ -235,8 +235,8 @@ class TransactionError(ZooKeeperError):
         self.results = list(results)
 
 
-class ClosedError(ZooKeeperError):
-    """The client was not started yet, or is closed."""
+class ClosedError(ZooKeeperError, RuntimeError):
+    """The client, stream or transaction was not started yet, or is over."""
 
     text = "the client is closed"
 

@@ -30,7 +30,7 @@ from kraal.client.values import AclNode, Children, Created, Get, GetChildren, No
 from kraal.client.watches import Registration, Table
 from kraal.model import path as paths
 from kraal.model.acl import Acl, Id
-from kraal.model.create_mode import TTL_MODES, CreateMode
+from kraal.model.create_mode import SEQUENTIAL_MODES, TTL_MODES, CreateMode
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.data import Stat
 from kraal.wire.records.proto import (
@@ -144,8 +144,12 @@ class Operations(ABC):
     async def delete_recursive(self, path: str) -> None:
         """Delete a znode and all below it, with one request for each; a missing one is no error.
 
-        This is not atomic. Raises NotEmptyError if others keep creating children, NoAuthError.
+        With a chroot, `/` is the chroot itself, which goes as well (`ensure_path("/")` brings it
+        back). This is not atomic. Raises NotEmptyError if others keep creating children,
+        NoAuthError, and BadArgumentsError for what no server deletes, such as the real root.
         """
+        if self._wire(path) in paths.UNDELETABLE:
+            raise BadArgumentsError("no server deletes this", path=path)
         for attempt in range(DELETE_ATTEMPTS):
             found = await self._subtree(path)
             outcomes = await asyncio.gather(
@@ -317,7 +321,7 @@ class Operations(ABC):
         """The ephemerals of this session whose path begins with `prefix`, in no order."""
         chroot = self._chroot.decode()
         wire = chroot + prefix if prefix != "/" else f"{chroot}/"
-        body = PathRequest.pack(codec.encode_path(wire))
+        body = PathRequest.pack(codec.encode_prefix(wire))
         found = await self._submit(OpCode.GET_EPHEMERALS, body, codec.decode_names, prefix)
         return [self._shown(path) for path in found]
 
@@ -381,12 +385,14 @@ class Operations(ABC):
 
     # Shared
 
-    def _wire(self, path: str) -> bytes:
+    def _wire(self, path: str, *, is_sequential: bool = False) -> bytes:
         """The server's path for one of ours."""
-        wire = codec.encode_path(path)
+        wire = codec.encode_path(path, is_sequential=is_sequential)
         chroot = self._chroot
         if not chroot:
             return wire
+        if is_sequential and wire == b"/":
+            raise BadArgumentsError("this would be beside the chroot, not below it", path=path)
         return chroot + wire if wire != b"/" else chroot
 
     def _shown(self, wire_path: str) -> str:
@@ -413,7 +419,7 @@ class Operations(ABC):
         ttl: float | None,
     ) -> tuple[OpCode, bytes]:
         """The operation that creates such a znode, and its request."""
-        wire = self._wire(path)
+        wire = self._wire(path, is_sequential=mode in SEQUENTIAL_MODES)
         encoded = self._default_acl if acl is None else codec.encode_acl(acl)
         sent = data if type(data) is bytes else codec.encode_data(data)
         if mode in TTL_MODES:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from kraal.client.errors import ClosedError
 from kraal.client.values import EventType, WatchCallback, WatchEvent
 
 STREAM_EVENTS_MAX = 1024
@@ -48,7 +49,8 @@ class EventStream:
     """The events of one persistent watch, for one reader: `async with … as events`.
 
     No event is lost in silence: what a slow reader leaves lying collapses into a GAP. The stream
-    ends when its watch is removed or its client closed.
+    ends when its watch is removed or its client closed. Read before it is entered it raises
+    ClosedError.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class EventStream:
 
     async def __aenter__(self) -> Self:
         if self._watch is not None:
-            raise RuntimeError("a stream of events is entered once")
+            raise ClosedError("a stream of events is entered once")
         self._watch = await self._register(self._put)
         return self
 
@@ -87,6 +89,8 @@ class EventStream:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
+            if self._watch is None:
+                raise ClosedError("the stream of events was not started: use `async with`")
             self._arrived.clear()
             await self._arrived.wait()
         return self._events.popleft()

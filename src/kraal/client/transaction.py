@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from kraal.client import multi
 from kraal.client.arguments import version_error
 from kraal.client.codec import Decoder, encode_data
-from kraal.client.errors import TransactionError, ZooKeeperError, error_for
+from kraal.client.errors import ClosedError, TransactionError, ZooKeeperError, error_for
 from kraal.client.multi import WriteResult
 from kraal.client.values import Created
 from kraal.errors import DecodeError, ErrorCode
@@ -129,7 +129,7 @@ class Transaction:
 
     def _refuse_if_committed(self) -> None:
         if self._is_committed:
-            raise RuntimeError("the transaction was committed already")
+            raise ClosedError("the transaction was committed already")
 
     def _decode(self, body: bytes) -> list[WriteResult | int]:
         answer = multi.decode_writes(body)

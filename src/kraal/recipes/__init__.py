@@ -28,6 +28,7 @@ from kraal.recipes.errors import (
     LimitMismatchError,
     LostError,
     NotHeldError,
+    NotRunningError,
     RecipeError,
 )
 from kraal.recipes.following import follow, follow_children
@@ -93,6 +94,7 @@ __all__ = [
     "NoInstanceError",
     "NodeCache",
     "NotHeldError",
+    "NotRunningError",
     "Participant",
     "Partitioner",
     "Party",

@@ -11,7 +11,7 @@ from typing import Self
 
 from kraal.client import ClosedError
 from kraal.recipes._background import serving
-from kraal.recipes.errors import RecipeError
+from kraal.recipes.errors import NotRunningError
 
 logger = logging.getLogger("kraal.recipes")
 
@@ -30,9 +30,9 @@ class Service(ABC):
         """Replaced at every change."""
 
     async def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         if self._task is not None:
-            raise RecipeError(f"{self} was started already")
+            raise NotRunningError(f"{self} was started already")
         self._task = serving(self._run_and_tell())
 
     async def close(self) -> None:
@@ -78,7 +78,10 @@ class Service(ABC):
         self._changed = asyncio.Event()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds. Raises what has ended the work, RecipeError if closed."""
+        """Wait until the condition holds.
+
+        Raises what has ended the work, NotRunningError if it was closed.
+        """
         while not condition():
             self._check()
             await self._changed.wait()
@@ -90,6 +93,6 @@ class Service(ABC):
 
     def _check(self) -> None:
         if self._task is None:
-            raise RecipeError(f"{self} was not started")
+            raise NotRunningError(f"{self} was not started")
         if self._task.done():
-            raise self._failure or RecipeError(f"{self} is closed")
+            raise self._failure or NotRunningError(f"{self} is closed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
@@ -32,6 +33,9 @@ class Counter(Generic[N]):
 
     With `layout` "kazoo" the znode is that of kazoo's `Counter` (the number as text), with
     "curator" that of Curator's `SharedCount` and of kazoo's `support_curator` (int of 32 bits).
+
+    Nothing is written that the others could not read: TypeError for what is not a number of the
+    counter's type (a counter of floats takes ints as well), ValueError for NaN and infinity.
     """
 
     def __init__(
@@ -42,10 +46,13 @@ class Counter(Generic[N]):
         if layout == "curator" and type(default) is not int:
             raise ValueError("a counter of layout curator is an int")
         check_place(zk, path)
+        if type(default) not in (int, float):
+            raise TypeError(f"default must be an int or a float, not {default!r:.100}")
         self._zk = zk
         self.path = path
         self.default: N = default
         self._kind: type[N] = type(default)
+        self._number(default)
         self._layout = layout
 
     def __repr__(self) -> str:
@@ -64,20 +71,23 @@ class Counter(Generic[N]):
 
         Raises ConnectionLossError if it is in doubt, OverflowError if the layout has no room.
         """
-        return await self.update(lambda value: value + amount)
+        number = self._number(amount)
+        return await self.update(lambda value: value + number)
 
     async def set(self, value: N) -> None:
         """Replace the number, whatever it was."""
-        await self.update(lambda _: value)
+        number = self._number(value)
+        await self.update(lambda _: number)
 
     async def compare_and_set(self, expected: N, value: N) -> bool:
         """Replace the number if it is `expected`; returns whether it was."""
+        number = self._number(value)
         done = False
 
         def change(now: N) -> N:
             nonlocal done
             done = now == expected
-            return value if done else now
+            return number if done else now
 
         await self.update(change)
         return done
@@ -94,7 +104,7 @@ class Counter(Generic[N]):
                 await ensure(self._zk, self.path)
                 continue
             value = self._decode(node.data)
-            new = change(value)
+            new = self._number(change(value))
             if new == value:
                 return new
             try:
@@ -102,6 +112,15 @@ class Counter(Generic[N]):
             except (BadVersionError, NoNodeError):
                 continue
             return new
+
+    def _number(self, value: object) -> N:
+        """A number of the counter's own type. Raises TypeError, ValueError."""
+        if type(value) is not self._kind and not (self._kind is float and type(value) is int):
+            raise TypeError(f"{self} counts in {self._kind.__name__}, not {value!r:.100}")
+        number = self._kind(value)
+        if not math.isfinite(number):
+            raise ValueError(f"{self} cannot hold {number}")
+        return number
 
     def _encode(self, value: N) -> bytes:
         if self._layout == "kazoo":

@@ -1,6 +1,7 @@
 """What recipes raise beside the client's own errors.
 
 RecipeError
+├── NotRunningError         before `start`, after `close`, or started twice (a RuntimeError, too)
 ├── LostError               what was held is lost, or must be taken as lost
 ├── AcquireTimeoutError     not acquired within the timeout (a TimeoutError, too)
 ├── AcquireCancelledError   `cancel` of the recipe ended the wait
@@ -16,6 +17,10 @@ from kraal.errors import KraalError
 
 class RecipeError(KraalError):
     """Base of everything that a recipe raises on its own account."""
+
+
+class NotRunningError(RecipeError, RuntimeError):
+    """Used before `start` or after `close`, or started a second time."""
 
 
 class LostError(RecipeError):

@@ -11,7 +11,7 @@ from kraal.client import Acl, Client
 from kraal.recipes._background import serving
 from kraal.recipes._names import LATCH_MARKS, Layout, Role
 from kraal.recipes._queue import Queue
-from kraal.recipes.errors import NotHeldError
+from kraal.recipes.errors import NotHeldError, NotRunningError
 from kraal.recipes.held import Held
 
 
@@ -58,9 +58,9 @@ class LeaderLatch:
         return f"LeaderLatch({self._queue.path!r})"
 
     async def start(self) -> None:
-        """Begin to take part. Raises RuntimeError the second time."""
+        """Begin to take part. Raises NotRunningError the second time."""
         if self._task is not None:
-            raise RuntimeError(f"{self} was started already")
+            raise NotRunningError(f"{self} was started already")
         self._task = serving(self._take_part())
 
     async def close(self) -> None:
@@ -102,16 +102,16 @@ class LeaderLatch:
     async def wait_leading(self) -> Held:
         """Wait until this client leads, and return its leadership.
 
-        Raises what has ended the participation if something has, and RuntimeError after `close`
+        Raises what has ended the participation if something has, and NotRunningError after `close`
         and before `start`. Limit the time with `asyncio.timeout`.
         """
         while (leadership := self.leadership) is None:
             if self._task is None:
-                raise RuntimeError(f"{self} was not started")
+                raise NotRunningError(f"{self} was not started")
             if self._task.done():
                 if not self._task.cancelled() and (error := self._task.exception()) is not None:
                     raise error
-                raise RuntimeError(f"{self} is closed")
+                raise NotRunningError(f"{self} is closed")
             await self._changed.wait()
         return leadership
 

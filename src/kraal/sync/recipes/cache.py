@@ -66,7 +66,7 @@ class TreeCache(Facade[aio.TreeCache]):
         return self._portal.iterate(self._async.changes())
 
     def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:

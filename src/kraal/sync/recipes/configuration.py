@@ -82,7 +82,7 @@ class Config(Facade[aio.Config[T]], Generic[T]):
         return self._portal.run(self._async.roll_back(version, comment))
 
     def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:

@@ -182,7 +182,7 @@ class ServiceProvider(Facade[aio.ServiceProvider[P]], Generic[P]):
         self._portal.call(lambda: self._async.note_success(instance))
 
     def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class LeaderLatch(Facade[aio.LeaderLatch]):
         )
 
     def start(self) -> None:
-        """Begin to take part. Raises RuntimeError the second time."""
+        """Begin to take part. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:

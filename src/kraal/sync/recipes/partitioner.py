@@ -62,7 +62,7 @@ class Partitioner(Facade[aio.Partitioner]):
         return self._async.allocation
 
     def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:

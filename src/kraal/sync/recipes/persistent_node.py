@@ -50,7 +50,7 @@ class PersistentNode(Facade[aio.PersistentNode]):
         self._portal.run(self._async.set_data(data))
 
     def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises RecipeError the second time."""
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         self._portal.run(self._async.start())
 
     def close(self) -> None:
