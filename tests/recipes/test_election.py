@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -93,6 +94,22 @@ async def test_the_error_of_a_leader_is_raised_and_leadership_given_up(
     async with connect() as zk:
         with pytest.raises(KeyError, match=path):
             await LeaderElection(zk, path).run(lead)
+        await until_clean(server, zk, path)
+
+
+async def test_what_is_no_coroutine_function_cannot_lead(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async def generate(leadership: Held) -> AsyncIterator[None]:
+        yield
+
+    async with connect() as zk:
+        for lead in (generate, None, "lead"):
+            with pytest.raises(TypeError, match="coroutine function"):
+                await LeaderElection(zk, path).run(lead)  # type: ignore[arg-type]
+        assert await zk.exists(path) is None
+        with pytest.raises(TypeError, match="returned 1"):
+            await LeaderElection(zk, path).run(lambda _: 1)  # type: ignore[arg-type,return-value]
         await until_clean(server, zk, path)
 
 

@@ -27,6 +27,8 @@ LIFECYCLE = ("start", "close", "__aenter__", "__aexit__")
 """Of the client, in `kraal.sync.lifecycle`."""
 LEFT_OUT = {("Holding", "run")}
 """A coroutine that is run while something is held: a thread looks at `lost` itself."""
+ENDS = frozenset(("release", "close", "leave", "remove", "remove_watches"))
+"""Methods that end something: `kraal.sync.timeout` lets them run when its time is over."""
 _SPECIAL = frozenset(
     ("__aenter__", "__aexit__", "__aiter__", "__anext__", "__len__", "__contains__", "__getitem__")
 )
@@ -262,7 +264,7 @@ class Writer:
         elif name in ("__contains__", "__getitem__"):
             call = f"{given} in self._async" if "con" in name else f"self._async[{given}]"
         if inspect.iscoroutinefunction(function):
-            call = f"self._portal.run({call})"
+            call = f"self._portal.{'end' if name in ENDS else 'run'}({call})"
         elif "Iterator" in ast.unparse(returns).partition("[")[0]:
             call = f"self._portal.iterate({call})"
         else:
@@ -344,10 +346,13 @@ class Writer:
 
     def _exit(self) -> str:
         self.module.use("types", "TracebackType")
+        how = "self._portal.leave"
+        if self.wrapped.name == "Transaction":  # the end of its block sends it
+            how = "(self._portal.run if kind is None else self._portal.leave)"
         return (
             "    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, "
             "traceback: TracebackType | None) -> None:\n"
-            "        self._portal.leave(self._async.__aexit__(kind, error, traceback))\n"
+            f"        {how}(self._async.__aexit__(kind, error, traceback))\n"
         )
 
     def _next(self, function: FunctionType) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from kraal.client import Acl, Client
+from kraal.recipes._arguments import check_coroutine_function, coroutine_of
 from kraal.recipes._names import Layout
 from kraal.recipes.errors import LostError
 from kraal.recipes.held import Held
@@ -55,12 +56,14 @@ class LeaderElection:
         When this candidate is elected, `lead` runs. If leadership is lost meanwhile `lead` is
         cancelled, and when it has ended the candidate stands again. What `lead` raises is raised
         here. Leadership is given up in every case before this returns, also when it is cancelled.
-        Raises AcquireCancelledError after `cancel`, and what `Lock.acquire` raises.
+        Raises AcquireCancelledError after `cancel`, what `Lock.acquire` raises, and TypeError for
+        what is no coroutine function: at once, or if only its result tells, after the first call.
         """
+        check_coroutine_function(lead)
         while True:
             leadership = await self._lock.acquire()
             try:
-                return await leadership.run(lead(leadership))
+                return await leadership.run(coroutine_of(lead, leadership))
             except LostError:
                 if not leadership.lost.is_set():
                     raise

@@ -141,7 +141,9 @@ class Transaction(Facade[aio.Transaction]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.leave(self._async.__aexit__(kind, error, traceback))
+        (self._portal.run if kind is None else self._portal.leave)(
+            self._async.__aexit__(kind, error, traceback)
+        )
 
     def __len__(self) -> int:
         return self._portal.call(lambda: len(self._async))
@@ -163,7 +165,7 @@ class Watch(Facade[aio.Watch]):
 
     def remove(self) -> None:
         """End the watch, here at once and on the server; a second time does nothing."""
-        self._portal.run(self._async.remove())
+        self._portal.end(self._async.remove())
 
 
 class Client(Lifecycle):
@@ -273,7 +275,7 @@ class Client(Lifecycle):
         self, path: str, kind: WatcherKind = WatcherKind.ANY, *, local: bool = False
     ) -> None:
         """Remove all watches of a kind on a path; their callbacks get a `…_REMOVED` event."""
-        self._portal.run(self._async.remove_watches(path, kind, local=local))
+        self._portal.end(self._async.remove_watches(path, kind, local=local))
 
     def forget_watch(self, path: str, callback: WatchCallback) -> None:
         """Forget a one-shot watch: `callback` is not called any more for this path."""

@@ -15,12 +15,13 @@ class Lifecycle(Facade[client.Client]):
     def start(self) -> None:
         """Connect; waits until a server has accepted the session, see `timeout`.
 
-        Raises AuthFailedError, ClosedError.
+        Raises AuthFailedError, and ClosedError for a client that was started or closed before.
         """
         try:
             self._portal.run(self._async.start())
         except BaseException:
-            self._portal.stop()
+            if self._async.is_closed:  # by the failure; a client that was started goes on
+                self._portal.stop()
             raise
 
     def close(self) -> None:
@@ -32,7 +33,7 @@ class Lifecycle(Facade[client.Client]):
             self._portal.stop()
         elif not self._portal.is_stopped:
             try:
-                self._portal.run(self._async.close())
+                self._portal.end(self._async.close())
             finally:
                 self._portal.stop()
 

@@ -12,7 +12,6 @@ import atexit
 import logging
 import os
 import threading
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -28,11 +27,15 @@ from kraal.recipes.held import Holding
 
 logger = logging.getLogger("kraal.sync")
 EXIT_SECONDS = 5.0
-"""How long the end of the program waits for the loop's thread after a call that was left."""
+"""How long the end of a client, or of the program, waits for calls that go on."""
+END_SECONDS = 5.0
+"""How long what ends a block may go on after the time of `timeout` is over."""
 T = TypeVar("T")
 A = TypeVar("A")
 W = TypeVar("W")
 P = ParamSpec("P")
+
+TIME_IS_OVER = "the time is over"
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -42,16 +45,23 @@ def timeout(seconds: float | None) -> Iterator[None]:
     """Limit all calls in the block to so many seconds together, as `asyncio.timeout` does.
 
     When they are over the call that waits is cancelled, and raises TimeoutError: it leaves
-    nothing behind, like a cancelled coroutine. The earliest of nested limits counts.
+    nothing behind, like a cancelled coroutine. Calls that begin later raise it at once. What ends
+    something (a block, `release`, `close`, `remove`, `leave`) still runs, for 5 seconds at most.
+    The earliest of nested limits counts.
     """
     before = _deadline.get()
     until = None if seconds is None else monotonic() + seconds
     limits = [limit for limit in (before, until) if limit is not None]
-    token = _deadline.set(min(limits) if limits else None)
-    try:
+    try:  # set inside, so that no interrupt comes between
+        _deadline.set(min(limits, default=None))
         yield
     finally:
-        _deadline.reset(token)
+        _deadline.set(before)
+
+
+def _seconds_left() -> float | None:
+    deadline = _deadline.get()
+    return None if deadline is None else deadline - monotonic()
 
 
 class Portal:
@@ -62,6 +72,9 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._callers = threading.local()
+        self._calls: set[_Call] = set()
+        self.workers: set[_Worker] = set()
+        """Those with a task: a loop itself does not keep what waits."""
         self._callbacks: SimpleQueue[Callable[[], object] | None] | None = None
         self._pid = os.getpid()
         self._is_left = False
@@ -75,40 +88,82 @@ class Portal:
 
     # Calls
 
-    def leave(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        """Run what ends a block; in a forked child there is nothing of its own to end."""
-        if self.is_foreign:
-            coroutine.close()
-        else:
-            self.run(coroutine)
-
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, as this thread's task, and return its result.
 
         Interrupted, by Ctrl-C or by `timeout`, it is cancelled and waited for; interrupted once
         more, it is left to end by itself, and this thread's next call has another task.
         """
-        try:
-            caller = self._caller()
-        except BaseException:
+        seconds = _seconds_left()
+        if seconds is not None and seconds <= 0:
             coroutine.close()
-            raise
+            raise TimeoutError(TIME_IS_OVER)
+        return self._run_within(seconds, coroutine)
+
+    def end(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run what ends something, so that nothing is left behind: it may outlast `timeout`."""
+        seconds = _seconds_left()
+        return self._run_within(None if seconds is None else max(seconds, END_SECONDS), coroutine)
+
+    def leave(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run what ends a block; in a forked child there is nothing of its own to end."""
+        if self.is_foreign:
+            coroutine.close()
+        else:
+            self.end(coroutine)
+
+    def _run_within(self, seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> T:
+        call = _Call(coroutine)
+        caller: _Caller | None = None
+        is_late = False
         try:
-            return caller.call(coroutine)
+            self._calls.add(call)  # before it is given: who ends the loop answers all of these
+            caller = self._caller()
+            caller.give(call)
+            is_late = not call.wait(seconds)
+            if is_late:
+                caller.cancel(call)
+                call.wait(None)
+        except BaseException:  # also a KeyboardInterrupt between any two of these
+            self._abandon(caller, call)
+            raise
         finally:
-            if caller.is_left:
-                self._is_left = True
-                vars(self._callers).pop("caller", None)
+            self._calls.discard(call)
+        error, call.error = call.error, None
+        if error is None:
+            return call.result  # type: ignore[return-value]
+        try:
+            if is_late and isinstance(error, asyncio.CancelledError):
+                raise TimeoutError(TIME_IS_OVER) from None
+            raise error
+        finally:
+            del error
+
+    def _abandon(self, caller: _Caller | None, call: _Call) -> None:
+        """Cancel a call whose thread was interrupted, and wait for its end."""
+        if caller is None:
+            call.coroutine.close()
+            return
+        try:
+            caller.cancel(call)
+            call.wait(None)
+        except ClosedError:
+            call.coroutine.close()
+        except BaseException:
+            self._is_left = True
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run a function on the loop and return its result; here, when the loop has ended."""
+        """Run a function on the loop and return its result; here, when the loop has ended.
+
+        It waits for nothing, so that no `timeout` cuts it short.
+        """
         if self._loop is None or threading.current_thread() is self._thread:
             return function()
 
         async def run() -> T:
             return function()
 
-        return self.run(run())
+        return self.end(run())
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """What an asynchronous iterator gives; a generator is closed at the end."""
@@ -122,7 +177,7 @@ class Portal:
         finally:
             is_over = self.is_stopped or self.is_foreign
             if isinstance(items, AsyncGenerator) and not is_over:
-                self.run(_close(items))
+                self.end(_close(items))
 
     @contextmanager
     def within(
@@ -135,7 +190,7 @@ class Portal:
         except BaseException as error:
             if self.is_foreign:
                 raise
-            if not self.run(manager.__aexit__(type(error), error, error.__traceback__)):
+            if not self.end(manager.__aexit__(type(error), error, error.__traceback__)):
                 raise
         else:
             self.leave(_exit(manager))
@@ -163,7 +218,9 @@ class Portal:
 
         A thread cannot be cancelled: a cancelled coroutine ends when the function has ended. What
         is held for the function is lost to it at once, so that its `check` raises LostError.
+        Raises TypeError for a coroutine function, which no thread would await.
         """
+        check_callback(function)
 
         async def run(*args: Any) -> T:
             given = args if wrap is None else [wrap(self, arg) for arg in args]
@@ -191,24 +248,37 @@ class Portal:
     # Life
 
     def stop(self) -> None:
-        """End the threads; a second time does nothing."""
+        """End the threads; a second time does nothing.
+
+        Who still calls gets ClosedError. What a function in a thread holds up is waited for only
+        briefly; it then ends the loop's thread later.
+        """
         if self.is_foreign:  # the locks may be held by threads that do not exist here
             self.is_stopped = True
             return
         with self._lock:
             self.is_stopped = True
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
+            loop, self._loop = self._loop, None
             self._callers = threading.local()
         if self._callbacks is not None:
             self._callbacks.put(None)
             self._callbacks = None
-        if loop is not None and thread is not None:
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            if self._is_left:  # it ends with what was left: at the latest the program's end waits
-                atexit.register(thread.join, EXIT_SECONDS)
-            elif thread is not threading.current_thread():
-                thread.join()
+            if not self._is_left:
+                self._join()
+
+    def exit(self) -> None:
+        """The program ends without `close`: end the loop, and the threads that wait in silence."""
+        if not self.is_foreign:
+            for call in list(self._calls):
+                call.is_forgotten = True
+            self.stop()
+            self._join()
+
+    def _join(self) -> None:
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(EXIT_SECONDS)
 
     def _caller(self) -> _Caller:
         if self.is_foreign:
@@ -218,127 +288,215 @@ class Portal:
         if threading.current_thread() is self._thread:
             raise RuntimeError("this thread runs the client: use kraal.client there")
         caller: _Caller | None = getattr(self._callers, "caller", None)
-        if caller is None:
-            caller = self._callers.caller = _Caller(self._running())
-        return caller
+        if caller is not None and not caller.is_busy:
+            return caller
+        new = _Caller(self._running(), _Worker(self))
+        if caller is None or caller.last not in self._calls:  # else a signal's handler calls
+            self._callers.caller = new
+        return new
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self.is_stopped:
+                raise ClosedError()
             if self._loop is None:
-                self._loop = loop = _new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run, args=(loop,), name="kraal-client", daemon=True
+                loop = _new_event_loop()
+                thread = threading.Thread(
+                    target=self._serve_calls, args=(loop,), name="kraal-client", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except BaseException:  # interrupted, it may have started
+                    loop.call_soon_threadsafe(loop.stop)
+                    raise
+                self._thread = thread
+                _running.add(self)
+                self._loop = loop
             return self._loop
 
+    def _serve_calls(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What the loop's thread does."""
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            loop.run_until_complete(_end_tasks())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+            # What comes from now on is refused by the loop; this is what came before.
+            for call in list(self._calls):
+                call.refuse()
+            _running.discard(self)
 
-class _Caller:
-    """A thread's task on the loop: one call after the other."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._pid = os.getpid()
-        self._answered = threading.Semaphore(0)
-        self._waiting: asyncio.Future[Coroutine[Any, Any, Any] | None]
-        self._task: asyncio.Task[None]
-        self._calls = 0
-        self._is_busy = False
-        self._result: object = None
-        self._error: BaseException | None = None
-        self.is_left = False
-        """Whether the thread has gone on before its call had ended."""
-        loop.call_soon_threadsafe(self._begin)
+_running: set[Portal] = set()
+
+
+@atexit.register
+def _exit_all() -> None:
+    for portal in list(_running):
+        portal.exit()
+
+
+class _Call:
+    """One call of a thread. Its answer goes to it and nowhere else, whoever still waits for it."""
+
+    __slots__ = (
+        "_answered",
+        "coroutine",
+        "error",
+        "is_begun",
+        "is_cancelled",
+        "is_done",
+        "is_forgotten",
+        "result",
+    )
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.is_begun = False
+        self.is_cancelled = False
+        self.is_done = False
+        self.is_forgotten = False
+        """Whether its thread is to wait for the program's end."""
+        self._answered = threading.Lock()
         self._answered.acquire()
 
-    def __del__(self) -> None:
-        """Its thread has ended: so does its task, unless it is another process's."""
-        if self._pid != os.getpid():
-            return
-        with suppress(RuntimeError):  # the loop may have ended already
-            self._loop.call_soon_threadsafe(_end, self._waiting)
-
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs in the thread."""
-        self._calls += 1
-        self._loop.call_soon_threadsafe(self._take, coroutine)
-        deadline = _deadline.get()
-        is_late = False
-        try:
-            left = None if deadline is None else max(deadline - monotonic(), 0)
-            is_late = not self._answered.acquire(timeout=left)
-            if is_late:
-                self._loop.call_soon_threadsafe(self._cancel, self._calls)
-                self._answered.acquire()
-        except BaseException:
-            try:
-                self._loop.call_soon_threadsafe(self._cancel, self._calls)
-                self._answered.acquire()
-            except BaseException:
-                self.is_left = True
-            self._error = self._result = None
-            raise
-        error, self._error = self._error, None
-        if isinstance(error, asyncio.CancelledError) and is_late:
-            raise TimeoutError("the time is over") from None
-        if error is not None:
-            raise error
-        result, self._result = self._result, None
-        return result  # type: ignore[return-value]
+    def wait(self, seconds: float | None) -> bool:
+        """Whether it is answered; may be interrupted and called again."""
+        if self.is_done:
+            return True
+        limit = -1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+        return self._answered.acquire(timeout=limit)
 
     # On the loop
 
-    def _begin(self) -> None:
-        self._waiting = self._loop.create_future()
-        self._task = self._loop.create_task(_work(weakref.ref(self), self._waiting))
-        self._answered.release()
+    def answer(self, result: object, error: BaseException | None) -> None:
+        if not (self.is_done or self.is_forgotten):
+            self.result, self.error = result, error
+            self.is_done = True
+            self._answered.release()
 
-    def _take(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._is_busy = True
-        self._waiting.set_result(coroutine)
+    def refuse(self) -> None:
+        """The client is closed."""
+        if not self.is_begun:
+            self.coroutine.close()
+        self.answer(None, ClosedError())
 
-    def _cancel(self, number: int) -> None:
-        if self._is_busy and number == self._calls:
+
+class _Caller:
+    """A thread's end of its worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, worker: _Worker) -> None:
+        self._loop = loop
+        self._worker = worker
+        self._pid = os.getpid()
+        self.last: _Call | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call was left that has not ended, or waits while a signal is handled."""
+        return self.last is not None and not self.last.is_done
+
+    def __del__(self) -> None:
+        """Its thread has ended: so does its task, unless it is another process's."""
+        if self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop may have ended already
+                self._loop.call_soon_threadsafe(self._worker.end)
+
+    def give(self, call: _Call) -> None:
+        self.last = call
+        self._tell(self._worker.take, call)
+
+    def cancel(self, call: _Call) -> None:
+        self._tell(self._worker.cancel, call)
+
+    def _tell(self, function: Callable[[_Call], None], call: _Call) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, call)
+        except RuntimeError:  # the loop is closed
+            raise ClosedError() from None
+
+
+class _Worker:
+    """A thread's task on the loop: one call after the other."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._call: _Call | None = None
+        self._is_ended = False
+
+    def take(self, call: _Call) -> None:
+        if call.is_done:
+            return
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._portal.workers.add(self)
+            self._task.add_done_callback(lambda _: self._portal.workers.discard(self))
+        elif self._task.done():
+            call.refuse()
+            return
+        self._call = call
+        self._wake()
+
+    def cancel(self, call: _Call) -> None:
+        """Cancel a call, which may not have been given, or be answered by now."""
+        call.is_cancelled = True
+        if call.is_done:
+            return
+        if call.is_begun:
+            assert self._task is not None
             self._task.cancel()
+            return
+        call.coroutine.close()
+        call.answer(None, asyncio.CancelledError())
 
-    def answer(
-        self, waiting: asyncio.Future[Coroutine[Any, Any, Any] | None], result: object,
-        error: BaseException | None,
-    ) -> None:  # fmt: skip
-        self._waiting = waiting
-        self._is_busy = False
-        self._result, self._error = result, error
-        self._answered.release()
+    def end(self) -> None:
+        self._is_ended = True
+        self._wake()
 
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
-def _end(waiting: asyncio.Future[Coroutine[Any, Any, Any] | None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not (self._is_ended or self._portal.is_stopped):
+                if self._call is None:
+                    self._waiting = loop.create_future()
+                    await self._waiting
+                elif self._call.is_done:  # cancelled before it began
+                    self._call = None
+                else:
+                    await self._answer(self._call)
+        finally:
+            if self._call is not None:
+                self._call.refuse()
+                self._call = None
 
-
-async def _work(
-    caller: weakref.ref[_Caller], waiting: asyncio.Future[Coroutine[Any, Any, Any] | None]
-) -> None:
-    """Holds its caller only while that calls, so that a thread's end is noticed."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    while (coroutine := await waiting) is not None:
+    async def _answer(self, call: _Call) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         result: object = None
         error: BaseException | None = None
+        call.is_begun = True
         try:
-            result = await coroutine
+            result = await call.coroutine
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+            if not call.is_cancelled:  # by its thread: then by the end of the client
+                error = ClosedError()
         except BaseException as raised:
             error = raised
-            while task.cancelling():
-                task.uncancel()
-        del coroutine
-        waiting = loop.create_future()
-        asker = caller()
-        if asker is None:
-            return
-        asker.answer(waiting, result, error)
-        del asker, result, error
+        while task.cancelling():
+            task.uncancel()
+        self._call = None
+        call.answer(result, error)
 
 
 class Facade(Generic[A]):
@@ -407,17 +565,15 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
+async def _end_tasks() -> None:
+    """Cancel what is at work, once, and wait for its end."""
+    this = asyncio.current_task()
+    cancelled: set[asyncio.Task[Any]] = set()
+    while tasks := asyncio.all_tasks() - {this}:
+        for task in tasks - cancelled:
             task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks))
-    finally:
-        loop.close()
+        cancelled |= tasks
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _serve(calls: SimpleQueue[Callable[[], object] | None]) -> None:

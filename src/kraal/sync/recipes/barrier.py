@@ -33,7 +33,7 @@ class Barrier(Facade[aio.Barrier]):
 
     def remove(self) -> bool:
         """Open it. Returns whether it was closed; True as well if the answer to that was lost."""
-        return self._portal.run(self._async.remove())
+        return self._portal.end(self._async.remove())
 
     def is_closed(self) -> bool:
         return self._portal.run(self._async.is_closed())
@@ -81,4 +81,4 @@ class DoubleBarrier(Facade[aio.DoubleBarrier]):
 
     def leave(self) -> None:
         """Leave, and wait until all members of the round have left or are dead."""
-        self._portal.run(self._async.leave())
+        self._portal.end(self._async.leave())

@@ -71,7 +71,7 @@ class TreeCache(Facade[aio.TreeCache]):
 
     def close(self) -> None:
         """End the work; nothing remains of it on the servers. Closing twice is no error."""
-        self._portal.run(self._async.close())
+        self._portal.end(self._async.close())
 
     def __enter__(self) -> Self:
         self._portal.run(self._async.__aenter__())

@@ -48,7 +48,7 @@ class Registration(Facade[aio.Registration[P]], Generic[P]):
 
     def close(self) -> None:
         """Withdraw it."""
-        self._portal.run(self._async.close())
+        self._portal.end(self._async.close())
 
 
 class ServiceRegistry(Facade[aio.ServiceRegistry[P]], Generic[P]):
@@ -79,7 +79,7 @@ class ServiceRegistry(Facade[aio.ServiceRegistry[P]], Generic[P]):
 
     def close(self) -> None:
         """Withdraw all instances that were registered here."""
-        self._portal.run(self._async.close())
+        self._portal.end(self._async.close())
 
     def register(
         self,
@@ -187,7 +187,7 @@ class ServiceProvider(Facade[aio.ServiceProvider[P]], Generic[P]):
 
     def close(self) -> None:
         """End the work; nothing remains of it on the servers. Closing twice is no error."""
-        self._portal.run(self._async.close())
+        self._portal.end(self._async.close())
 
     def __enter__(self) -> Self:
         self._portal.run(self._async.__aenter__())

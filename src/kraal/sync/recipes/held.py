@@ -42,7 +42,7 @@ class Holding(Facade[aio.Holding]):
 
     def release(self) -> None:
         """Give it up; without effect on what is released already."""
-        self._portal.run(self._async.release())
+        self._portal.end(self._async.release())
 
     def on_loss(self, callback: Callable[[], None]) -> None:
         """Call `callback` when this is lost; at once if it is lost already."""

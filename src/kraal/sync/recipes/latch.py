@@ -47,7 +47,7 @@ class LeaderLatch(Facade[aio.LeaderLatch]):
 
     def close(self) -> None:
         """Stop taking part, and give up leadership."""
-        self._portal.run(self._async.close())
+        self._portal.end(self._async.close())
 
     def __enter__(self) -> Self:
         self._portal.run(self._async.__aenter__())

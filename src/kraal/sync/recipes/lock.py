@@ -79,7 +79,7 @@ class QueueLock(Facade[aio.QueueLock]):
 
     def release(self) -> None:
         """Release what this thread acquired last; see `Holding.release`."""
-        self._portal.run(self._async.release())
+        self._portal.end(self._async.release())
 
     def cancel(self) -> None:
         """End every wait in `acquire` of this object: they raise AcquireCancelledError."""

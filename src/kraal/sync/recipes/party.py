@@ -70,7 +70,7 @@ class GroupMember(Facade[aio.GroupMember]):
 
     def leave(self) -> None:
         """Leave; without effect on who has not joined."""
-        self._portal.run(self._async.leave())
+        self._portal.end(self._async.leave())
 
     def __exit__(
         self,
@@ -128,7 +128,7 @@ class Party(Facade[aio.Party]):
 
     def leave(self) -> None:
         """Leave; without effect on who has not joined."""
-        self._portal.run(self._async.leave())
+        self._portal.end(self._async.leave())
 
     def __exit__(
         self,
