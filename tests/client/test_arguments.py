@@ -16,6 +16,7 @@ from kraal.client import (
     BadArgumentsError,
     ClosedError,
     CreateMode,
+    DigestMd5,
     EventType,
     SessionState,
 )
@@ -210,3 +211,8 @@ async def test_a_stream_of_events_that_was_not_entered_says_so(connect: Connecto
             assert (await anext(events)).type is EventType.CREATED
         with pytest.raises(ClosedError, match="once"):
             await events.__aenter__()
+
+
+def test_digest_md5_needs_a_name() -> None:
+    with pytest.raises(ValueError, match="username"):
+        DigestMd5("", "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from contextlib import suppress
 
 import pytest
 
 import kraal
+import kraal.testing
 from kraal.client import (
     AuthFailedError,
     Client,
@@ -406,3 +408,20 @@ async def test_the_end_of_a_session_that_is_not_answered_is_no_complaint(
     async with Proxy(server.port) as proxy, connect(port=proxy.port):
         proxy.hold_answers()
     gc.collect()  # what nobody has asked for is complained about then: see `nothing_left`
+
+
+async def test_a_start_that_is_cancelled_leaves_no_session() -> None:
+    async with kraal.testing.Server() as server:
+        for turns in range(40):
+            zk = kraal.connect(server.hosts)
+            starting = asyncio.create_task(zk.start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+            await zk.close()
+            assert zk.state is SessionState.CLOSED
+        async with asyncio.timeout(8):  # less than the sessions' timeout
+            while server.sessions():
+                await asyncio.sleep(0.001)

@@ -132,7 +132,8 @@ class Client(Operations):
     async def start(self) -> None:
         """Connect; waits until a server has accepted the session and the credentials.
 
-        Limit the time with `asyncio.timeout`. Raises AuthFailedError, ClosedError.
+        Limit the time with `asyncio.timeout`. Raises AuthFailedError, ClosedError. What ends the
+        wait, a timeout too, closes the client: for another attempt make another one.
         """
         self._session.start()
         try:

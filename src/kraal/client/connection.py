@@ -162,7 +162,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._hello)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         return self._buffer
@@ -210,9 +209,17 @@ class Connection(asyncio.BufferedProtocol):
     # What the session calls
 
     async def answered(self) -> None:
-        """Wait until the server has accepted the session; raises why it has not."""
-        if not await self._opened:
+        """Ask for the session until the server has accepted it; raises why it has not."""
+        if self._transport is not None:
+            self._transport.write(self._hello)
+        if not await asyncio.shield(self._opened):
             raise self._error or ConnectionLossError("the server closed the connection")
+
+    async def is_accepted_within(self, seconds: float) -> bool:
+        """Whether the server accepts the session, if it has been asked at all."""
+        if self._transport is not None and self._error is None:
+            await asyncio.wait((self._opened,), timeout=seconds)
+        return self._is_open and self._transport is not None and self._error is None
 
     async def ask(self, op: int, body: bytes, decode: Decoder[T]) -> T:
         """A request and its answer while the outbox is held.

@@ -34,6 +34,8 @@ logger = logging.getLogger("kraal.client")
 
 PAUSE_FIRST = 0.05
 PAUSE_MAX = 1.0
+LAST_ANSWER_SECONDS = 0.2
+"""How long a close waits for a server that may be about to accept the session, to end it there."""
 REPORT_EVERY = 10.0
 """Seconds between two lines of the log about what does not work."""
 BEHIND_MAX = 5
@@ -63,6 +65,7 @@ class Seeker(Protocol):
     def has_seen(self) -> bool: ...
     def new_connection(self, *, tell_zxid: bool) -> Connection: ...
     def take_up(self, connection: Connection) -> None: ...
+    def leave(self, connection: Connection) -> None: ...
     def expire(self) -> None: ...
     def forget_seen(self) -> None: ...
 
@@ -181,6 +184,13 @@ class Dialer:
             self._problems.append(f"{server}: {reason_of(error)}")
             connection.abort()
             return Outcome.REFUSED if connection.was_refused else Outcome.UNREACHABLE
+        except asyncio.CancelledError:
+            # The server may have made a session already, which nobody else knows of.
+            if tell_zxid and await connection.is_accepted_within(LAST_ANSWER_SECONDS):
+                self._seeker.leave(connection)
+            else:
+                connection.abort()
+            raise
         except BaseException:
             connection.abort()
             raise

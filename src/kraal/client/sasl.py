@@ -53,6 +53,8 @@ class DigestMd5:
 
     def __post_init__(self) -> None:
         _check_text("username", self.username)
+        if not self.username:
+            raise ValueError("username must not be empty")
         _check_text("password", self.password)
 
     def _exchange(self, host: str) -> Exchange:  # noqa: ARG002 - it plays no part

@@ -186,6 +186,9 @@ class SessionKeeper:
         if self._background and self._connection is not None:
             await asyncio.wait(self._background, timeout=CLOSE_TIMEOUT)
         self._refusal = ClosedError
+        if self._connection is None:
+            for request in self._take_outbox():  # a connection of the last moment does not send it
+                request.fail(ClosedError())
         left = [self._task, *self._background, *([self._moving] if self._moving else [])]
         for task in left:
             task.cancel()
@@ -300,7 +303,7 @@ class SessionKeeper:
         self._timeout = answer.timeout_ms / 1000
         self._is_read_only = answer.read_only
         self._has_written = self._has_written or not answer.read_only
-        if self.options.sasl is None:
+        if self.options.sasl is None and self._refusal is None:
             self.take_up(connection)
 
     def take_up(self, connection: Connection) -> None:
@@ -320,6 +323,13 @@ class SessionKeeper:
             SessionState.CONNECTED_READ_ONLY if self._is_read_only else SessionState.CONNECTED
         )
         connection.resume()
+
+    def leave(self, connection: Connection) -> None:
+        """The search has ended when a server had accepted the session: it ends on this one."""
+        if self._closing is None:
+            connection.abort()
+        else:
+            self._connection = connection
 
     def lost(self, connection: Connection, error: Exception | None) -> None:
         """A connection has ended, whether or not it had become ours."""
