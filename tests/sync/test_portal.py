@@ -168,26 +168,32 @@ def test_closing_ends_what_other_threads_wait_for(server: Server) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_calls_that_race_with_closing_are_refused(
-    server: Server, capfd: pytest.CaptureFixture[str]
+    server: Server,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    loop: str,
 ) -> None:
+    if loop == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
     raised: list[BaseException] = []
-    for delay in range(20):
+    for delay in range(25):
         zk = sync.connect(server.hosts)
         zk.start()
         threads = [
             threading.Thread(target=noting, args=(partial(forever, zk), raised), daemon=True)
-            for _ in range(4)
+            for _ in range(6)
         ]
         for thread in threads:
             thread.start()
-        sleep(0.001 * (delay % 4))
+        sleep(0.003 * (delay % 5))
         zk.close()
         for thread in threads:
             thread.join(10)
             assert not thread.is_alive()
     assert {type(error) for error in raised} == {sync.ClosedError}
-    assert len(raised) == 80
+    assert len(raised) == 25 * 6
     assert capfd.readouterr().err == ""
 
 
