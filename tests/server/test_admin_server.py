@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -75,6 +76,11 @@ def test_health_and_paths(tmp_path: Path) -> None:
         assert kraal.http("/livez")[0] == 200
         assert kraal.http("/readyz")[0] == 200
         assert kraal.json("/readyz")["mode"] == "standalone"
+        for behind in ("abc", "-5", ""):
+            code, text = kraal.http(f"/readyz?behind={behind}")
+            assert code == 400
+            assert b"behind is " in text
+        assert kraal.http("/readyz?behind=0x10")[0] == 200
         assert b'href="/commands/monitor"' in kraal.http("/")[1]
         assert kraal.http("/commands/")[1] == kraal.http("/commands")[1]
         assert kraal.http("/nowhere")[0] == 404
@@ -252,6 +258,11 @@ def test_log_levels_are_set_by_who_may(tmp_path: Path) -> None:
             pass
         wrong = kraal.http("/commands/set_log_level?logger=root&level=debug", AUTH, b"")
         assert b"none of kraal's" in wrong[1]
+        unknown = kraal.http("/commands/set_log_level?logger=kraal.nosuch&level=debug", AUTH, b"")
+        assert b"there is no logger kraal.nosuch" in unknown[1]
+        for half in ("level=debug", "logger=kraal", "", "level=loud"):
+            answer = kraal.http(f"/commands/set_log_level?{half}", AUTH, b"")[1]
+            assert b"give both: logger" in answer
 
 
 class TestSnapshotAndRestore:
@@ -274,7 +285,9 @@ class TestSnapshotAndRestore:
             with connected(kraal.server.port) as client:
                 assert data_of(client, "/kept") == b"before"
                 assert create(client, "/later") == 0, "it was gone"
-            assert kraal.http("/commands/restore", AUTH, file)[0] == 429
+            code, text = kraal.http("/commands/restore", AUTH, file)
+            assert code == 429
+            assert re.search(r"ask again in (29\d|300) s", json.loads(text)["error"])
             figures = kraal.json("/commands/monitor")
             assert figures["restore_rate_limited_count"] == 1
             assert figures["cnt_restore_time"] == 1
@@ -298,6 +311,7 @@ class TestSnapshotAndRestore:
             code, text = kraal.http("/commands/restore", AUTH, file)
             assert code == 500
             assert reason in text
+            assert kraal.http("/commands/restore", AUTH, file)[0] == 500, "none has begun"
             with connected(kraal.server.port) as client:
                 assert data_of(client, "/kept") == b"x"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kraal.model.config import ServerConfig
@@ -128,8 +128,11 @@ class AdminSource(StatusSource, Protocol):
         """Take a snapshot, and hold it with the log behind it. Raises StorageError."""
         ...
 
-    async def restore(self, pieces: AsyncIterator[bytes]) -> int:
-        """Replace everything by a snapshot; returns its zxid. Raises KraalError."""
+    async def restore(self, pieces: AsyncIterator[bytes], begin: Callable[[], None]) -> int:
+        """Replace everything by a snapshot; returns its zxid. Raises KraalError.
+
+        `begin` is called once the snapshot is known to be sound, and may raise to refuse it.
+        """
         ...
 
     def count_refused(self, command: str) -> None:

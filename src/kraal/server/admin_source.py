@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -188,17 +188,17 @@ class ServerAdminSource(ServerStatusSource):
             server.counters.snapshot_errors += 1
             raise
 
-    async def restore(self, pieces: AsyncIterator[bytes]) -> int:
+    async def restore(self, pieces: AsyncIterator[bytes], begin: Callable[[], None]) -> int:
         counters, began_ms = self._server.counters, self.monotonic_ms()
         try:
-            zxid = await self._restore(pieces)
+            zxid = await self._restore(pieces, begin)
         except KraalError:
             counters.restore_errors += 1
             raise
         counters.restore_time.add(self.monotonic_ms() - began_ms)
         return zxid
 
-    async def _restore(self, pieces: AsyncIterator[bytes]) -> int:
+    async def _restore(self, pieces: AsyncIterator[bytes], begin: Callable[[], None]) -> int:
         """Nothing changes before the whole snapshot has been read and verified."""
         member = self._server.member
         if member is not None:
@@ -209,6 +209,7 @@ class ServerAdminSource(ServerStatusSource):
             if not spool.tell():
                 raise RestoreError("the request has no snapshot in it")
             tree = await asyncio.to_thread(self._read, spool)
+        begin()
         dropped = drop_orphans(tree)
         if member is not None:
             await member.restore(tree)

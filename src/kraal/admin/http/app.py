@@ -18,10 +18,9 @@ from kraal.admin.four_letter_words import NOT_SERVING
 from kraal.admin.http import health
 from kraal.admin.http.commands import BY_NAME, COMMANDS, Command
 from kraal.admin.http.reply import CommandError, Parameters
-from kraal.admin.http.responses import command_response, error_response
+from kraal.admin.http.responses import command_response, error_response, json_response
 from kraal.admin.http.streams import Streams, refusal
 from kraal.admin.source import AdminSource
-from kraal.model.setting import decimal
 
 logger = logging.getLogger("kraal.admin")
 STREAMS = {
@@ -56,8 +55,11 @@ class AdminApp:
         `behind=N` is how many transactions it may be behind.
         """
         accepts = request.query_params.get("readonly", "false").lower() == "true"
-        given = decimal(request.query_params.get("behind", ""))
-        behind_max = health.BEHIND_MAX if given is None else max(given, 0)
+        try:
+            given = Parameters(dict(request.query_params)).number("behind")
+        except CommandError as error:
+            return json_response({"error": str(error)}, 400)
+        behind_max = health.BEHIND_MAX if given is None else given
         return health.ready(self._source, accepts_read_only=accepts, behind_max=behind_max)
 
     async def command(self, request: Request) -> Response:

@@ -126,11 +126,15 @@ def log_levels(_source: AdminSource, _parameters: Parameters) -> Reply:
 
 def set_log_level(_source: AdminSource, parameters: Parameters) -> Reply:
     """Until the next start."""
-    name, level = parameters.text("logger") or "kraal", (parameters.text("level") or "").upper()
+    name, level = parameters.text("logger"), (parameters.text("level") or "").upper()
+    if not name or not level:
+        raise CommandError("give both: logger, which is kraal or one of log_levels, and level")
     level = {"WARN": "WARNING"}.get(level, level)
     if level not in LEVELS:
         raise CommandError(f"level is none of {', '.join(LEVELS)}: {level}")
     if name != "kraal" and not name.startswith("kraal."):
         raise CommandError(f"logger is none of kraal's: {name}")
+    if name not in logging.root.manager.loggerDict:
+        raise CommandError(f"there is no logger {name}: log_levels names them")
     logging.getLogger(name).setLevel(level)
     return {"logger": name, "level": level}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from time import monotonic
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,7 @@ from kraal.errors import KraalError
 from kraal.replica.status import Access
 
 logger = logging.getLogger("kraal.admin.streams")
+_NO_LAST_ZXID = "serializeLastProcessedZxid.enabled is false"
 MS_PER_SECOND, US_PER_SECOND = 1e3, 1e6
 
 
@@ -24,12 +26,20 @@ class RateLimit:
         self._interval = interval_seconds
         self._next = 0.0
 
+    def wait_seconds(self) -> int:
+        """How long until one is admitted, rounded up; 0: now."""
+        return max(0, ceil(self._next - monotonic()))
+
     def admits(self) -> bool:
-        now = monotonic()
-        if now < self._next:
+        """Whether one may begin now; then the interval begins."""
+        if self.wait_seconds():
             return False
-        self._next = now + self._interval
+        self._next = monotonic() + self._interval
         return True
+
+
+class _TooSoonError(Exception):
+    """Another one began while this one was being received."""
 
 
 def refusal(source: AdminSource, request: Request, name: str) -> Response | None:
@@ -70,16 +80,21 @@ class Streams:
         self._snapshots = RateLimit(admin.rate_limiter_interval_ms / US_PER_SECOND)
         self._restores = RateLimit(admin.rate_limiter_interval_ms / MS_PER_SECOND)
 
+    def _too_soon(self, name: str, what: str, limit: RateLimit) -> Response:
+        self._source.count_refused(what)
+        seconds = max(1, limit.wait_seconds())
+        error = f"there was another {what} a moment ago: ask again in {seconds} s"
+        return command_response(name, {}, error, 429, {"retry-after": str(seconds)})
+
     async def snapshot(self, request: Request) -> Response:
         """Take a snapshot and send it, unless `streaming=false`."""
         source, name = self._source, "snapshot"
         if not source.config.admin.snapshot_enabled:
-            return command_response(name, {}, None, 503)
+            return command_response(name, {}, "admin.snapshot.enabled is false", 503)
         if not source.config.storage.serialize_last_processed_zxid:
-            return command_response(name, {}, None, 500)
+            return command_response(name, {}, _NO_LAST_ZXID, 500)
         if not self._snapshots.admits():
-            source.count_refused(name)
-            return command_response(name, {}, None, 429)
+            return self._too_soon(name, name, self._snapshots)
         try:
             file = await source.take_snapshot()
         except KraalError as error:
@@ -98,8 +113,7 @@ class Streams:
         if not source.config.admin.snapshot_enabled:
             return command_response(name, {}, "admin.snapshot.enabled is false", 503)
         if not self._snapshots.admits():
-            source.count_refused("snapshot")
-            return command_response(name, {}, "there was another a moment ago", 429)
+            return self._too_soon(name, "snapshot", self._snapshots)
         try:
             stream = await source.backup()
         except KraalError as error:
@@ -112,14 +126,20 @@ class Streams:
         """Replace everything by the snapshot in the body."""
         source, name = self._source, "restore"
         if not source.config.admin.restore_enabled:
-            return command_response(name, {}, None, 503)
+            return command_response(name, {}, "admin.restore.enabled is false", 503)
         if not source.config.storage.serialize_last_processed_zxid:
-            return command_response(name, {}, None, 500)
-        if not self._restores.admits():
-            source.count_refused(name)
-            return command_response(name, {}, None, 429)
+            return command_response(name, {}, _NO_LAST_ZXID, 500)
+        if self._restores.wait_seconds():
+            return self._too_soon(name, name, self._restores)
+
+        def begin() -> None:  # what is no snapshot does not keep the next one waiting
+            if not self._restores.admits():
+                raise _TooSoonError
+
         try:
-            zxid = await source.restore(request.stream())
+            zxid = await source.restore(request.stream(), begin)
+        except _TooSoonError:
+            return self._too_soon(name, name, self._restores)
         except ClientDisconnect:
             logger.warning("A restore was not sent to its end")
             return command_response(name, {}, "the request was not sent to its end", 400)
