@@ -36,13 +36,20 @@ def test_levels_come_from_a_file_and_follow_it(tmp_path: Path) -> None:
     levels.write_text("# quiet\nkraal.server = ERROR\nroot=NOISE\n")
     server = servers.kraal(tmp_path, environment={"KRAAL_LOG_LEVELS": str(levels)})
     with server:
-        assert "line 3: NOISE is no level" in server.log_path.read_text()
+        assert "line 3: 'NOISE' is none of DEBUG, " in server.log_path.read_text()
         assert "Recovered" not in server.log_path.read_text()
         levels.write_text("kraal.server.client=DEBUG\n")
         hang_up(server)
         wait_for(lambda: "the levels of the log are set anew" in server.log_path.read_text())
         servers.four_letter_word(server.port, "ruok")
         wait_for(lambda: "Processing ruok command" in server.log_path.read_text())
+        levels.write_bytes(b"\xff")
+        hang_up(server)
+        wait_for(lambda: "the levels of the log stay as they are" in server.log_path.read_text())
+        levels.write_text("junk\nkraal.server=WARN\n")
+        hang_up(server)
+        wait_for(lambda: "of single loggers: kraal.server=WARN" in server.log_path.read_text())
+        assert "line 1: 'junk' is not of the form LOGGER=LEVEL" in server.log_path.read_text()
 
 
 def hang_up(server: Server) -> None:

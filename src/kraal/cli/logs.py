@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,15 +38,19 @@ def start(level: str, log_format: LogFormat, levels_file: Path | None) -> Callab
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
     def set_levels() -> None:
+        entries = _read_levels(levels_file) if levels_file is not None else {}
+        if entries is None:
+            logger.error("SIGHUP: the levels of the log stay as they are")
+            return
         changed = [name for name in logging.root.manager.loggerDict if name.startswith("kraal")]
         for name in changed:
             logging.getLogger(name).setLevel(logging.NOTSET)
-        if levels_file is not None:
-            _read_levels(levels_file)
-        logger.info("SIGHUP: the levels of the log are set anew")
+        _set({"root": level, **entries})
+        shown = ", ".join(f"{name}={value}" for name, value in entries.items()) or "none"
+        logger.info("SIGHUP: the levels of the log are set anew; of single loggers: %s", shown)
 
     if levels_file is not None:
-        _read_levels(levels_file)
+        _set(_read_levels(levels_file) or {})
     return set_levels
 
 
@@ -76,22 +80,34 @@ def _formatter(log_format: LogFormat) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
 
 
-def _read_levels(path: Path) -> None:
-    """Lines like `kraal.server=DEBUG`; `#` begins a comment. What is wrong is complained of."""
+def _set(levels: Mapping[str, str]) -> None:
+    for name, level in levels.items():
+        logging.getLogger(None if name == "root" else name).setLevel(level)
+
+
+def _read_levels(path: Path) -> dict[str, str] | None:
+    """Levels by logger, from lines like `kraal.server=DEBUG`; `#` begins a comment.
+
+    What is wrong is complained of, and left out; None: the file cannot be read.
+    """
+    levels: dict[str, str] = {}
     try:
         lines = path.read_text().splitlines()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         logger.error("The log levels in %s cannot be read: %s", path, error)
-        return
+        return None
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        name, _, level = (part.strip() for part in text.partition("="))
-        if level.upper() not in LEVELS:
-            logger.error("%s, line %d: %s is no level", path, number, level or "nothing")
-            continue
-        logging.getLogger(None if name == "root" else name).setLevel(level.upper())
+        name, equals, level = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            logger.error("%s, line %d: %r is not of the form LOGGER=LEVEL", path, number, text)
+        elif level.upper() not in LEVELS:
+            logger.error("%s, line %d: %r is none of %s", path, number, level, ", ".join(LEVELS))
+        else:
+            levels[name] = level.upper()
+    return levels
 
 
 def audit_to(path: Path) -> None:
