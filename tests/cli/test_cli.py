@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from click.testing import CliRunner, Result
 from kraal.cli.main import main
 from kraal.model.config import ServerConfig
 from kraal.version import __version__
+from tests.support import servers
+from tests.support.servers import HOST
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +124,12 @@ def test_invalid_configuration_ends_with_2(started: list[ServerConfig]) -> None:
 )
 def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
     assert kraal(*arguments).exit_code == 2
+
+
+def test_a_taken_client_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        server = servers.kraal(tmp_path, port=port, settings={"clientPortAddress": HOST})
+        assert server.launch().wait(30) == 1
+    expected = f"clientPort={port}: {HOST}:{port} cannot be listened on: Address already in use"
+    assert expected in server.log_path.read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
@@ -486,6 +488,45 @@ def test_a_zxid_that_was_never_reached_leaves_nothing_behind(
         "log.100000011",
         "snapshot.10000000f",
     ]
+
+
+def test_a_dry_run_of_a_restore_says_where_it_would_lead(written: Written, tmp_path: Path) -> None:
+    backup, target = tmp_path / "backup", tmp_path / "restored"
+    kraal("backup", written.path, "--to", backup)
+    dry = kraal("restore", backup, "--data-dir", target, "--to-zxid", make(2, 25), "--dry-run")
+    assert dry.exit_code == OK, dry.output
+    assert dry.stdout == f"Would restore {target} to 0x200000019.\n"
+    assert not target.exists()
+
+
+def test_a_reader_that_leaves_is_no_damage(written: Written) -> None:
+    command = [sys.executable, "-m", "kraal", "log", "dump", str(written.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_what_is_no_data_directory_says_what_is_meant(written: Written, tmp_path: Path) -> None:
+    member, backup = tmp_path, tmp_path / "backup"
+    hinted = kraal("backup", member, "--to", backup)
+    assert f"{written.path} is one" in hinted.stderr
+    (member / "zoo.cfg").write_text(f"dataDir={written.path}\nclientPort=0\n")
+    assert kraal("backup", member, "--to", backup).exit_code == OK
+    a_snapshot = kraal("log", "dump", written.version_2 / "snapshot.200000014")
+    assert a_snapshot.exit_code == USAGE
+    assert "is a snapshot, not a log: kraal snapshot dump" in a_snapshot.stderr
+
+
+def test_history_shows_data_as_text_that_no_terminal_suffers_from(tmp_path: Path) -> None:
+    data = Written(tmp_path / "data")
+    found = kraal("history", "/", "--data-dir", data.path, "--recursive", "--data")
+    assert found.exit_code == OK
+    assert "b'" not in found.stdout and 'b"' not in found.stdout
+    at = kraal("history", "/", "--data-dir", data.path, "--recursive", "--data", "--at", LAST_ZXID)
+    assert at.exit_code == OK, at.output
+    assert all(line.isprintable() for line in at.stdout.splitlines())
 
 
 def test_all_targets_are_looked_at_before_the_first_is_filled(

@@ -131,3 +131,11 @@ def test_what_is_no_history_or_a_damaged_one_is_left_alone() -> None:
     with pytest.raises(StorageError, match="is damaged"):
         begin_epoch(disk.fs, support.CONFIG, None, wall_ms=0)
     assert disk.content(SNAPSHOT_DIR / "acceptedEpoch") == b"2"
+
+
+def test_a_configuration_or_a_directory_and_not_both(tmp_path: Path) -> None:
+    (tmp_path / "zoo.cfg").write_text(f"dataDir={tmp_path}\n")
+    both = ["--config", str(tmp_path / "zoo.cfg"), "--data-dir", str(tmp_path)]
+    result = CliRunner().invoke(main, ["ensemble", "force-new", *both])
+    assert result.exit_code == 2
+    assert "not both" in result.stderr

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import trustme
+from click.testing import CliRunner
 
+from kraal.cli.main import main
 from tests.server.conftest import assert_alive, running
 from tests.support.servers import HOST, free_port
 
@@ -175,3 +177,15 @@ def test_strangers_on_the_port_harm_nobody(tmp_path: Path, pem: Path, unified: s
                     pass
         assert get(f"http://{HOST}:{port}/livez")[0] == 200
         assert_alive(server)
+
+
+def test_a_tool_that_names_it_wrongly_is_told_what_is_meant(pem: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path, **settings(pem, port, admin__forceHttps="true")):
+
+        def said(server: str) -> str:
+            command = ["backup", server, "--to", str(tmp_path / "backup")]
+            return CliRunner().invoke(main, command).stderr
+
+        assert f"name it https://{HOST}:{port}" in said(f"{HOST}:{port}")
+        assert "--ca says who may have signed" in said(f"https://{HOST}:{port}")

@@ -118,6 +118,16 @@ class TestDefaults:
         assert loaded.config.client_port is None
         assert loaded.warnings == ("clientPort is not set: nothing listens for clients",)
 
+    def test_a_file_that_is_named_with_a_dot_is_meant(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "zoo.cfg").write_text(f"dataDir={tmp_path}\n")
+        none: dict[str, str] = {}
+        for typed, is_warned in (("zoo.cfg", True), ("./zoo.cfg", False)):
+            loaded = load(typed, defines=none, environment=none, overrides=none)
+            assert any("is relative" in one for one in loaded.warnings) is is_warned
+
     def test_relative_paths_are_warned_about(self, tmp_path: Path) -> None:
         overrides = {"dataDir": "data", "dataLogDir": "./logs"}
         loaded = load_text(tmp_path, "", overrides=overrides)

@@ -162,6 +162,7 @@ def backup(
     " which is given the backup in the place of all that it has.",
 )  # fmt: skip
 @_server_access
+@options.dry_run
 @options.is_sure
 @options.log_directory
 @click.option(
@@ -177,6 +178,7 @@ def restore(
     data_dirs: tuple[Path, ...],
     servers: str | None,
     access: Access,
+    dry_run: bool,
     is_sure: bool,
     log_directory: Path | None,
     until: int | None,
@@ -203,7 +205,9 @@ def restore(
             raise click.UsageError("--into takes no data directory and no --above-epoch")
         from kraal.cli.tools import online  # noqa: PLC0415
 
-        options.end(online.restore(backup, servers, access, until=until, is_sure=is_sure))
+        options.end(
+            online.restore(backup, servers, access, until=until, dry_run=dry_run, is_sure=is_sure)
+        )
         return
     from kraal.cli.tools import care as tool  # noqa: PLC0415
 
@@ -212,5 +216,7 @@ def restore(
     if log_directory is not None and len(data_dirs) > 1:
         raise click.UsageError("--data-log-dir belongs to one --data-dir")
     options.end(
-        tool.restore(backup, data_dirs, log_directory, until=until, above_epoch=above_epoch)
+        tool.restore(
+            backup, data_dirs, log_directory, until=until, above_epoch=above_epoch, dry_run=dry_run
+        )
     )

@@ -37,7 +37,7 @@ def parse_defines(
 
 
 @click.command(short_help="Run a server.")
-@click.argument("zoo_cfg", required=False, type=click.Path(path_type=Path))
+@click.argument("zoo_cfg", required=False, type=click.Path())
 @click.option("--client-port", metavar="PORT", help="Port for clients; 0 takes a free one.")
 @click.option("--client-host", metavar="HOST", help="Address to listen on (clientPortAddress).")
 @click.option("--data-dir", metavar="DIR", help="Where snapshots, myid and by default logs are.")
@@ -85,7 +85,7 @@ def parse_defines(
     help="End when this process, which started the server, is gone.",
 )
 def serve(
-    zoo_cfg: Path | None,
+    zoo_cfg: str | None,
     defines: dict[str, str],
     log_level: str,
     log_format: str,
@@ -125,7 +125,7 @@ def serve(
 
 
 def _serve(
-    zoo_cfg: Path | None,
+    zoo_cfg: str | None,
     defines: dict[str, str],
     overrides: dict[str, str],
     set_levels: Callable[[], None],

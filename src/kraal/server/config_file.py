@@ -56,7 +56,7 @@ class LoadedConfig:
 
 
 def load(
-    path: Path | None,
+    typed: str | Path | None,
     *,
     defines: Mapping[str, str],
     environment: Mapping[str, str],
@@ -64,9 +64,11 @@ def load(
 ) -> LoadedConfig:
     """Read and check a configuration; ConfigError names source, key, value and reason.
 
+    `typed` is the file's path as it was given: a `Path` does not keep a leading `./`.
     `defines` are Java properties with or without the `zookeeper.` prefix, `environment` is the
     whole process environment, of which only `KRAAL_*` counts, `overrides` are keys of zoo.cfg.
     """
+    path = None if typed is None else Path(typed)
     names, unknown_variables = _from_environment(environment)
     in_file = {} if path is None else _read(path)
     defined = {key.removeprefix("zookeeper."): value for key, value in defines.items()}
@@ -84,6 +86,8 @@ def load(
         sources = {key: at for key, at in sources.items() if key not in canonical}
         sources |= _canonical(places)
     settings = Settings(values, sources)
+    if typed is not None:
+        _warn_if_relative(settings, "the configuration file", str(typed))
     elsewhere = {*defined, *names, *overrides}
     try:
         return _load(settings, path, elsewhere, unknown_variables)
@@ -97,7 +101,6 @@ def _load(
     """`elsewhere` are the keys that are not set in the file alone."""
     settings.check_parsed()
     if path is not None:
-        _warn_if_relative(settings, "the configuration file", str(path))
         settings.warnings += _repeated_servers(path)
         settings.initial_text = path.read_text(encoding="latin-1")
     members_in_file = not any(map(_names_members, elsewhere))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -60,13 +61,21 @@ class ClientListener:
         config = self.config
         backlog = config.listen_backlog if config.listen_backlog > 0 else DEFAULT_BACKLOG
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: ClientSocket(self),
-            config.client_host or None,
-            config.client_port or 0,
-            backlog=backlog,
-            reuse_address=True,
-        )
+        try:
+            self._server = await loop.create_server(
+                lambda: ClientSocket(self),
+                config.client_host or None,
+                config.client_port or 0,
+                backlog=backlog,
+                reuse_address=True,
+            )
+        except OSError as error:
+            address = readable(config.client_host or "0.0.0.0", config.client_port or 0)
+            code = error.errno or 0  # of a name that does not resolve: negative
+            reason = os.strerror(code) if code > 0 else error.strerror or error
+            raise OSError(
+                f"clientPort={config.client_port}: {address} cannot be listened on: {reason}"
+            ) from error
 
     async def move(self, host: str, port: int) -> None:
         """Listen on another address; connections that are there stay."""

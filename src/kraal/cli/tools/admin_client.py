@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -80,10 +80,21 @@ class AdminClient:
                 connection.request(method, f"{self._path}/{command}", body, headers)
                 response = connection.getresponse()
             except (OSError, HTTPException) as error:
-                raise FailedError(f"{self.name} does not answer: {error!s}") from error
+                raise FailedError(f"{self.name} does not answer: {self._hinted(error)}") from error
             yield response
         finally:
             connection.close()
+
+    def _hinted(self, error: Exception) -> str:
+        """What is wrong, and what is probably meant."""
+        if isinstance(error, ssl.SSLCertVerificationError) and self._access.ca is None:
+            return f"{error.verify_message}; --ca says who may have signed its certificate"
+        if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+            return f"it does not speak TLS; http://{self.name} may be meant"
+        broke_off = isinstance(error, ConnectionResetError | BadStatusLine)
+        if broke_off and not self._is_tls:
+            return f"{error}; if it speaks TLS, name it https://{self.name}"
+        return str(error)
 
     def json(self, command: str) -> dict[str, object]:
         """What a command says. Raises FailedError when it is nothing of a server's."""
@@ -108,7 +119,7 @@ class AdminClient:
         reason = {
             401: "it does not know who asks: give --auth 'SCHEME CREDENTIAL'",
             403: "that needs credentials with all permissions on the root: give --auth",
-            429: "it was asked a moment ago, and limits how often (admin.rateLimiterIntervalInMS)",
+            429: "it limits how often that is done (admin.rateLimiterIntervalInMS)",
             503: "its configuration has turned the command off",
         }.get(response.status)
         texts = [str(text) for text in (reason, said) if text]

@@ -10,7 +10,7 @@ import click
 
 from kraal.cli.tools.places import FS, configured, directory_of, size_of, size_of_directory
 from kraal.cli.tools.snapshots import now_text
-from kraal.cli.tools.terminal import confirmed, failing, reading, write_json
+from kraal.cli.tools.terminal import confirmed, counted, failing, reading, write_json
 from kraal.model.config import StorageConfig
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import epoch, show
@@ -54,7 +54,8 @@ def purge(
         for one in chosen.deletable:
             click.echo(f"{'Would remove' if dry_run else 'To remove'}: {one}")
         oldest = "the beginning" if chosen.oldest_zxid is None else show(chosen.oldest_zxid)
-        click.echo(f"{len(chosen.deletable)} files, {freed} bytes; {oldest} can still be reached")
+        count = counted(len(chosen.deletable), "file")
+        click.echo(f"{count}, {freed} bytes; {oldest} can still be reached")
     if dry_run:
         return 0
     confirmed("Delete them?", is_sure=is_sure)
@@ -63,7 +64,7 @@ def purge(
         files = list(map(str, purged.deleted))
         write_json({"dry_run": False, "files": files, "bytes": freed})
     else:
-        click.echo(f"Removed {len(purged.deleted)} files.")
+        click.echo(f"Removed {counted(len(purged.deleted), 'file')}.")
     return 0
 
 
@@ -80,8 +81,8 @@ def backup(path: Path, log_directory: Path | None, target: Path, is_json: bool) 
         return 0
     size = sum(one.size for one in manifest.files)
     click.echo(
-        f"{len(manifest.files)} files, {size} bytes in {target}: {manifest.snapshot} and the "
-        f"transactions behind it, up to {manifest.last_zxid}"
+        f"{counted(len(manifest.files), 'file')}, {size} bytes in {target}: {manifest.snapshot} "
+        f"and the transactions behind it, up to {manifest.last_zxid}"
     )
     click.echo(f"Restore it with: kraal restore {target} --data-dir DIR")
     return 0
@@ -107,6 +108,7 @@ def restore(
     *,
     until: int | None,
     above_epoch: int | None,
+    dry_run: bool,
 ) -> int:
     """Fill empty data directories, and say what comes next."""
     wall_ms = int(time.time() * MS)
@@ -118,6 +120,12 @@ def restore(
         raise click.UsageError("a directory is given twice")
     for config in configs:  # all before the first is filled
         backups.require_empty(FS, config)
+    if dry_run:
+        with reading("verifying", 2 * size_of(path / "version-2")) as progress:
+            manifest = backups.verify(FS, PurePath(path), progress)
+            reached = backups.state(FS, PurePath(path), manifest, until).last_zxid
+        click.echo(f"Would restore {', '.join(map(str, data_dirs))} to {show(reached)}.")
+        return 0
     for config in configs:
         with reading("restoring", 2 * size_of(path / "version-2")) as progress:
             zxid = backups.restore(FS, PurePath(path), config, until=until, progress=progress)
@@ -154,6 +162,8 @@ def force_new(
     is_sure: bool,
 ) -> int:
     """Make a survivor the only member of a new ensemble."""
+    if zoo_cfg is not None and data_dir is not None:
+        raise click.UsageError("give --config zoo.cfg or --data-dir DIR, not both")
     server = configured(zoo_cfg).config if zoo_cfg is not None else None
     if server is not None:
         config = server.storage

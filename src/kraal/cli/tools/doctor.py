@@ -42,7 +42,7 @@ def examine(
     extra = Report()
     if path.is_file():
         try:
-            loaded = configured(path)
+            loaded = configured(target)
         except ConfigError as error:
             extra.add("configuration", Severity.ERROR, str(error), remedy="correct it")
             return _tell(extra, [], is_json)
@@ -68,8 +68,9 @@ def examine(
             return doctors.examine(FS, config, server).report
 
         return logs.make(
-            config, found.report.mends, found.report, recheck, dry_run=False, is_sure=is_sure
-        )
+            config, found.report.mends, found.report, recheck, dry_run=False, is_sure=is_sure,
+            to_look="leave out --mend to look only",
+        )  # fmt: skip
     return code
 
 

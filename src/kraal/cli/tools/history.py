@@ -12,7 +12,7 @@ from kraal.cli.tools.terminal import failing, reading, write_json, write_table
 from kraal.model.zxid import show
 from kraal.storage.inspection import snapshots
 from kraal.storage.inspection.history import Event, History, tree_at
-from kraal.storage.inspection.txn_text import iso_time
+from kraal.storage.inspection.txn_text import data_text, iso_time, printable
 
 EXIT_NOTHING = 1
 
@@ -48,7 +48,7 @@ def changes(
     if recursive:
         columns.append(("PATH", lambda event: snapshots.shown(event.path)))
     if with_data:
-        columns.append(("DATA", lambda event: repr(event.data) if event.has_data else "-"))
+        columns.append(("DATA", lambda event: data_text(event.data) if event.has_data else "-"))
     rows: list[Sequence[object]] = [[value(event) for _, value in columns] for event in events]
     write_table([name for name, _ in columns], rows)
     return 0
@@ -77,6 +77,6 @@ def state(
         click.echo(found["path"])
         for name, value in found.items():
             if name != "path":
-                shown = ", ".join(value) if isinstance(value, list) else value
-                click.echo(f"  {name} = {shown}")
+                shown = ", ".join(value) if isinstance(value, list) else str(value)
+                click.echo(f"  {name} = {printable(shown)}")
     return 0

@@ -52,6 +52,8 @@ def place(path: Path, log_directory: Path | None) -> Place:
         parent = PurePath(path.parent)
         config = StorageConfig(data_dir=parent, data_log_dir=parent)
         return Place(config, [PurePath(path)], is_whole=False)
+    if path.is_file() and path.name.startswith("snapshot."):
+        raise click.UsageError(f"{path} is a snapshot, not a log: kraal snapshot dump {path}")
     config = directory_of(path, log_directory)
     return Place(config, log_paths(FS, config), is_whole=True)
 
@@ -191,6 +193,7 @@ def make(
     *,
     dry_run: bool,
     is_sure: bool,
+    to_look: str = "--dry-run to look only",
 ) -> int:
     """Say what would be done and what comes of it, ask, do it; the exit code says what is left.
 
@@ -205,7 +208,7 @@ def make(
     if dry_run:
         click.echo("Nothing was changed: this was a dry run.")
         return int(report.severity)
-    confirmed("Do it?", is_sure=is_sure)
+    confirmed("Do it?", is_sure=is_sure, to_look=to_look)
     repairs.carry_out(
         FS, config, mends, done=lambda mend: click.echo(f"done: {mend.path}: {mend.what}")
     )

@@ -18,7 +18,7 @@ from kraal.cli.tools.admin_client import (
 )
 from kraal.cli.tools.places import FS, size_of
 from kraal.cli.tools.snapshots import now_text
-from kraal.cli.tools.terminal import FailedError, confirmed, failing, reading, write_json
+from kraal.cli.tools.terminal import FailedError, confirmed, counted, failing, reading, write_json
 from kraal.errors import KraalError
 from kraal.model.zxid import show
 from kraal.storage.inspection import backup as backups
@@ -47,8 +47,8 @@ def backup(server: str, access: Access, target: Path, is_json: bool) -> int:
         return 0
     size = sum(one.size for one in manifest.files)
     click.echo(
-        f"{len(manifest.files)} files, {size} bytes from {client.name} in {target}: every "
-        f"transaction up to {manifest.last_zxid}, and none behind it"
+        f"{counted(len(manifest.files), 'file')}, {size} bytes from {client.name} in {target}: "
+        f"every transaction up to {manifest.last_zxid}, and none behind it"
     )
     click.echo(f"Restore it with: kraal restore {target} --data-dir DIR")
     return 0
@@ -101,7 +101,9 @@ def _snapshot(client: AdminClient, target: Path) -> Manifest:
 
 
 @failing
-def restore(path: Path, servers: str, access: Access, *, until: int | None, is_sure: bool) -> int:
+def restore(
+    path: Path, servers: str, access: Access, *, until: int | None, dry_run: bool, is_sure: bool
+) -> int:
     """Give a running server, or the members of an ensemble, what a backup holds."""
     clients = [AdminClient(server.strip(), access) for server in servers.split(",")]
     client = _restoring(clients)
@@ -113,6 +115,9 @@ def restore(path: Path, servers: str, access: Access, *, until: int | None, is_s
         f"{len(tree.nodes) - 1} znodes; every client is disconnected.",
         fg="red", err=True,
     )  # fmt: skip
+    if dry_run:
+        click.echo("Nothing was changed: this was a dry run.")
+        return 0
     confirmed("Restore it?", is_sure=is_sure)
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
         for piece in backups.as_snapshot(tree):

@@ -9,9 +9,10 @@ import click
 
 from kraal.model.config import StorageConfig
 from kraal.server.config_file import LoadedConfig, load
-from kraal.storage.inspection.target import directories, local, located
+from kraal.storage.inspection.target import directories, is_data_directory, local, located
 
 FS = local()
+CONFIG_NAME = "zoo.cfg"
 
 
 def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig:
@@ -23,12 +24,16 @@ def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig
         if named is not None and not named.exists():
             raise click.UsageError(f"{named} does not exist")
     if path.is_file():
+        if path.name.startswith(("log.", "snapshot.")):
+            raise click.UsageError(f"{path} is a {path.name.partition('.')[0]}, no data directory")
         return configured(path).config.storage
+    if (path / CONFIG_NAME).is_file() and not is_data_directory(FS, PurePath(path)):
+        return configured(path / CONFIG_NAME).config.storage
     logs = PurePath(log_directory) if log_directory is not None else None
     return located(FS, PurePath(path), logs)
 
 
-def configured(path: Path) -> LoadedConfig:
+def configured(path: str | Path) -> LoadedConfig:
     """A zoo.cfg as a server reads it, without the environment. Raises ConfigError."""
     return load(path, defines={}, environment={}, overrides={})
 

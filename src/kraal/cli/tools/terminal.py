@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 EXIT_DAMAGED = 3
 EXIT_USAGE = 2
+EXIT_NO_READER = 141
+"""What a shell shows of a program that SIGPIPE ended."""
 _COLOURS = {Severity.NOTE: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
@@ -38,6 +41,9 @@ def failing(command: Callable[P, R]) -> Callable[P, R]:
             raise click.UsageError(str(error)) from error
         except KraalError as error:
             raise FailedError(str(error)) from error
+        except BrokenPipeError as error:  # as in `| head`: that is no error of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(EXIT_NO_READER) from error
         except OSError as error:
             raise FailedError(f"{error.filename or ''}: {error.strerror or error}") from error
 
@@ -119,10 +125,18 @@ def finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def confirmed(question: str, *, is_sure: bool) -> None:
-    """Ask, unless it was answered on the command line; the command ends where it was not."""
+def confirmed(question: str, *, is_sure: bool, to_look: str = "--dry-run to look only") -> None:
+    """Ask, unless it was answered on the command line; the command ends where it was not.
+
+    `to_look` is how the command is told to change nothing.
+    """
     if is_sure:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("give --yes where nobody can be asked, or --dry-run to look only")
+        raise click.UsageError(f"give --yes where nobody can be asked, or {to_look}")
     click.confirm(question, abort=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

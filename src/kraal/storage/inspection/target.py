@@ -33,8 +33,17 @@ def located(
             if not fs.exists(place.parent):
                 raise DataDirError(f"{place.parent} does not exist")
             if not fs.exists(place):
-                raise DataDirError(f"{place.parent} is no data directory: it has no {VERSION_DIR}")
+                below = place.parent / "data"
+                hint = f"; {below} is one" if fs.exists(below / VERSION_DIR) else ""
+                raise DataDirError(
+                    f"{place.parent} is no data directory: it has no {VERSION_DIR}{hint}"
+                )
     return config
+
+
+def is_data_directory(fs: FileSystem, directory: PurePath) -> bool:
+    """Whether it is one, by its name or by what is in it."""
+    return directory.name == VERSION_DIR or fs.exists(directory / VERSION_DIR)
 
 
 def local() -> FileSystem:

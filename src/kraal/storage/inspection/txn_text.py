@@ -191,6 +191,16 @@ def _data(data: bytes | None) -> str:
     return "" if data is None else printable(data.decode("utf-8", "replace"))
 
 
+def data_text(data: bytes | None) -> str:
+    """Text with escapes; `null`, and base64 for what is no text."""
+    if data is None:
+        return "null"
+    try:
+        return printable(data.decode())
+    except UnicodeDecodeError:
+        return f"base64:{b64encode(data).decode()}"
+
+
 def printable(shown: str) -> str:
     """The text with escapes where a terminal, or a line, would suffer."""
     if shown.isprintable():
