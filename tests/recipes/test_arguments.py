@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 import kraal
 from kraal import recipes
-from kraal.client import Client
+from kraal.client import Client, CreateMode
 
 RECIPES: list[Callable[[Client, str], object]] = [
     recipes.Lock,
@@ -76,3 +76,41 @@ async def test_a_timeout_is_a_time_to_wait() -> None:
 async def test_a_priority_is_an_int() -> None:
     with pytest.raises(TypeError, match="priority"):
         await recipes.PriorityQueue(kraal.connect("127.0.0.1:1"), "/x").put(b"", cast("int", 1.5))
+
+
+REFUSED: list[Callable[[Any], object]] = [
+    lambda zk: recipes.Semaphore(zk, "/x", cast("int", "x")),
+    lambda zk: recipes.Semaphore(zk, "/x", cast("int", 1.5)),
+    lambda zk: recipes.Lease(zk, "/x", cast("float", "5")),
+    lambda zk: recipes.Lease(zk, "/x", float("nan")),
+    lambda zk: recipes.Lock(zk, "/x", cast("str", 5)),
+    lambda zk: recipes.Lock(zk, "/x", "\ud800"),
+    lambda zk: recipes.LeaderLatch(zk, "/x", cast("str", 5)),
+    lambda zk: recipes.Partitioner(zk, "/x", "abc"),
+    lambda zk: recipes.Partitioner(zk, "/x", cast("list[str]", [1])),
+    lambda zk: zk.retrying(5),
+    lambda zk: zk.watch(5),
+]
+
+
+@pytest.mark.parametrize("make", REFUSED)
+async def test_values_of_a_wrong_type_or_range_are_refused(make: Callable[[Any], object]) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"must|identifier|partitions|path"):
+        make(kraal.connect("127.0.0.1:1"))
+
+
+async def test_values_of_calls_are_checked_before_anything_is_sent() -> None:
+    zk: Any = kraal.connect("127.0.0.1:1")
+    instance: Any = recipes.ServiceInstance("a/b", "i", "h", 1)
+    calls: list[Callable[[], Any]] = [
+        lambda: recipes.Lock(zk, "/x").acquire(timeout=cast("float", "1")),
+        lambda: recipes.Lock(zk, "/x").acquire(timeout=float("nan")),
+        lambda: recipes.DelayQueue(zk, "/x").put(b"", delay=1e30),
+        lambda: recipes.KeyValue(zk, "/x").compare_and_set("k", b"", cast("int", None)),
+        lambda: recipes.ServiceRegistry(zk, "/x").register(instance),
+        lambda: zk.create("/x", mode=CreateMode.PERSISTENT_WITH_TTL, ttl=1e30),
+        lambda: zk.create("/x", mode=CreateMode.PERSISTENT_WITH_TTL, ttl="5"),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match=r"must|name"):
+            await call()

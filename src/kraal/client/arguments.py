@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Sequence
 from types import CodeType
 
+from kraal.model.limits import MAX_TTL_MS
+
 AUTH_FORM = 'auth must be a list of (scheme, bytes), such as [("digest", b"user:password")]'
 
 
@@ -40,6 +42,15 @@ def checked_auth(auth: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
             raise TypeError(f"{AUTH_FORM}; it has {kinds}")
         found.append((scheme, bytes(secret)))
     return found
+
+
+def ttl_ms(ttl: object) -> int:
+    """A ttl in seconds as servers take it. Raises TypeError, ValueError."""
+    if not isinstance(ttl, int | float):
+        raise TypeError(f"ttl must be a number of seconds, not {ttl!r:.100}")
+    if not 0 < ttl * 1000 <= MAX_TTL_MS or round(ttl * 1000) == 0:
+        raise ValueError(f"ttl must be between 0.001 and {MAX_TTL_MS / 1000} s, not {ttl}")
+    return round(ttl * 1000)
 
 
 def version_error(version: object) -> TypeError | ValueError:

@@ -79,6 +79,10 @@ def connect(
     Raises ConfigError for hosts and TLS files that cannot be read, ValueError for other values and
     TypeError for what is of another type.
     """
+    if session is not None and not isinstance(session, Session):
+        raise TypeError(f"session must be a Session, not {type(session).__name__}")
+    if rng is not None and not isinstance(rng, random.Random):
+        raise TypeError(f"rng must be a random.Random, not {type(rng).__name__}")
     servers, chroot = parse(hosts)
     options = Options(
         session_timeout=session_timeout,
@@ -275,6 +279,8 @@ class Client(Operations):
 
     def retrying(self, retry: Retry | None = None) -> RetryingClient:
         """The same operations, repeating what is safe to repeat (`kraal.client.retry`)."""
+        if retry is not None and not isinstance(retry, Retry):
+            raise TypeError(f"retry must be a Retry, not {retry!r:.100}")
         return RetryingClient(self, retry or Retry(), self._rng)
 
     # Watches
@@ -318,6 +324,7 @@ class Client(Operations):
 
         At most `limit` events wait to be read; more of them collapse into one GAP.
         """
+        self._wire(path)  # is a path at all
         return EventStream(
             path, lambda callback: self.add_watch(path, callback, recursive=recursive), limit
         )

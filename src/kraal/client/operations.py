@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from kraal.client import codec, multi
-from kraal.client.arguments import version_error
+from kraal.client.arguments import ttl_ms, version_error
 from kraal.client.codec import Decoder
 from kraal.client.errors import (
     BadArgumentsError,
@@ -423,9 +423,9 @@ class Operations(ABC):
         encoded = self._default_acl if acl is None else codec.encode_acl(acl)
         sent = data if type(data) is bytes else codec.encode_data(data)
         if mode in TTL_MODES:
-            if ttl is None or round(ttl * 1000) <= 0:
+            if ttl is None:
                 raise BadArgumentsError(f"{mode.name} needs a ttl above 0 s", path=path)
-            request = CreateTtlRequest.pack(wire, sent, encoded, mode, round(ttl * 1000))
+            request = CreateTtlRequest.pack(wire, sent, encoded, mode, ttl_ms(ttl))
             return OpCode.CREATE_TTL, request
         if ttl is not None:
             raise BadArgumentsError(f"{mode.name} has no ttl", path=path)

@@ -56,6 +56,9 @@ class Retry:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
+        numbers: tuple[object, ...] = (self.base, self.max, self.jitter)
+        if type(self.attempts) is not int or not all(isinstance(n, int | float) for n in numbers):
+            raise TypeError(f"attempts must be an int, the others numbers: {self}")
         if self.attempts < 1 or self.base < 0 or self.max < 0 or not 0 <= self.jitter <= 1:
             raise ValueError(f"impossible: {self}")
 

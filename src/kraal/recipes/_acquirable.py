@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Literal, TypeVar, overload
 
+from kraal.recipes._arguments import check_seconds
 from kraal.recipes.errors import (
     AcquireCancelledError,
     AcquireTimeoutError,
@@ -64,8 +65,8 @@ class Acquirable(ABC, Generic[H]):
         find it, and another `acquire` would wait for it for ever. Use `timeout`, or
         `asyncio.timeout`.
         """
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout must not be below 0 s, but is {timeout}")
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if timeout is not None and not blocking:
             raise ValueError("who does not wait has no use for a timeout")
         task = asyncio.current_task()

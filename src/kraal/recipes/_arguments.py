@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -47,3 +48,33 @@ def coroutine_of(
             f"a coroutine function is needed; {work!r:.100} returned {coroutine!r:.100}"
         )
     return coroutine
+
+
+def checked_identifier(identifier: object) -> bytes:
+    """What a contender says of itself. Raises TypeError, ValueError."""
+    if isinstance(identifier, bytes):
+        return identifier
+    if not isinstance(identifier, str):
+        raise TypeError(f"an identifier is a str or bytes, not {identifier!r:.100}")
+    try:
+        return identifier.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"an identifier without a UTF-8 form: {identifier!a:.100}") from None
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise TypeError for what is no int, ValueError for one below 1."""
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an int, not {value!r:.100}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def check_seconds(name: str, value: object, longest: float = math.inf) -> None:
+    """Raise TypeError for what is no number, ValueError for NaN and outside of 0 to `longest`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r:.100}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must not be below 0 s, but is {value}")
+    if value > longest:
+        raise ValueError(f"{name} must be at most {longest:g} s, but is {value}")

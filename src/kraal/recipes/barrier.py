@@ -19,7 +19,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place, checked_identifier
 from kraal.recipes._background import in_background, patiently, while_session_lives
 from kraal.recipes._names import child
 from kraal.recipes._wakeups import Wakeups
@@ -132,13 +132,12 @@ class DoubleBarrier:
     """
 
     def __init__(self, zk: Client, path: str, count: int, identifier: str | bytes = "") -> None:
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count}")
+        check_count("count", count)
         check_place(zk, path)
         self._zk = zk
         self.path = path
         self.count = count
-        self._data = identifier.encode() if isinstance(identifier, str) else identifier
+        self._data = checked_identifier(identifier)
         self._member: str | None = None
         self._session_id = 0
         self._round = Round()

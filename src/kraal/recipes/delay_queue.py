@@ -8,11 +8,14 @@ from contextlib import suppress
 from functools import partial
 
 from kraal.client import Acl, Client, NoNodeError
+from kraal.recipes._arguments import check_seconds
 from kraal.recipes._background import patiently
 from kraal.recipes._conditional import ensure
 from kraal.recipes._wakeups import Wakeups
 from kraal.recipes.queues import ENTRY, Entry, EntryQueue
 
+LONGEST_SECONDS = 1e11
+"""The time at which an item is due has 15 digits of milliseconds in its name."""
 CLOCK_LIFE_SECONDS = 60.0
 """After this time the servers' clock is read again."""
 
@@ -36,8 +39,7 @@ class DelayQueue(EntryQueue):
 
     async def put(self, data: bytes, delay: float, *, repeat: bool = False) -> None:
         """Add an item that can be taken after `delay` seconds."""
-        if delay < 0:
-            raise ValueError(f"delay must not be below 0 s, but is {delay}")
+        check_seconds("delay", delay, LONGEST_SECONDS)
         await self._ensure()
         # The latest that it can be now, so that the delay is never cut short.
         due = round((await self._clock.latest() + delay) * 1000) + 1

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, Node
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_name, check_place
 from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
@@ -97,6 +97,8 @@ class Registration(Generic[P]):
     def __init__(self, zk: Client, base: str, instance: ServiceInstance[P]) -> None:
         self._instance = instance
         self._is_healthy = True
+        check_name(instance.name)
+        check_name(instance.id)
         path = child(child(base, instance.name), instance.id)
         self._node = PersistentNode(zk, path, instance.encode())
         self._checking: asyncio.Task[None] | None = None

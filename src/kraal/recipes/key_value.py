@@ -75,6 +75,8 @@ class KeyValue:
         whether it has happened (see `Counter`).
         """
         path = self._path(key)
+        if not isinstance(version, int):
+            raise TypeError(f"version must be an int, -1 for a new key, not {version!r:.100}")
         if version < 0:
             return 0 if await create_if_missing(self._zk, path, data) else None
         try:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from kraal.client import Acl, Client
+from kraal.recipes._arguments import checked_identifier
 from kraal.recipes._background import serving
 from kraal.recipes._names import LATCH_MARKS, Layout, Role
 from kraal.recipes._queue import Queue
@@ -45,7 +46,7 @@ class LeaderLatch:
         strict: bool = False,
         acl: Sequence[Acl] | None = None,
     ) -> None:
-        data = identifier.encode() if isinstance(identifier, str) else identifier
+        data = checked_identifier(identifier)
         self._queue = Queue(zk, path, LATCH_MARKS.written(layout), Role.EXCLUSIVE, data, acl)
         self._strict = strict
         self._leadership: Held | None = None

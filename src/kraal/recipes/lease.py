@@ -23,7 +23,7 @@ from kraal.client import (
     Transaction,
     TransactionError,
 )
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place, check_seconds
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
 from kraal.recipes.errors import LostError, RecipeError
@@ -31,6 +31,7 @@ from kraal.recipes.held import Held, Holding
 from kraal.recipes.lock import Lock
 
 HOLDER = "lease_holder"
+LONGEST_SECONDS = 1e9
 FORMAT_VERSION = 1
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 T = TypeVar("T")
@@ -140,6 +141,7 @@ class Lease:
     def __init__(
         self, zk: Client, path: str, duration: float, identifier: str | None = None
     ) -> None:
+        check_seconds("duration", duration, LONGEST_SECONDS)
         if duration <= 0:
             raise ValueError(f"duration must be above 0 s, not {duration}")
         check_place(zk, path)
@@ -249,8 +251,7 @@ class MultiLease:
     def __init__(
         self, zk: Client, path: str, count: int, duration: float, identifier: str | None = None
     ) -> None:
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count}")
+        check_count("count", count)
         check_place(zk, path)
         self.path = path
         self._leases = [

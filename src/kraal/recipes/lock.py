@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kraal.client import Acl, Client, NoNodeError
 from kraal.recipes._acquirable import Acquirable
+from kraal.recipes._arguments import checked_identifier
 from kraal.recipes._claim import REVOKE_MESSAGE
 from kraal.recipes._names import LOCK_MARKS, Layout, Marks, Role, child
 from kraal.recipes._queue import Queue
@@ -29,7 +30,7 @@ class QueueLock(Acquirable[Held]):
         acl: Sequence[Acl] | None,
     ) -> None:
         super().__init__(reentrant=reentrant)
-        data = identifier.encode() if isinstance(identifier, str) else identifier
+        data = checked_identifier(identifier)
         self._queue = Queue(zk, path, marks.written(layout), role, data, acl)
         self._strict = strict
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from kraal.client import Client
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_place, check_seconds, checked_identifier
 from kraal.recipes._background import finish, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
@@ -84,7 +84,14 @@ class Partitioner(Service):
         check_place(zk, path)
         self._zk = zk
         self.path = path
-        self.partitions = tuple(sorted(set(partitions)))
+        if isinstance(partitions, str | bytes):
+            raise TypeError(f"partitions are several texts, not {partitions!r:.100}")
+        given = set(partitions)
+        if not all(isinstance(each, str) and each for each in given):
+            raise TypeError("partitions are texts that are not empty")
+        checked_identifier(identifier)
+        check_seconds("settle", settle)
+        self.partitions = tuple(sorted(given))
         self.identifier = identifier
         self._assign = assign
         self._settle = settle

@@ -9,7 +9,7 @@ from typing import Literal
 
 from kraal.client import Acl, BadVersionError, Client, NoNodeError, WatchEvent
 from kraal.recipes._acquirable import Acquirable
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place, checked_identifier
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import Claim, ensure_container
 from kraal.recipes._names import LOCK_MARKS, Role, child
@@ -54,8 +54,7 @@ class Semaphore(Acquirable[Held]):
         acl: Sequence[Acl] | None = None,
     ) -> None:
         super().__init__(repeatable=True)
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
+        check_count("limit", limit)
         check_place(zk, path)
         self.path = path
         self.limit = limit
@@ -66,7 +65,7 @@ class Semaphore(Acquirable[Held]):
         else:
             raise ValueError(f"layout must be curator or kazoo, not {layout!r}")
         self._zk = zk
-        self._data = identifier.encode() if isinstance(identifier, str) else identifier
+        self._data = checked_identifier(identifier)
         self._strict = strict
         self._acl = acl
         marks = LOCK_MARKS.written(layout)
