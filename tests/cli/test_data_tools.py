@@ -529,6 +529,23 @@ def test_history_shows_data_as_text_that_no_terminal_suffers_from(tmp_path: Path
     assert all(line.isprintable() for line in at.stdout.splitlines())
 
 
+def test_a_newer_snapshot_without_content_is_told_of_once_with_a_way_out(written: Written) -> None:
+    (written.version_2 / "snapshot.20000ffff").touch()
+    (written.version_2 / "log.300000001").touch()
+    found = kraal("doctor", written.path)
+    assert found.exit_code == DAMAGED
+    assert "passes it over" not in found.stdout
+    assert found.stdout.count("0x20000ffff are missing") == 1
+    assert "moving snapshot.20000ffff out of version-2: then a start comes to" in found.stdout
+    mended = kraal("doctor", written.path, "--mend", "--yes")
+    assert mended.exit_code == DAMAGED
+    assert mended.stdout.count("0x20000ffff are missing") == 1
+    assert not (written.version_2 / "log.300000001").exists()
+    assert "Of what is said above is left: 2 findings" in mended.stdout
+    (written.version_2 / "snapshot.20000ffff").unlink()
+    assert kraal("doctor", written.path).exit_code == OK
+
+
 def test_all_targets_are_looked_at_before_the_first_is_filled(
     written: Written, tmp_path: Path
 ) -> None:

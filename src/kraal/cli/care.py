@@ -188,7 +188,7 @@ def restore(
 
     Into empty data directories of servers that are stopped: every file is compared with the
     manifest first, and a directory that is not empty is refused, because two histories are never
-    mixed. If that is interrupted, no server starts on what it left.
+    mixed. If that is interrupted, no server takes what it left for a history.
 
     Or, with --into, into a server or an ensemble that runs: all that it has gives way to the
     backup, on every member, and is on a quorum's disks when the command ends. Clients are

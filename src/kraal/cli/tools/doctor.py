@@ -85,8 +85,10 @@ def _tell(report: Report, lines: list[str], is_json: bool, *, mendable: bool = F
         )
         return int(report.severity)
     write_findings(report.findings)
+    said = {finding.kind for finding in report.findings}
     for text in lines:
-        click.echo(text)
+        if not ("start-refused" in said and text.startswith("a start is refused")):
+            click.echo(text)
     if mendable:
         click.echo("Mend what can be mended: the same command with --mend")
     if report.severity is Severity.NOTE:

@@ -12,6 +12,7 @@ import click
 from kraal.cli.tools.places import FS, directory_of, size_of
 from kraal.cli.tools.terminal import (
     confirmed,
+    counted,
     failing,
     finding_json,
     reading,
@@ -203,8 +204,12 @@ def make(
     for mend in mends:
         click.echo(f"{mend.path}: {mend.what}")
     if config is not None:
-        click.echo(f"As it is:  {repairs.tried(FS, config)}")
-        click.echo(f"Afterwards: {repairs.tried(FS, config, mends)}")
+        before, after = str(repairs.tried(FS, config)), str(repairs.tried(FS, config, mends))
+        if before == after:
+            click.echo("What a start comes to stays the same.")
+        else:
+            click.echo(f"As it is:  {before}")
+            click.echo(f"Afterwards: {after}")
     if dry_run:
         click.echo("Nothing was changed: this was a dry run.")
         return int(report.severity)
@@ -214,5 +219,9 @@ def make(
     )
     click.echo("What was there stays beside it as before-repair-...")
     left = recheck()
-    write_findings(one for one in left.findings if one.severity > Severity.NOTE)
+    known = {str(one) for one in report.findings}
+    serious = [one for one in left.findings if one.severity > Severity.NOTE]
+    write_findings(one for one in serious if str(one) not in known)
+    if old := sum(str(one) in known for one in serious):
+        click.echo(f"Of what is said above is left: {counted(old, 'finding')}")
     return int(left.severity)

@@ -267,9 +267,10 @@ def restore(
 ) -> int:
     """Fill an empty data directory; returns the zxid that a start comes to.
 
-    `until` is the last transaction to keep. A crash on the way leaves a directory on which no
-    server starts. Raises DataDirError for a directory that is not empty, CorruptError for a
-    damaged backup, CutError when the backup does not lead to `until`, StorageError.
+    `until` is the last transaction to keep. A crash on the way leaves nothing that a
+    server takes for a history. Raises DataDirError for a directory that is not empty,
+    CorruptError for a damaged backup, CutError when the backup does not lead to `until`,
+    StorageError.
     """
     manifest = verify(fs, backup, progress)
     _require_reach(manifest, until)

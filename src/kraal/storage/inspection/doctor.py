@@ -89,12 +89,32 @@ def _examined(
     _check_epochs(fs, config, report, last if last is not None else 0)
     _check_myid(fs, config, report)
     if outcome.recovered is None:
-        report.add("start-refused", Severity.ERROR, outcome.error, remedy=f"{RESYNC}")
+        way_out = _without_damaged(fs, config, of_snapshots)
+        remedy = RESYNC if way_out is None else f"{RESYNC}; {way_out}"
+        report.add("start-refused", Severity.ERROR, outcome.error, remedy=remedy)
     else:
         _check_state(report, outcome, server, logs)
     mends = report.mends
     mended = tried(fs, config, mends) if mends else None
     return Diagnosis(report, outcome, mended, in_use, logs)
+
+
+def _without_damaged(fs: FileSystem, config: StorageConfig, of_snapshots: Report) -> str | None:
+    """What a server that is alone can do, if snapshots that cannot be loaded are in the way."""
+    paths = [
+        one.path
+        for one in of_snapshots.findings
+        if one.path is not None and one.mend is None and one.kind in snapshots.DAMAGED_KINDS
+    ]
+    mends = [Mend("move it out of version-2", path, set_aside=True) for path in paths]
+    outcome = tried(fs, config, mends) if mends else Outcome()
+    if outcome.zxid is None:
+        return None
+    return (
+        "a server that is alone: restore a backup, or give up what is missing by moving "
+        f"{', '.join(path.name for path in paths)} out of version-2: then a start comes to "
+        f"{show(outcome.zxid)}"
+    )
 
 
 def _names(fs: FileSystem, directory: PurePath) -> list[str]:

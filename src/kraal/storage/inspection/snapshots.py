@@ -63,6 +63,10 @@ def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> Lo
     return LoadedSnapshot(path, zxid, tree, carried)
 
 
+DAMAGED_KINDS = ("zero-length-snapshot", "damaged-snapshot", "torn-snapshot")
+"""Findings of snapshots that cannot be loaded."""
+
+
 def check(
     fs: FileSystem, config: StorageConfig, progress: Progress = no_progress
 ) -> tuple[Report, list[Named]]:
@@ -85,7 +89,7 @@ def check(
             kind, what = "damaged-snapshot", "its checksum does not match its content"
         else:
             kind, what = "torn-snapshot", "the snapshot is incomplete"
-        report.add(kind, Severity.WARNING, f"{what}; a start passes it over", path)
+        report.add(kind, Severity.WARNING, f"{what}: no server can load it", path)
     _mend_damaged(report, sound)
     return report, sound
 
