@@ -44,6 +44,9 @@ from tests.support.servers import HOST, Server
         ({"hosts": "zk://h:1"}, ConfigError, "scheme"),
         ({"hosts": "h:1 i:2"}, ConfigError, "space"),
         ({"hosts": "a b"}, ConfigError, "space"),
+        ({"hosts": "\ud800:1"}, ConfigError, "characters"),
+        ({"session": 5}, TypeError, "session must be a Session"),
+        ({"rng": 5}, TypeError, "rng must be"),
     ],
 )
 def test_connect_says_what_it_expects(
@@ -216,3 +219,11 @@ async def test_a_stream_of_events_that_was_not_entered_says_so(connect: Connecto
 def test_digest_md5_needs_a_name() -> None:
     with pytest.raises(ValueError, match="username"):
         DigestMd5("", "")
+
+
+async def test_servers_and_prefixes_are_text() -> None:
+    zk: Any = kraal.connect("h:1")
+    with pytest.raises(TypeError, match="servers"):
+        await zk.reconfig(joining=5)
+    with pytest.raises(TypeError, match="prefix"):
+        await zk.get_ephemerals(None)

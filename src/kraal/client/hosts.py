@@ -51,6 +51,8 @@ def parse(text: str) -> tuple[list[Server], str]:
     """The servers and the chroot (empty: none) of a connect string. Raises ConfigError."""
     if not isinstance(text, str):
         raise TypeError(f'hosts must be a str such as "host:2181", not {type(text).__name__}')
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise ConfigError(f"hosts: {text!a} has characters that no name has")
     if "://" in text:
         raise ConfigError(f"hosts: {text!r} begins with a scheme; write host:port without it")
     names, slash, rest = text.partition("/")

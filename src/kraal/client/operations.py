@@ -319,6 +319,8 @@ class Operations(ABC):
 
     async def get_ephemerals(self, prefix: str = "/") -> list[str]:
         """The ephemerals of this session whose path begins with `prefix`, in no order."""
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a str, not {prefix!r:.100}")
         chroot = self._chroot.decode()
         wire = chroot + prefix if prefix != "/" else f"{chroot}/"
         body = PathRequest.pack(codec.encode_prefix(wire))
@@ -375,6 +377,9 @@ class Operations(ABC):
         Raises ReconfigDisabledError, ReconfigInProgressError, NewConfigNoQuorumError,
         BadVersionError, NoAuthError, BadArgumentsError, UnimplementedError (no ensemble).
         """
+        for servers in (joining, leaving, members):
+            if not isinstance(servers, str):
+                raise TypeError(f"servers are named in a str, not {servers!r:.100}")
         try:
             body = ReconfigRequest.pack(
                 joining or None, leaving or None, members or None, from_version

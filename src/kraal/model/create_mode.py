@@ -11,6 +11,8 @@ from kraal.model.limits import MAX_TTL_MS
 
 
 class CreateMode(IntEnum):
+    """What kind of znode is created: how long it lives, and whether its name gets a number."""
+
     PERSISTENT = 0
     EPHEMERAL = 1
     PERSISTENT_SEQUENTIAL = 2
