@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 import kraal
 from kraal.client import NULL, Acl, Client, CreateMode, digest_acl
+from kraal.shell.commands import comparing
 from kraal.shell.documents import FORMS
 from kraal.shell.registry import COMMANDS
 from kraal.shell.settings import Settings
@@ -118,6 +119,18 @@ async def test_trouble_is_2(opened: Opener, hosts: str) -> None:
         ):
             said = await sh.run(f"diff {written}")
             assert (said.code, message in said.err) == (2, True), said
+
+
+async def test_nobody_at_the_other_side_is_said_once(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE", 0.2)
+    async with opened() as sh:
+        await sh.run("create /a")
+        other = f"{HOST}:{servers.free_port()}"
+        assert await sh.run(f"diff /a {other}/a") == (
+            2, "", f"{other}: no server could be reached\n",
+        )  # fmt: skip
 
 
 async def test_for_programs(opened: Opener) -> None:

@@ -313,3 +313,17 @@ async def test_yaml_is_an_extra(opened: Opener, monkeypatch: pytest.MonkeyPatch)
         said = await sh.run("export / --format yaml")
         assert said == (1, "", "YAML needs PyYAML: pip install 'kraal[yaml]'\n")
         assert (await sh.run("export /")).code == 0
+
+
+async def test_files_that_cannot_be_opened(opened: Opener, tmp_path: Path) -> None:
+    missing = f"{tmp_path}/none/file.json"
+    async with opened() as sh:
+        assert (await sh.run(f"import {missing}")).err == (
+            f"cannot read {missing}: No such file or directory\n"
+        )
+        assert (await sh.run(f"export / {missing}")).err == (
+            f"cannot write {missing}: No such file or directory\n"
+        )
+        yaml = tmp_path / "file.json"
+        yaml.write_text("format: kraal-export\nversion: 1\nznodes: []\n")
+        assert "without --format yaml" in (await sh.run(f"import {yaml}")).err

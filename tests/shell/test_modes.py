@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import kraal
 from tests.shell.process import command, environment, run, start
-from tests.support.servers import HOST, free_port
+from tests.support import servers
+from tests.support.servers import HOST, four_letter_word, free_port
 
 
 def test_one_command_and_its_exit_code(hosts: str) -> None:
@@ -109,3 +116,84 @@ def test_client_configurations(hosts: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and "only PEM can be read" in done.stderr
     done = run(hosts, "-client-configuration", f"{tmp_path}/none", "ls", "/")
     assert done.returncode == 2 and os.strerror(2) in done.stderr
+    file.write_text(
+        "zookeeper.ssl.truststore.location=/ca.pem\nother=1\n"
+        "zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty\n"
+    )
+    done = run(hosts, "-q", "-client-configuration", str(file), "version")
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"{file}: zookeeper.ssl.truststore.location has no effect in kraal shell;"
+        " did you mean zookeeper.ssl.trustStore.location?\n"
+        f"{file}: other has no effect in kraal shell\n",
+    )
+
+
+@pytest.mark.parametrize("hosts", [f"{HOST}:notaport", ""])
+def test_servers_that_are_none(hosts: str) -> None:
+    done = run(hosts, "-q", "ls", "/")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    done = run(hosts, "-q", "-o", "json", lines="ls /\n")
+    assert done.returncode == 2 and json.loads(done.stderr)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["help", "version", "nosuch", "ls -Z /", "get", "get relative", "help nosuch"]
+)
+def test_what_needs_no_server_asks_none(line: str) -> None:
+    with socket.create_server((HOST, 0)) as nobody:
+        nobody.setblocking(False)
+        done = run(f"{HOST}:{nobody.getsockname()[1]}", "-q", *line.split())
+        with pytest.raises(BlockingIOError):
+            nobody.accept()
+    assert "could be reached" not in done.stderr
+
+
+def test_no_session_is_left_behind(tmp_path: Path) -> None:
+    settings = {"4lw.commands.whitelist": "dump"}
+    with servers.kraal(tmp_path, settings=settings) as server:
+        hosts = f"{HOST}:{server.port}"
+        for lines in ("nosuch\n", "help\n", "", "ls -Z /\nquit\n"):
+            run(hosts, "-q", lines=lines)
+        assert run(hosts, "-q", "ls", "/").returncode == 0
+        sessions = four_letter_word(server.port, "dump")
+        assert re.findall(r"0x[0-9a-f]{5,}", sessions) == [], sessions
+
+
+def test_unknown_commands(hosts: str) -> None:
+    assert run(hosts, "gte", "/").stderr.startswith("ZooKeeper -server host:port")  # as zkCli
+    assert run(hosts, "-q", "gte", "/").stderr == (
+        "Command not found: Command not found gte\ndid you mean get or tree? help lists the commands\n"
+    )
+    done = run(hosts, "-q", "-o", "json", lines="gte /\nget\n")
+    unknown, usage = map(json.loads, done.stderr.splitlines())
+    assert (unknown["exit_code"], unknown["hint"][:16]) == (127, "did you mean get")
+    assert (usage["command"], usage["error"][:4]) == ("get", "get ")
+
+
+def test_comments(hosts: str) -> None:
+    done = run(hosts, "-q", "-e", lines="# first\n  #second\ncreate /a '# data'\nget /a\n")
+    assert (done.returncode, done.stdout) == (0, "# data\n")
+
+
+def test_tls_on_a_port_without(server: servers.Server, tmp_path: Path) -> None:
+    file = tmp_path / "client.properties"
+    file.write_text("zookeeper.client.secure=true\n")
+    options = ("-timeout", "500", "-waitforconnection", "-client-configuration", str(file))
+    done = run(f"{HOST}:{server.port}", "-q", *options, "ls", "/")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("TLS is on (zookeeper.client.secure)")
+
+
+@pytest.mark.parametrize("words", [("find", "n*"), ("tree",), ("export", "/")])
+def test_what_is_written_to_a_file_is_in_it(hosts: str, words: tuple[str, ...]) -> None:
+    """Although the terminal has the progress."""
+    run(hosts, "-q", lines="".join(f"create /n{n}\n" for n in range(15)))
+    outer, inner = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, *command(hosts, "-q", *words)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=inner, env=environment(), check=False, timeout=60,
+    )  # fmt: skip
+    assert all(b"n%d" % n in done.stdout for n in range(15))
+    os.close(inner)
+    os.close(outer)

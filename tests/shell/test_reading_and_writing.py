@@ -81,7 +81,7 @@ async def test_what_is_refused(opened: Opener, line: str, complaint: str) -> Non
 
 
 async def test_unknown_commands_show_what_there_is(opened: Opener) -> None:
-    async with opened() as sh:
+    async with opened(is_quiet=False) as sh:
         code, out, err = await sh.run("rmr /a")
         assert (code, out) == (127, "")
         assert "\tget [-s] [-w] [-b] [-x] path\n" in err

@@ -75,6 +75,7 @@ def test_a_client_configuration(tmp_path: Path) -> None:
             check_hostname=False,
         ),
         2_000_000,
+        (f"{file}: other has no effect in kraal shell",),
     )  # fmt: skip
     file.write_text("jute.maxbuffer=x\n")
     with pytest.raises(ConfigError, match="must be a number of bytes"):

@@ -80,5 +80,6 @@ def shell(
         hosts=hosts, timeout_ms=timeout_ms, is_read_only=read_only, waits=waits,
         is_json=is_json, is_quiet=quiet, stops=stops,
         tls=config.tls, max_request_bytes=config.max_request_bytes,
+        warnings=config.warnings,
     )  # fmt: skip
     options.end(modes.run(settings, words))

@@ -5,7 +5,8 @@ Source: reference/operations.md section 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,22 @@ from kraal.model.limits import MAX_BUFFER_BYTES
 _PREFIX = "zookeeper.ssl."
 
 
+_SECURE = "zookeeper.client.secure"
+_MAX_BUFFER = "jute.maxbuffer"
+_STORES = ("keyStore.location", "keyStore.type", "keyStore.password", "keyStore.passwordPath",
+           "trustStore.location", "trustStore.type")  # fmt: skip
+_HOSTNAME = f"{_PREFIX}hostnameVerification"
+_USED = (_SECURE, _MAX_BUFFER, _HOSTNAME, *(f"{_PREFIX}{each}" for each in _STORES))
+_OF_JAVA = frozenset(("zookeeper.clientCnxnSocket", f"{_PREFIX}trustStore.password",
+                      f"{_PREFIX}trustStore.passwordPath"))  # fmt: skip
+"""What a file for TLS has for the Java client, and what changes nothing here."""
+
+
 class ClientConfig(NamedTuple):
     tls: TlsOptions | None = None
     max_request_bytes: int = MAX_BUFFER_BYTES
+    warnings: tuple[str, ...] = ()
+    """What the file says without effect."""
 
 
 def read(path: Path | None) -> ClientConfig:
@@ -30,21 +44,29 @@ def read(path: Path | None) -> ClientConfig:
         given = properties.parse(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    size = given.get("jute.maxbuffer", str(MAX_BUFFER_BYTES))
+    size = given.get(_MAX_BUFFER, str(MAX_BUFFER_BYTES))
     if not (size.isascii() and size.isdigit() and int(size) > 0):
         raise ConfigError(f"{path}: jute.maxbuffer={size}: must be a number of bytes")
-    return ClientConfig(_tls(path, given), int(size))
+    return ClientConfig(_tls(path, given), int(size), tuple(_warnings(path, given)))
+
+
+def _warnings(path: Path, given: Mapping[str, str]) -> Iterator[str]:
+    for key in given:
+        if key not in _USED and key not in _OF_JAVA:
+            close = difflib.get_close_matches(key, _USED, n=1, cutoff=0.8)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            yield f"{path}: {key} has no effect in kraal shell{meant}"
 
 
 def _tls(path: Path, given: Mapping[str, str]) -> TlsOptions | None:
-    if given.get("zookeeper.client.secure", "").lower() != "true":
+    if given.get(_SECURE, "").lower() != "true":
         return None
     key, trust = _store(path, given, "keyStore"), _store(path, given, "trustStore")
     return TlsOptions(
         ca_file=trust,
         cert_file=key,
         key_password=_password(path, given, "keyStore"),
-        check_hostname=given.get(f"{_PREFIX}hostnameVerification", "true").lower() == "true",
+        check_hostname=given.get(_HOSTNAME, "true").lower() == "true",
     )
 
 

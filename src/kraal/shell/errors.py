@@ -26,6 +26,7 @@ class UnknownCommandError(CommandError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Command not found: Command not found {name}", EXIT_UNKNOWN)
+        self.name = name
 
 
 class NotConnectedError(CommandError):

@@ -26,8 +26,23 @@ MEMORY_MAX = 1 << 20
 def written(name: str, *, replaces: bool) -> Iterator[IO[str]]:
     """A text file that is there when all was written to it, and as it was before otherwise.
 
-    Raises CommandError if it exists and is not to be replaced, OSError.
+    Raises CommandError if it exists and is not to be replaced, or cannot be written.
     """
+    with _faults("write", name), _whole(name, replaces=replaces) as out:
+        yield out
+
+
+@contextmanager
+def _faults(doing: str, name: str) -> Iterator[None]:
+    """Errors of the system, with the name that the user has given."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"cannot {doing} {name}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _whole(name: str, *, replaces: bool) -> Iterator[IO[str]]:
     path = Path(name)
     if path.exists() and not path.is_file():  # a device, a pipe
         with path.open("w", encoding="utf-8") as out:
@@ -46,17 +61,20 @@ def written(name: str, *, replaces: bool) -> Iterator[IO[str]]:
 
 @asynccontextmanager
 async def opened(name: str, *, has_input: bool) -> AsyncIterator[IO[bytes]]:
-    """A file that can be read several times; `-` is standard input. Raises CommandError, OSError.
+    """A file that can be read several times; `-` is standard input. Raises CommandError.
 
     `has_input` says whether standard input is free.
     """
     if name != STDIN:
-        with Path(name).open("rb") as stream:
+        with _faults("read", name):
+            stream = Path(name).open("rb")  # noqa: SIM115 - what follows is no fault of opening
+        with stream:
             if stream.seekable():
                 yield stream
                 return
             with tempfile.SpooledTemporaryFile(MEMORY_MAX) as copy:
-                await _copied(stream, copy)
+                with _faults("read", name):
+                    await _copied(stream, copy)
                 yield copy
         return
     if not has_input:

@@ -82,7 +82,7 @@ class _Scanner:
         self._is_all = False
 
     def parts(self) -> Iterator[tuple[str, JsonValue, int]]:
-        self._expect("{", "an export file begins with {")
+        self._expect("{", "without --format yaml an export file begins with {")
         if self._take("}"):
             return
         while True:

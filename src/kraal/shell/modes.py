@@ -12,7 +12,8 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from kraal.client import ZooKeeperError
-from kraal.shell.errors import EXIT_FAILED, EXIT_INTERRUPTED, message_of
+from kraal.errors import ConfigError
+from kraal.shell.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, message_of
 from kraal.shell.registry import COMMANDS
 from kraal.shell.settings import Settings
 from kraal.shell.shell import Shell
@@ -53,8 +54,11 @@ async def _run(settings: Settings, words: Sequence[str]) -> int:
         if signals.exit_code is None:
             raise
         return signals.exit_code
+    except ConfigError as error:
+        shell.output.error(str(error), {"exit_code": EXIT_USAGE})
+        return EXIT_USAGE
     except ZooKeeperError as error:
-        shell.output.error(message_of(error), {})
+        shell.output.error(message_of(error), {"exit_code": EXIT_FAILED})
         return EXIT_FAILED
     finally:
         shell.prints_watches = False
@@ -64,9 +68,11 @@ async def _run(settings: Settings, words: Sequence[str]) -> int:
 
 async def _serve(shell: Shell, signals: Signals, words: Sequence[str]) -> None:
     """Connect, and run what there is to be run."""
+    for warning in shell.settings.warnings:
+        shell.note(warning)
     if not shell.settings.is_quiet:
         shell.output.lines([f"Connecting to {shell.settings.hosts}"])
-    await shell.connect()
+    await shell.connect(at_once=not words)  # one command may not need a session
     if words:
         shell.has_input = True
         await signals.run(shell, shell.execute(words))
@@ -81,9 +87,11 @@ async def _serve(shell: Shell, signals: Signals, words: Sequence[str]) -> None:
 
 
 async def _run_lines(shell: Shell, signals: Signals) -> None:
-    """Run the lines of standard input until one ends the shell."""
+    """Run the lines of standard input until one ends the shell; those with `#` are comments."""
     async with aclosing(_lines()) as lines:
         async for line in lines:
+            if line.lstrip().startswith("#"):
+                continue
             await signals.run(shell, shell.run(line))
             is_failed = shell.exit_code and shell.settings.stops
             if shell.is_over or is_failed or shell.exit_code == EXIT_INTERRUPTED:

@@ -25,9 +25,9 @@ class Output:
         self.is_json = is_json
 
     @property
-    def is_for_programs(self) -> bool:
-        """Whether nobody sits there and reads."""
-        return self.is_json or not sys.stderr.isatty()
+    def is_terminal(self) -> bool:
+        """Whether somebody sits there and reads what is wrong."""
+        return sys.stderr.isatty()
 
     def result(self, result: Result) -> None:
         """Write an answer or a piece of one; `flush` when it is whole."""

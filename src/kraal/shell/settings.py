@@ -29,3 +29,5 @@ class Settings:
     """Whether nothing is said but the answers: no greeting, no events of the session."""
     stops: bool = False
     """Whether lines end at the first command that fails."""
+    warnings: tuple[str, ...] = ()
+    """What is to be said of the configuration before anything else."""

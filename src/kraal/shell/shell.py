@@ -33,6 +33,10 @@ PATIENCE = 5.0
 """Seconds that a command waits for a connection."""
 PATIENCE_AFTER_FAILURE = 1.0
 """The same when the command before has waited in vain."""
+CLOSING_PATIENCE = 1.0
+"""Seconds that the end waits for a session that is about to begin."""
+PROGRESS_AFTER = 0.5
+"""Seconds that a command works before it shows how far it has come."""
 
 
 class Shell:
@@ -59,9 +63,10 @@ class Shell:
 
     # The connection
 
-    async def connect(self, hosts: str | None = None) -> None:
+    async def connect(self, hosts: str | None = None, *, at_once: bool = True) -> None:
         """Begin a session, after the end of the one before.
 
+        Not `at_once`: with the first command that needs it.
         Raises ConfigError for hosts that cannot be read and ConnectionLossError if there must be
         a connection and is none in time.
         """
@@ -71,6 +76,11 @@ class Shell:
         self._client = made
         self._patience = PATIENCE
         made.on_state(self._tell_state)
+        if at_once:
+            await self._begin(made)
+
+    async def _begin(self, made: Client) -> None:
+        """Look for a server. Raises ConnectionLossError if one is required and not found."""
         self._starting = asyncio.create_task(_start(made))
         await asyncio.sleep(0)  # until then the client takes itself for one that was not started
         if self.settings.waits:
@@ -92,7 +102,13 @@ class Shell:
         )
 
     async def close(self) -> None:
-        """End the session; without one, nothing."""
+        """End the session; without one, nothing.
+
+        A server may just have made one of which the client does not know yet: left alone it would
+        live until its timeout.
+        """
+        if self._starting is not None and self._patience == PATIENCE:
+            await asyncio.wait({self._starting}, timeout=CLOSING_PATIENCE)
         if self._client is not None:
             await self._client.close()
         if self._starting is not None:
@@ -113,13 +129,11 @@ class Shell:
     async def _ready(self) -> None:
         """Wait for a connection, if there is none, but not for long."""
         zk = self.zk
+        if self._starting is None:
+            await self._begin(zk)
         if zk.state.is_connected:
             return
-        try:
-            await self._wait_connected(zk, self._patience)
-        except ConnectionLossError:
-            self._patience = PATIENCE_AFTER_FAILURE
-            raise
+        await self._wait_connected(zk, self._patience)
         self._patience = PATIENCE
 
     async def _wait_connected(self, zk: Client, seconds: float) -> None:
@@ -127,6 +141,9 @@ class Shell:
             async with asyncio.timeout(seconds):
                 await zk.wait_connected()
         except TimeoutError:
+            if self.settings.tls is not None and self._patience == PATIENCE:
+                self.note("TLS is on (zookeeper.client.secure): is this the servers' port for it?")
+            self._patience = PATIENCE_AFTER_FAILURE
             raise ConnectionLossError("no server could be reached", sent=False) from None
 
     # Lines
@@ -148,11 +165,7 @@ class Shell:
             if not self.is_over:  # the end keeps the exit code of what was before
                 self.exit_code = 0
         except UnknownCommandError as error:
-            if self.output.is_for_programs:
-                self.output.notes(self.usage())
-            self._complain(words, str(error), error.code, {})
-            if not self.output.is_for_programs:
-                self.output.notes([self._hint(words[0])])
+            self._complain_unknown(words, error)
         except NotConnectedError as error:
             self.exit_code = error.code
             self.output.lines([str(error)])  # where zkCli says it
@@ -170,6 +183,19 @@ class Shell:
         finally:
             self.output.flush()
         return self.exit_code
+
+    def _complain_unknown(self, words: Sequence[str], error: UnknownCommandError) -> None:
+        """Say what there is, as zkCli does, or shorter where nobody relies on that."""
+        hint = self._hint(error.name)
+        if self.output.is_json:
+            self._complain(words, str(error), error.code, {"hint": hint})
+            return
+        is_short = self.settings.is_quiet or self.output.is_terminal
+        if not is_short:
+            self.output.notes(self.usage())
+        self._complain(words, str(error), error.code, {})
+        if is_short:
+            self.output.notes([hint])
 
     def _complain(self, words: Sequence[str], text: str, code: int, fields: JsonObject) -> None:
         self.exit_code = code
@@ -244,9 +270,17 @@ class Shell:
         else:
             columns += [progress.BarColumn(), progress.MofNCompleteColumn()]
         columns.append(progress.TimeElapsedColumn())
-        with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=total)
+        bar = progress.Progress(
+            *columns, console=Console(stderr=True), transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # what goes to a file must not go to the screen
+        )  # fmt: skip
+        task = bar.add_task(what, total=total)
+        later = asyncio.get_running_loop().call_later(PROGRESS_AFTER, bar.start)
+        try:
             yield lambda more: bar.advance(task, more)
+        finally:
+            later.cancel()
+            bar.stop()
 
     def note(self, text: str) -> None:
         self.output.notes([text])

@@ -25,6 +25,8 @@ from kraal.shell.znodes import kind_of
 GROUP = "Subtrees"
 EXIT_DIFFERENT = 1
 EXIT_TROUBLE = 2
+PATIENCE = 10.0
+"""Seconds that the first connection to another ensemble is waited for, at most."""
 SHOWN_MAX = 1 << 16
 """Bytes of data whose lines are compared."""
 
@@ -57,7 +59,7 @@ async def _side(shell: Context, written: str) -> AsyncIterator[Side]:
     paths.check(path)
     zk = shell.another(hosts)
     try:
-        async with asyncio.timeout(shell.settings.timeout_ms / 1000):
+        async with asyncio.timeout(min(PATIENCE, shell.settings.timeout_ms / 1000)):
             await zk.start()
     except TimeoutError:
         raise CommandError(f"{hosts}: no server could be reached", EXIT_TROUBLE) from None
