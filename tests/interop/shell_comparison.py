@@ -171,16 +171,17 @@ def compare_one_shots(port: int) -> list[str]:
     return [
         f"{' '.join(words)}: {difference}"
         for words, their, our in zip(scripts.ONE_SHOTS, theirs, ours, strict=True)
-        for difference in _differences(their, our)
+        for difference in _differences(their, our, with_events=words not in scripts.OFFLINE)
     ]
 
 
-def _differences(theirs: Said, ours: Said) -> list[str]:
+def _differences(theirs: Said, ours: Said, *, with_events: bool = True) -> list[str]:
     pairs = [("code", str(theirs.code), str(ours.code))]
     for name, their, our in zip(("out", "err"), theirs[1:], ours[1:], strict=True):
         their_events = [match[1] for match in _EVENT.finditer(their) if match[1]]
         our_events = [match[1] for match in _EVENT.finditer(our) if match[1]]
-        pairs.append((f"events on {name}", normal(str(their_events)), normal(str(our_events))))
+        if with_events:
+            pairs.append((f"events on {name}", normal(str(their_events)), normal(str(our_events))))
         pairs.append((name, normal(_EVENT.sub("", their)), normal(_EVENT.sub("", our))))
     return [f"{what}:\n  zkCli {a!r}\n  kraal {b!r}" for what, a, b in pairs if a != b]
 

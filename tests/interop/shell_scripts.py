@@ -311,6 +311,8 @@ ONE_SHOTS = (
     ("version",),
 )
 """Commands of the command line, for exit codes."""
+OFFLINE = (("nosuch",), ("version",))
+"""Those that need no server: zkCli connects meanwhile, and is done before or after that."""
 
 DIFFERENCES: Mapping[str, str] = {
     "redo -1": "what begins with a dash is an option in every command",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -15,8 +16,12 @@ from pathlib import Path
 import pytest
 
 import kraal
+from kraal.shell.registry import COMMANDS
+from kraal.shell.settings import Settings
+from kraal.shell.shell import Shell
 from tests.shell.process import command, environment, run, start
 from tests.support import servers
+from tests.support.proxy import Proxy
 from tests.support.servers import HOST, four_letter_word, free_port
 
 
@@ -149,21 +154,34 @@ def test_what_needs_no_server_asks_none(line: str) -> None:
     assert "could be reached" not in done.stderr
 
 
-def test_no_session_is_left_behind(tmp_path: Path) -> None:
+async def test_a_session_that_begins_while_the_shell_closes_is_closed(tmp_path: Path) -> None:
     settings = {"4lw.commands.whitelist": "dump"}
     with servers.kraal(tmp_path, settings=settings) as server:
-        hosts = f"{HOST}:{server.port}"
-        for lines in ("nosuch\n", "help\n", "", "ls -Z /\nquit\n"):
-            run(hosts, "-q", lines=lines)
-        assert run(hosts, "-q", "ls", "/").returncode == 0
-        sessions = four_letter_word(server.port, "dump")
-        assert re.findall(r"0x[0-9a-f]{5,}", sessions) == [], sessions
+
+        async def count() -> int:
+            text = await asyncio.to_thread(four_letter_word, server.port, "dump")
+            found = re.search(r"Session Sets \(\d+\)/\((\d+)\)", text)
+            assert found is not None, text
+            return int(found[1])
+
+        async with Proxy(server.port) as proxy:
+            proxy.hold_answers()
+            shell = Shell(Settings(hosts=f"{HOST}:{proxy.port}", is_quiet=True), COMMANDS)
+            await shell.connect()
+            while not await count():
+                await asyncio.sleep(0)
+            closing = asyncio.create_task(shell.close())
+            assert await count() == 1
+            proxy.release()
+            await closing
+            assert await count() == 0
 
 
 def test_unknown_commands(hosts: str) -> None:
     assert run(hosts, "gte", "/").stderr.startswith("ZooKeeper -server host:port")  # as zkCli
     assert run(hosts, "-q", "gte", "/").stderr == (
-        "Command not found: Command not found gte\ndid you mean get or tree? help lists the commands\n"
+        "Command not found: Command not found gte\n"
+        "did you mean get or tree? help lists the commands\n"
     )
     done = run(hosts, "-q", "-o", "json", lines="gte /\nget\n")
     unknown, usage = map(json.loads, done.stderr.splitlines())
