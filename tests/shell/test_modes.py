@@ -215,3 +215,25 @@ def test_what_is_written_to_a_file_is_in_it(hosts: str, words: tuple[str, ...]) 
     assert all(b"n%d" % n in done.stdout for n in range(15))
     os.close(inner)
     os.close(outer)
+
+
+def test_sasl_needs_a_password_and_one_mechanism(hosts: str) -> None:
+    done = run(hosts, "--sasl-digest", "bob", "ls", "/")
+    assert done.returncode == 2 and "KRAAL_SASL_PASSWORD is not set" in done.stderr
+    done = run(hosts, "--sasl-digest", "bob", "--sasl-gssapi", "ls", "/")
+    assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+@pytest.mark.apache
+def test_sasl_with_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.require_reference()
+    properties = servers.digest_md5(tmp_path, {"bob": "secret"})
+    with servers.apache(tmp_path, properties=properties) as apache:
+        hosts = f"{HOST}:{apache.port}"
+        monkeypatch.setenv("KRAAL_SASL_PASSWORD", "secret")
+        done = run(hosts, "-q", "--sasl-digest", "bob", "whoami")
+        assert (done.returncode, "sasl: bob" in done.stdout) == (0, True), done
+        monkeypatch.setenv("KRAAL_SASL_PASSWORD", "wrong")
+        done = run(hosts, "-q", "--sasl-digest", "bob", "whoami")
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.endswith("KeeperErrorCode = AuthFailed\n"), done

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kraal.cli import options
+
+if TYPE_CHECKING:
+    from kraal.client import DigestMd5, Gssapi
+
+PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
 
 
 @click.command(
@@ -33,6 +41,14 @@ from kraal.cli import options
     help="Properties of ZooKeeper's clients: TLS (PEM), jute.maxbuffer.",
 )  # fmt: skip
 @click.option(
+    "--sasl-digest", "sasl_user", metavar="USER",
+    help="Authenticate by SASL with DIGEST-MD5; the password is that of KRAAL_SASL_PASSWORD, or"
+    " asked for.",
+)  # fmt: skip
+@click.option(
+    "--sasl-gssapi", is_flag=True, help="Authenticate by SASL with Kerberos, after kinit."
+)
+@click.option(
     "-q", "--quiet", is_flag=True, help="Only answers: no greeting, no events of the session."
 )
 @click.option(
@@ -47,6 +63,8 @@ def shell(
     read_only: bool,
     waits: bool,
     configuration: Path | None,
+    sasl_user: str | None,
+    sasl_gssapi: bool,
     quiet: bool,
     stops: bool,
     is_json: bool,
@@ -74,12 +92,31 @@ def shell(
 
     try:
         config = client_config.read(configuration)
-    except ConfigError as error:
+        sasl = _sasl(sasl_user, is_kerberos=sasl_gssapi)
+    except (ConfigError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     settings = Settings(
         hosts=hosts, timeout_ms=timeout_ms, is_read_only=read_only, waits=waits,
         is_json=is_json, is_quiet=quiet, stops=stops,
-        tls=config.tls, max_request_bytes=config.max_request_bytes,
+        tls=config.tls, sasl=sasl, max_request_bytes=config.max_request_bytes,
         warnings=config.warnings,
     )  # fmt: skip
     options.end(modes.run(settings, words))
+
+
+def _sasl(user: str | None, *, is_kerberos: bool) -> DigestMd5 | Gssapi | None:
+    """The mechanism that is asked for, if one is. Raises ConfigError, ValueError, UsageError."""
+    from kraal.client import DigestMd5, Gssapi  # noqa: PLC0415
+
+    if user is not None and is_kerberos:
+        raise click.UsageError("--sasl-digest and --sasl-gssapi exclude each other")
+    if is_kerberos:
+        return Gssapi()
+    if user is None:
+        return None
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"--sasl-digest: {PASSWORD_VARIABLE} is not set")
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return DigestMd5(user, str(password))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kraal.client import TlsOptions
+from kraal.client import DigestMd5, Gssapi, TlsOptions
 from kraal.model.limits import MAX_BUFFER_BYTES
 
 DEFAULT_HOSTS = "localhost:2181"
@@ -23,6 +23,7 @@ class Settings:
     waits: bool = False
     """Whether nothing is done before there is a connection."""
     tls: TlsOptions | None = None
+    sasl: DigestMd5 | Gssapi | None = None
     max_request_bytes: int = MAX_BUFFER_BYTES
     is_json: bool = False
     is_quiet: bool = False

@@ -33,8 +33,6 @@ PATIENCE = 5.0
 """Seconds that a command waits for a connection."""
 PATIENCE_AFTER_FAILURE = 1.0
 """The same when the command before has waited in vain."""
-CLOSING_PATIENCE = 1.0
-"""Seconds that the end waits for a session that is about to begin."""
 PROGRESS_AFTER = 0.5
 """Seconds that a command works before it shows how far it has come."""
 
@@ -96,19 +94,14 @@ class Shell:
             hosts,
             session_timeout=settings.timeout_ms / 1000,
             read_only=settings.is_read_only,
+            sasl=settings.sasl,
             tls=settings.tls,
             while_disconnected="fail",
             max_request_bytes=settings.max_request_bytes,
         )
 
     async def close(self) -> None:
-        """End the session; without one, nothing.
-
-        A server may just have made one of which the client does not know yet: left alone it would
-        live until its timeout.
-        """
-        if self._starting is not None and self._patience == PATIENCE:
-            await asyncio.wait({self._starting}, timeout=CLOSING_PATIENCE)
+        """End the session; without one, nothing."""
         if self._client is not None:
             await self._client.close()
         if self._starting is not None:
