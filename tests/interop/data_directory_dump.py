@@ -23,6 +23,7 @@ _COMPLAINT = re.compile(r" (WARN|ERROR|CRITICAL) |^Traceback|^\S*(Error|Exceptio
 # password that is refused on purpose, clients that drop their connections, and replay over a
 # snapshot that was written meanwhile.
 _HARMLESS = re.compile(
+    r"comes near jute.maxbuffer|"
     r"Too busy to snap|Writing \d+ transactions took|fsync-ing the write ahead log|"
     r"no quorum defined in config|maxCnxns is not configured|Error closing a command socket|"
     r"NullPointerException.*ZKDatabase.removeCnxn|Incorrect password from|"

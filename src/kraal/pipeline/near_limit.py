@@ -42,7 +42,7 @@ class NearLimit:
         level = logging.DEBUG if count & count - 1 else logging.WARNING
         logger.log(
             level,
-            "%s (%s, session %s of %s) comes near jute.maxbuffer, %d; `largest_znodes` has where",
+            "%s (%s, session %s of %s) comes near jute.maxbuffer, %d; `largest_znodes` tells which",
             what, SHORT_NAMES.get(op, op), show(conn.session.id if conn.session else 0), conn.host,
             self._limit_bytes,
         )  # fmt: skip

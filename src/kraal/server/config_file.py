@@ -539,11 +539,7 @@ def _passed_through(settings: Settings) -> dict[str, str]:
         settings.warnings.append(
             f"not served by this version yet, so without effect: {', '.join(waiting)}"
         )
-    return {
-        key: value
-        for key, value in settings.values.items()
-        if key not in config_keys.PARSED and not is_membership_key(key)
-    }
+    return {key: value for key, value in settings.values.items() if key not in config_keys.PARSED}
 
 
 def _split(csv: str) -> list[str]:
