@@ -37,8 +37,10 @@ def text() -> str:
             value = getattr(package, name)
             described[id(value)] = package.__name__
             lines.extend(_entry(package.__name__, name, value))
-        if known:
-            lines.append(f"The same as in `{PACKAGES[0]}`: {', '.join(f'`{n}`' for n in known)}.\n")
+        for origin in PACKAGES:
+            names = [n for n in known if described[id(getattr(package, n))] == origin]
+            if names:
+                lines.append(f"The same as in `{origin}`: {', '.join(f'`{n}`' for n in names)}.\n")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
