@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from kraal.client import BadVersionError
+from kraal.client import BadVersionError, ConnectionLossError
 from kraal.recipes import Config, Edition, RecipeError
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, background_ends, until, until_clean
@@ -109,6 +109,39 @@ async def test_old_versions_are_pruned(connect: Connector, path: str) -> None:
             await config.update(lambda old: replace(old, workers=old.workers + 1))
         await background_ends()
         assert [each.version for each in await config.history()] == [6, 5, 4]
+
+
+async def test_who_made_the_values_and_got_no_further_is_in_nobody_s_way(
+    connect: Connector, path: str
+) -> None:
+    async with connect() as zk, asyncio.timeout(10):
+        await zk.create(f"{path}/values", b'{"version": 0}', make_parents=True)
+        assert await Config(zk, path, Settings).publish(FULL) == 1
+        assert [each.version for each in await Config(zk, path, Settings).history()] == [1]
+
+
+async def test_a_lost_reply_is_in_doubt_once_its_version_is_not_kept(
+    server: Server, connect: Connector, path: str
+) -> None:
+    async with Proxy(server.port) as proxy, connect(proxy.port) as zk, connect() as other:
+
+        def make_deaf(old: Settings) -> Settings:
+            proxy.hold_answers()
+            return replace(old, workers=5)
+
+        config = Config(zk, path, Settings, default=Settings(), keep=1)
+        updating = asyncio.create_task(config.update(make_deaf))
+        async with Config(other, path, Settings, default=Settings(), keep=1) as followed:
+            await until(lambda: followed.current.version == 1)
+            for _ in range(2):
+                await followed.update(lambda old: replace(old, workers=old.workers + 1))
+            await background_ends()
+            proxy.cut()
+            proxy.release()
+            with pytest.raises(ConnectionLossError):
+                await updating
+            await until(lambda: followed.current.version == 3)
+            assert followed.current.value.workers == 7
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,8 @@ class Config(Service, Generic[T]):
 
         If `expected` is given that must be the version now, or BadVersionError is raised. Raises
         ValueError if the value is not what its dataclass says. Lost replies are resolved: it is
-        published once.
+        published once. Only if `keep` others have followed meanwhile it stays in doubt, and
+        ConnectionLossError is raised.
         """
         return (await self._publish(lambda _: value, comment, expected)).version
 
@@ -166,7 +167,7 @@ class Config(Service, Generic[T]):
         """Publish what `change` makes of the configuration, or of the default if there is none.
 
         `change` is called again if somebody else was faster. Raises RecipeError if there is
-        neither, and ValueError if what is published is not valid.
+        neither, ValueError if what is published is not valid, and ConnectionLossError as `publish`.
         """
         return await self._publish(lambda state: change(self._value_of(state)), comment, None)
 
@@ -199,11 +200,17 @@ class Config(Service, Generic[T]):
                 await self._zk.wait_connected()
             except ConnectionLossError as error:
                 await self._zk.wait_connected()
-                if error.sent and await self._is_written(edition.version, mark):
-                    return edition
+                if error.sent:
+                    record = await read_latest(self._zk, self._past_path(edition.version))
+                    if record is None and await self._is_past(edition.version):
+                        raise  # others have followed, and it is not kept any more
+                    if record is not None and json.loads(record.data).get("mark") == mark:
+                        return edition
             except TransactionError as error:
                 if not isinstance(error.error, BadVersionError | NodeExistsError | NoNodeError):
                     raise error.error from None
+                if isinstance(error.error, NoNodeError):
+                    await ensure(self._zk, self._history)  # who made the values got no further
             else:
                 return edition
 
@@ -237,9 +244,9 @@ class Config(Service, Generic[T]):
                     path = child(self._history, name)
                     await patiently(self._zk, partial(self._zk.delete, path))
 
-    async def _is_written(self, version: int, mark: str) -> bool:
-        node = await read_latest(self._zk, self._past_path(version))
-        return node is not None and json.loads(node.data).get("mark") == mark
+    async def _is_past(self, version: int) -> bool:
+        root = await read_latest(self._zk, self._values)
+        return root is not None and _version(root) >= version
 
     async def _read(self) -> _State:
         """What is published now; makes the path if it is missing."""
@@ -248,8 +255,9 @@ class Config(Service, Generic[T]):
                 root = await self._zk.get(self._values)
                 names = await self._zk.get_children(self._values)
             except NoNodeError:
-                await ensure(self._zk, self._values, _dump({"version": 0}))
+                # In this order: where there are values there must be room for their history.
                 await ensure(self._zk, self._history)
+                await ensure(self._zk, self._values, _dump({"version": 0}))
                 continue
             read = await self._zk.multi_read([Get(child(self._values, name)) for name in names])
             if (await self._zk.get(self._values)).stat.mzxid != root.stat.mzxid:
