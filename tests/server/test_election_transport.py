@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -416,7 +417,7 @@ class TestPort:
                         await asyncio.sleep(0.001)
 
         run(main())
-        warnings = [one for one in caplog.records if one.levelname == "WARNING"]
+        warnings = [one for one in caplog.records if one.levelno == logging.WARNING]
         assert len(warnings) == 1
         assert "Cannot dial server 1 at nosuch.invalid:" in caplog.text
 

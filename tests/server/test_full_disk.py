@@ -120,6 +120,6 @@ def test_members_on_full_disks_keep_every_promise(
 
     asyncio.run(run())
     assert not errors
-    for disk in disks.values():
-        tree = recover(disk, STORAGE, extended_types=False).tree
-        assert set(client.acknowledged) <= set(tree.nodes)
+    # On a majority of the disks: the last fault may have struck one member at the very end.
+    trees = [recover(disk, STORAGE, extended_types=False).tree.nodes for disk in disks.values()]
+    assert all(sum(path in nodes for nodes in trees) >= 2 for path in client.acknowledged)

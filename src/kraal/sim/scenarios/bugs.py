@@ -70,10 +70,10 @@ def _lose_event() -> AbstractContextManager[None]:
     """One-shot watches on children are not told every time."""
 
     def fire(
-        sound: Callable[..., None], table: WatchTable, kind: EventType, path: bytes, zxid: int
+        sound: Callable[..., None], table: WatchTable, number: int, path: bytes, zxid: int
     ) -> None:
-        if kind is not EventType.CHILDREN or zxid % 4:
-            sound(table, kind, path, zxid)
+        if number != EventType.CHILDREN.value or zxid % 4:
+            sound(table, number, path, zxid)
 
     return patched(WatchTable, "fire", fire)
 
