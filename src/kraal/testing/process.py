@@ -17,7 +17,7 @@ from kraal.testing import remote
 from kraal.testing import settings as zoo_cfg
 from kraal.testing.child import STOP_SECONDS, Child, write
 from kraal.testing.context import Context
-from kraal.testing.errors import UnavailableError
+from kraal.testing.errors import StartError, UnavailableError
 from kraal.testing.loop_thread import LoopThread
 from kraal.testing.member import command
 from kraal.testing.ports import Ports
@@ -173,10 +173,18 @@ class ServerProcess(Context):
 
     async def _start(self, child: Child) -> None:
         child.process.poll()
+        before = child.process.pid
         child.process.start()
         if child.process.state is State.PAUSED:
             return
-        await child.serving()
+        try:
+            await child.serving()
+        except StartError:
+            if before is None:
+                raise
+            # It was ending already, which a process with threads shows a little later.
+            child.process.start()
+            await child.serving()
 
     async def _wipe(self) -> None:
         await self._require().serving()
