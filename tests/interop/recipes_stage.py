@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
 
 import kraal
 from kraal.client import Client
 from kraal.client.options import WhileDisconnected
+from kraal.sim.stage import Life
 from kraal.sim.violation import ViolationError
 from tests.interop.recipes_history import LiveHistory
 from tests.support.ensembles import Member
@@ -113,7 +114,7 @@ def _watches(answer: str) -> Mapping[int, list[bytes]]:
     return found
 
 
-class RealActor:
+class RealActor(Life):
     """An application with clients of its own, whose connections can be troubled."""
 
     def __init__(self, world: RealStage, name: str) -> None:
@@ -121,8 +122,6 @@ class RealActor:
         self.name = name
         self.random = Random(world.random.getrandbits(64))
         self.is_up = True
-        self.is_done = False
-        """Whether it came to its end by itself."""
         self.resumed_us = 0
         self.clients: list[Client] = []
         self.proxies: list[Proxy] = []
@@ -151,17 +150,6 @@ class RealActor:
         self._task = asyncio.create_task(live(), name=self.name)
         self._task.add_done_callback(self._ended)
 
-    @asynccontextmanager
-    async def beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
-        """Run something else during the block; what it raises ends the run, too."""
-        task = asyncio.create_task(work, name=f"{self.name}, beside")
-        task.add_done_callback(self._look_at)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
-
     def connect(
         self,
         chroot: str = "",
@@ -188,15 +176,8 @@ class RealActor:
         for proxy in self.proxies:
             proxy.refuse()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.is_done = True
-        self._look_at(task)
-
-    def _look_at(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if error is None or not self.is_up:
+    def failed(self, error: BaseException) -> None:
+        if not self.is_up:
             return
         if not isinstance(error, ViolationError):
             cause = error

@@ -21,7 +21,7 @@ from kraal.client import (
     SessionExpiredError,
     TransactionError,
 )
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place
 from kraal.recipes._background import in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._conditional import ensure, read_latest
@@ -92,8 +92,7 @@ class Config(Service, Generic[T]):
         super().__init__()
         if not dataclasses.is_dataclass(kind):
             raise TypeError(f"{kind!r} is no dataclass")
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1, not {keep}")
+        check_count("keep", keep)
         check_place(zk, path)
         self._zk = zk
         self.path = path

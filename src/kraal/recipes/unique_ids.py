@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from kraal.client import BadVersionError, Client, ConnectionLossError, Created, NoNodeError
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place
 from kraal.recipes._background import in_background, patiently, while_session_lives
 from kraal.recipes._conditional import ensure, set_if
 from kraal.recipes._names import LAST_NUMBER, child
@@ -67,8 +67,7 @@ class BlockIds:
     """
 
     def __init__(self, zk: Client, path: str, size: int = 1000, *, first: int = 0) -> None:
-        if size < 1:
-            raise ValueError(f"size must be at least 1, not {size}")
+        check_count("size", size)
         check_place(zk, path)
         self._zk = zk
         self.path = path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from kraal.client.options import WhileDisconnected
 from kraal.sim.dial import Directory
 from kraal.sim.loop import SimLoop
 from kraal.sim.scheduler import Action, Host
+from kraal.sim.stage import Life
 from kraal.sim.violation import ViolationError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ SILENT_DEATHS = 0.3
 RATES = (1.0, 1.0, 0.97, 1.03)
 
 
-class Application(Host):
+class Application(Host, Life):
     """A process with one event loop. It may be paused, and dies once; it is not started again.
 
     What must not happen in it ends the run: an exception that nobody takes, and a task that is
@@ -42,36 +41,12 @@ class Application(Host):
         self.loop.rate = self.random.choice(RATES)
         self.resumed_us = 0
         """When it last went on after a pause."""
-        self.is_done = False
-        """Whether it came to its end by itself."""
         self._failure: BaseException | None = None
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Run this to its end; what it raises ends the run of the world."""
         self._main = self.loop.create_task(main)
         self._main.add_done_callback(self._ended)
-
-    @asynccontextmanager
-    async def beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
-        """Run something else during the block; what it raises ends the run, too."""
-        task = self.loop.create_task(work)
-        task.add_done_callback(self._look_at)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
-
-    def _ended(self, main: asyncio.Task[Any]) -> None:
-        self.is_done = True
-        self._look_at(main)
-
-    def _look_at(self, task: asyncio.Task[Any]) -> None:
-        error = None if task.cancelled() else task.exception()
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if error is not None:
-            self.failed(error)
 
     def trace(self, what: str, *args: object) -> None:
         """Note what happened."""

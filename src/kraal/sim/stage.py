@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,3 +81,36 @@ class Actor(Protocol):
 
     def beside(self, work: Coroutine[Any, Any, None]) -> AbstractAsyncContextManager[None]:
         """Run something else during the block; what it raises ends the run, too."""
+
+
+class Life(ABC):
+    """What the tasks of an application have in common, on a simulated loop or a real one."""
+
+    is_done = False
+    """Whether it came to its end by itself."""
+
+    @abstractmethod
+    def failed(self, error: BaseException) -> None:
+        """A task has ended by this, which ends the run, too."""
+
+    @asynccontextmanager
+    async def beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
+        """Run something else during the block; what it raises ends the run, too."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._look_at)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    def _ended(self, main: asyncio.Task[Any]) -> None:
+        self.is_done = True
+        self._look_at(main)
+
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is not None:
+            self.failed(error)

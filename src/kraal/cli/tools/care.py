@@ -16,6 +16,7 @@ from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import epoch, show
 from kraal.storage.inspection import backup as backups
 from kraal.storage.inspection import force_new as forced
+from kraal.storage.inspection.backup import Manifest
 from kraal.storage.inspection.target import carry_out_purge, plan_purge
 
 MS = 1000
@@ -76,14 +77,17 @@ def backup(path: Path, log_directory: Path | None, target: Path, is_json: bool) 
         manifest = backups.create(
             FS, config, PurePath(target), created=now_text(), progress=progress
         )
+    behind = f"{manifest.snapshot} and the transactions behind it, up to {manifest.last_zxid}"
+    return made(manifest, target, "", behind, is_json=is_json)
+
+
+def made(manifest: Manifest, target: Path, source: str, holds: str, *, is_json: bool) -> int:
+    """Tell of a backup, and what to do with it; `source` is " from HOST:PORT" or nothing."""
     if is_json:
         write_json({"backup": str(target), **asdict(manifest)})
         return 0
     size = sum(one.size for one in manifest.files)
-    click.echo(
-        f"{counted(len(manifest.files), 'file')}, {size} bytes in {target}: {manifest.snapshot} "
-        f"and the transactions behind it, up to {manifest.last_zxid}"
-    )
+    click.echo(f"{counted(len(manifest.files), 'file')}, {size} bytes{source} in {target}: {holds}")
     click.echo(f"Restore it with: kraal restore {target} --data-dir DIR")
     return 0
 

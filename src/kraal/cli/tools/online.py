@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict
 from http.client import HTTPResponse
 from pathlib import Path, PurePath
 
 import click
 
+from kraal.cli.tools import care
 from kraal.cli.tools.admin_client import (
     UNKNOWN_COMMAND,
     Access,
@@ -18,7 +18,7 @@ from kraal.cli.tools.admin_client import (
 )
 from kraal.cli.tools.places import FS, size_of
 from kraal.cli.tools.snapshots import now_text
-from kraal.cli.tools.terminal import FailedError, confirmed, counted, failing, reading, write_json
+from kraal.cli.tools.terminal import FailedError, confirmed, failing, reading
 from kraal.errors import KraalError
 from kraal.model.zxid import show
 from kraal.storage.inspection import backup as backups
@@ -42,16 +42,8 @@ def backup(server: str, access: Access, target: Path, is_json: bool) -> int:
         manifest = _archive(client, target)
     except UnknownCommandError:
         manifest = _snapshot(client, target)
-    if is_json:
-        write_json({"backup": str(target), **asdict(manifest)})
-        return 0
-    size = sum(one.size for one in manifest.files)
-    click.echo(
-        f"{counted(len(manifest.files), 'file')}, {size} bytes from {client.name} in {target}: "
-        f"every transaction up to {manifest.last_zxid}, and none behind it"
-    )
-    click.echo(f"Restore it with: kraal restore {target} --data-dir DIR")
-    return 0
+    holds = f"every transaction up to {manifest.last_zxid}, and none behind it"
+    return care.made(manifest, target, f" from {client.name}", holds, is_json=is_json)
 
 
 def _archive(client: AdminClient, target: Path) -> Manifest:
