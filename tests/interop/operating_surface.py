@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import re
+import shutil
 import sys
 import tempfile
 import urllib.error
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import kraal
+from kraal.admin.catalogue import CATALOGUE
 from kraal.client import Client, CreateMode
 from kraal.client.errors import ZooKeeperError
 from tests.support import raw_client as raw
@@ -48,6 +50,12 @@ LOAD = 200
 """Requests that are sent together, many times."""
 JVM = re.compile(r"(java|sun|jdk|os|user|file|line|path|native|jetty|reference)\.")
 """Names of the virtual machine's own properties, some of which the tests set."""
+
+BY_CHANCE = frozenset({"sessionless_connections_expired"})
+"""Figures that depend on the moment: connections that a busy machine leaves silent for long."""
+
+KRAAL_CAPTURES_MAX = 3
+"""What one capture of kraal does not count by chance (a queue, a throttled read), another may."""
 
 SHARE = re.compile(r"(avg|min|max|sum|p50|p95|p99|p999)_")
 """Figures of a summary whose count says whether it is used."""
@@ -212,9 +220,11 @@ def capture(kind: str, directory: Path) -> Found:
         other = [leader, followers[0], ensemble.members[4]]
 
         def restart() -> None:
-            """A follower and the observer miss some transactions, and come back."""
+            """A follower comes back without its disk, the observer misses a transaction."""
             for member in (followers[1], ensemble.members[4]):
                 member.kill()
+                if member is followers[1]:
+                    shutil.rmtree(member.data)
                 with raw.RawClient(leader.client_port) as client:
                     client.connect(raw.connect_request())
                     client.call("create", raw.create_body(f"/m{member.id}", b"", raw.OPEN_ACL, 0))
@@ -329,16 +339,24 @@ def zero_here_only(theirs: Found, ours: Found) -> dict[str, list[str]]:
                 for name, value in figures.items()
                 if value > 0 and ours.figures[role].get(name) == 0 and not SHARE.match(name)
             }
+            - BY_CHANCE
         )
         for role, figures in theirs.figures.items()
     }
 
 
 def captured(directory: Path) -> tuple[list[Row], dict[str, list[str]]]:
-    """Both kinds of servers."""
+    """Both kinds of servers; kraal's once more while it has a 0 that it does not always have."""
     require_reference()
     theirs, ours = (capture(kind, directory / kind) for kind in (APACHE, KRAAL))
-    return list(compare(theirs, ours)), zero_here_only(theirs, ours)
+    zero = zero_here_only(theirs, ours)
+    idle = {metric.name for metric in CATALOGUE if metric.is_idle}
+    for attempt in range(1, KRAAL_CAPTURES_MAX):
+        if idle.issuperset(name for names in zero.values() for name in names):
+            break
+        again = zero_here_only(theirs, capture(KRAAL, directory / f"{KRAAL}-{attempt}"))
+        zero = {role: sorted(set(names).intersection(again[role])) for role, names in zero.items()}
+    return list(compare(theirs, ours)), zero
 
 
 def main() -> int:

@@ -165,7 +165,8 @@ async def test_no_mixture_is_seen_and_no_update_lost(
             await config.update(lambda old: Pair(old.left + 1, old.right + 1))
 
     async with Proxy(server.port) as proxy, connect(proxy.port) as zk, connect(proxy.port) as other:
-        writers = [Config(client, path, Pair, default=Pair()) for client in (zk, other)]
+        # All versions are kept: a reply can be lost for longer than the other takes to make ten.
+        writers = [Config(client, path, Pair, default=Pair(), keep=30) for client in (zk, other)]
         async with Config(zk, path, Pair, default=Pair()) as config:
             watching = asyncio.create_task(watch(config))
             async with trouble(server, proxy, [zk, other], seed=2):
