@@ -425,3 +425,18 @@ async def test_a_start_that_is_cancelled_leaves_no_session() -> None:
         async with asyncio.timeout(8):  # less than the sessions' timeout
             while server.sessions():
                 await asyncio.sleep(0.001)
+
+
+async def test_a_dropped_client_is_complained_of(server: Server) -> None:
+    zk = kraal.connect(f"{HOST}:{server.port}")
+    await zk.start()
+    keeper = zk._session
+    with pytest.warns(ResourceWarning, match="unclosed client <kraal.Client connected"):
+        del zk
+        gc.collect()
+    await keeper.close()
+    closed = kraal.connect(f"{HOST}:{server.port}")
+    async with closed:
+        pass
+    del closed, keeper  # every warning is an error here
+    gc.collect()

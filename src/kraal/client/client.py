@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -121,7 +123,8 @@ class Client(Operations):
     ) -> None:
         self._chroot = chroot.encode()
         self._default_acl = codec.encode_acl(default_acl)
-        self._watches = WatchTable(self._shown_bytes)
+        # What outlives the client must not hold it, or nobody would see that it was dropped.
+        self._watches = WatchTable(partial(codec.without_chroot, self._chroot))
         self._rng = rng
         self._session = SessionKeeper(
             Hosts(servers, rng), options, self._watches, auth=auth, session=session, rng=rng
@@ -132,6 +135,12 @@ class Client(Operations):
         return f"<kraal.Client {self.state.value}, session 0x{self.session_id:x}{server}>"
 
     # Life
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        """A client that is dropped without `close` keeps its session until the loop ends."""
+        session = getattr(self, "_session", None)  # missing if __init__ has raised
+        if session is not None and session.is_running:
+            _warn(f"unclosed client {self!r}", ResourceWarning, source=self)
 
     async def start(self) -> None:
         """Connect; waits until a server has accepted the session and the credentials.

@@ -54,6 +54,15 @@ def encode_prefix(path: str) -> bytes:
         raise BadArgumentsError("a path has no UTF-8 form", path=ascii(path)) from None
 
 
+def without_chroot(chroot: bytes, wire_path: bytes) -> str:
+    """A path of the server as it is shown to a client that lives below the chroot."""
+    if wire_path == chroot and chroot:
+        return "/"
+    if chroot and wire_path.startswith(chroot + b"/"):
+        wire_path = wire_path[len(chroot) :]
+    return wire_path.decode("utf-8", "replace")
+
+
 def _path_error(path: object) -> Exception:
     if isinstance(path, str):
         return BadArgumentsError("a path begins with a slash", path=path)

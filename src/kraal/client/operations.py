@@ -408,12 +408,7 @@ class Operations(ABC):
         return self._shown_bytes(wire_path.encode("utf-8", "replace"))
 
     def _shown_bytes(self, wire_path: bytes) -> str:
-        chroot = self._chroot
-        if wire_path == chroot and chroot:
-            return "/"
-        if chroot and wire_path.startswith(chroot + b"/"):
-            wire_path = wire_path[len(chroot) :]
-        return wire_path.decode("utf-8", "replace")
+        return codec.without_chroot(self._chroot, wire_path)
 
     def _creation(
         self,

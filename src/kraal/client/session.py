@@ -42,6 +42,7 @@ from kraal.client.errors import (
     ZooKeeperError,
     reason_of,
 )
+from kraal.client.futures import ignore_outcome
 from kraal.client.heartbeat import Heartbeat
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
@@ -147,7 +148,7 @@ class SessionKeeper:
         self._loop = asyncio.get_running_loop()
         self._refusal = None
         for scheme, auth in self._first_auths:
-            self.add_auth(scheme, auth).add_done_callback(_ignore_outcome)
+            self.add_auth(scheme, auth).add_done_callback(ignore_outcome)
         _sessions.add(self)
         self._task = self._loop.create_task(self._run(), name="kraal-client")
         self._task.add_done_callback(self._ended)
@@ -168,6 +169,11 @@ class SessionKeeper:
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closing is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and nobody has closed it, nor the end of its loop."""
+        return self._task is not None and self._closing is None and not self._task.done()
 
     async def close(self) -> None:
         """End the session; every later call waits for the first one's end."""
@@ -421,7 +427,7 @@ class SessionKeeper:
     ) -> asyncio.Future[None]:
         body = WatchModeRequest.pack(path, kind)
         request = self._request(OpCode.REMOVE_WATCHES, body, decode_nothing, None, None)
-        request.future.add_done_callback(_ignore_outcome)
+        request.future.add_done_callback(ignore_outcome)
         connection.wake()
         return request.future
 
@@ -589,8 +595,3 @@ class _Auth(NamedTuple):
     scheme: str
     auth: bytes
     future: asyncio.Future[None]
-
-
-def _ignore_outcome(future: asyncio.Future[None]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -17,6 +17,7 @@ from kraal.client import (
     WatchEvent,
     send_together,
 )
+from kraal.client.futures import ignore_outcome
 from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import Claim
@@ -55,7 +56,7 @@ class Queue:
                 await claim.create()
                 is_ours = await self._wait(claim, await reading, blocking=blocking)
             except BaseException:
-                reading.add_done_callback(_ignore_outcome)
+                reading.add_done_callback(ignore_outcome)
                 reading.cancel()
                 claim.abandon()
                 raise
@@ -139,11 +140,6 @@ class Queue:
             if not is_deleted:
                 self.zk.forget_watch(path, on_event)
         return is_deleted
-
-
-def _ignore_outcome(task: asyncio.Task[list[str]]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 async def identifiers_of(zk: Client, parent: str, names: Iterable[str]) -> list[str]:
