@@ -56,13 +56,13 @@ class Said(NamedTuple):
     err: str
 
 
-def zkcli(port: int, words: Sequence[str], lines: str = "") -> Said:
+def zkcli(port: int, words: Sequence[str], lines: str = "", properties: Sequence[str] = ()) -> Said:
     """Apache's shell, without its line editor, which would print prompts into a pipe."""
     directory, _, own = reference_classpath().partition("/*:")
     jars = [str(jar) for jar in Path(directory).glob("*.jar") if "jline" not in jar.name]
     command = [
         "java", "-cp", ":".join([*jars, own]), "-Dreference.level=OFF", "-Dfile.encoding=UTF-8",
-        "-XX:TieredStopAtLevel=1", "org.apache.zookeeper.ZooKeeperMain",
+        "-XX:TieredStopAtLevel=1", *properties, "org.apache.zookeeper.ZooKeeperMain",
     ]  # fmt: skip
     return _run([*command, "-server", f"{HOST}:{port}", *words], lines)
 

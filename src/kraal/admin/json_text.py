@@ -8,7 +8,7 @@ Source: reference/operations.md section 3.2.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,8 +36,15 @@ class Pairs:
     items: Iterable[tuple[str, Json]]
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A value that is known once what stands before it has been printed."""
+
+    value: Callable[[], str | None]
+
+
 Json: TypeAlias = (
-    bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | Rows | Pairs | None
+    bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | Rows | Pairs | Late | None
 )
 
 
@@ -47,6 +54,8 @@ def pieces(value: Json, indent: str = "") -> Iterator[str]:
         yield from _list(value.items, indent)
     elif isinstance(value, Pairs):
         yield from _object(value.items, indent)
+    elif isinstance(value, Late):
+        yield from pieces(value.value())
     elif isinstance(value, Mapping):
         yield from _object(value.items(), indent)
     elif isinstance(value, Sequence) and not isinstance(value, str):

@@ -64,8 +64,8 @@ def admin_page() -> str:
         "| command | method | says |",
         "|---|---|---|",
         *(
-            f"| `{command.names[0]}` | {'POST, with credentials' if command.is_post else 'GET'} |"
-            f" {command.help} |"
+            f"| `{command.names[0]}` | {'POST' if command.is_post else 'GET'}"
+            f"{', with credentials' if command.needs_access else ''} | {command.help} |"
             for command in own
         ),
         "",

@@ -9,6 +9,7 @@ from kraal.model.config import ServerConfig
 from kraal.replica.status import (
     Access,
     BackupStream,
+    ChildStatus,
     ConnectionStatus,
     Figures,
     LargeZnode,
@@ -106,6 +107,14 @@ class AdminSource(StatusSource, Protocol):
 
     def znode_sizes(self) -> Iterator[LargeZnode]:
         """All znodes, one by one, while the tree changes."""
+        ...
+
+    def child_paths(self, path: bytes) -> Sequence[bytes] | None:
+        """Of all children at this moment, in no order; None: there is no such znode."""
+        ...
+
+    def child_status(self, path: bytes) -> ChildStatus | None:
+        """None: it is gone."""
         ...
 
     def counted_insecure(self) -> None:

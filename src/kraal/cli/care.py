@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,8 +11,6 @@ from kraal.cli import options
 
 if TYPE_CHECKING:
     from kraal.cli.tools.admin_client import Access
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.command(short_help="Delete old snapshots and logs.")
@@ -62,36 +58,6 @@ def purge(
     )  # fmt: skip
 
 
-def _server_access(function: F) -> F:
-    """Options that say who asks a running server's admin port, handed over as `access`."""
-
-    @wraps(function)
-    def with_access(
-        *args: Any, auth: str, ca: Path | None, certificate: Path | None, **others: Any
-    ) -> Any:
-        from kraal.cli.tools.admin_client import Access  # noqa: PLC0415
-
-        return function(*args, access=Access(auth, ca, certificate), **others)
-
-    for option in (
-        click.option(
-            "--cert", "certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            metavar="PEM", help="Certificate and key for an https server that asks for one.",
-        ),
-        click.option(
-            "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="PEM",
-            help="Who may have signed the certificate of an https server.",
-        ),
-        click.option(
-            "--auth", default="ip", show_default=True, envvar="KRAAL_ADMIN_AUTH",
-            show_envvar=True, metavar="'SCHEME CREDENTIAL'",
-            help="Who asks a running server; it wants all permissions on the root.",
-        ),
-    ):  # fmt: skip
-        with_access = option(with_access)
-    return cast(F, with_access)
-
-
 @click.command(short_help="Copy a data directory, or a running server, consistently.")
 @click.argument("source", metavar="SOURCE")
 @options.log_directory
@@ -102,7 +68,7 @@ def _server_access(function: F) -> F:
 @click.option(
     "--verify", is_flag=True, help="Instead: compare the backup SOURCE with its manifest."
 )
-@_server_access
+@options.server_access
 @options.is_json
 def backup(
     source: str,
@@ -161,7 +127,7 @@ def backup(
     help="Instead: admin ports of a running server or of the members of a running ensemble,"
     " which is given the backup in the place of all that it has.",
 )  # fmt: skip
-@_server_access
+@options.server_access
 @options.dry_run
 @options.is_sure
 @options.log_directory

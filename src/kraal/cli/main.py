@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kraal.cli.care import backup, purge, restore
+from kraal.cli.children import children
 from kraal.cli.data import doctor, history, log, snapshot
 from kraal.cli.ensemble import ensemble
 from kraal.cli.serve import serve
@@ -23,6 +24,6 @@ def main() -> None:
 
 
 for command in (
-    serve, shell, ensemble, doctor, log, snapshot, history, purge, backup, restore,
+    serve, shell, ensemble, doctor, log, snapshot, history, purge, backup, restore, children,
 ):  # fmt: skip
     main.add_command(command)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -46,6 +47,36 @@ def is_sure(function: F) -> F:
     return click.option("-y", "--yes", "is_sure", is_flag=True, help="Do not ask, as in scripts.")(
         function
     )
+
+
+def server_access(function: F) -> F:
+    """Options that say who asks a running server's admin port, handed over as `access`."""
+
+    @wraps(function)
+    def with_access(
+        *args: Any, auth: str, ca: Path | None, certificate: Path | None, **others: Any
+    ) -> Any:
+        from kraal.cli.tools.admin_client import Access  # noqa: PLC0415
+
+        return function(*args, access=Access(auth, ca, certificate), **others)
+
+    for option in (
+        click.option(
+            "--cert", "certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            metavar="PEM", help="Certificate and key for an https server that asks for one.",
+        ),
+        click.option(
+            "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="PEM",
+            help="Who may have signed the certificate of an https server.",
+        ),
+        click.option(
+            "--auth", default="ip", show_default=True, envvar="KRAAL_ADMIN_AUTH",
+            show_envvar=True, metavar="'SCHEME CREDENTIAL'",
+            help="Who asks a running server; it wants all permissions on the root.",
+        ),
+    ):  # fmt: skip
+        with_access = option(with_access)
+    return cast(F, with_access)
 
 
 class Zxid(click.ParamType[int]):

@@ -267,8 +267,30 @@ class LargeZnode:
     """Of the answer to getChildren."""
 
 
+class ZnodeKind(StrEnum):
+    """What decides how long a znode lives (reference/client-protocol.md section 6)."""
+
+    PERSISTENT = "persistent"
+    EPHEMERAL = "ephemeral"
+    CONTAINER = "container"
+    TTL = "ttl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStatus:
+    """One child of a znode."""
+
+    kind: ZnodeKind
+    session_id: int = 0
+    """Of an ephemeral: whose it is."""
+    ttl_ms: int = 0
+    """Of a znode with a TTL."""
+    data_bytes: int
+    children: int
+
+
 class Access(StrEnum):
-    """Whether somebody may take or restore snapshots."""
+    """Whether somebody may take or restore snapshots, or list children."""
 
     GRANTED = "granted"
     UNKNOWN = "unknown"

@@ -18,6 +18,7 @@ from kraal.pipeline.load import SpaceSaving
 from kraal.replica.status import (
     Access,
     BackupStream,
+    ChildStatus,
     HeavyRow,
     LargeZnode,
     LearnerStatus,
@@ -25,6 +26,7 @@ from kraal.replica.status import (
     SessionEventStatus,
     SlowRequestStatus,
     SnapshotFile,
+    ZnodeKind,
 )
 from kraal.server import online_backup
 from kraal.server.status_source import ServerStatusSource
@@ -130,6 +132,28 @@ class ServerAdminSource(ServerStatusSource):
                 children=len(children),
                 children_bytes=size,
             )
+
+    def child_paths(self, path: bytes) -> Sequence[bytes] | None:
+        replica = self._server.replica
+        node = replica.tree.nodes.get(path) if replica is not None else None
+        return None if node is None else list(node.children or ())
+
+    def child_status(self, path: bytes) -> ChildStatus | None:
+        replica = self._server.replica
+        node = replica.tree.nodes.get(path) if replica is not None else None
+        if replica is None or node is None:
+            return None
+        kind, session_id, ttl_ms = ZnodeKind.PERSISTENT, 0, 0
+        if path in replica.tree.containers:
+            kind = ZnodeKind.CONTAINER
+        elif path in replica.tree.ttls:
+            kind, ttl_ms = ZnodeKind.TTL, replica.tree.ttls[path]
+        elif owner := node.ephemeral_owner:
+            kind, session_id = ZnodeKind.EPHEMERAL, owner & 0xFFFF_FFFF_FFFF_FFFF
+        return ChildStatus(
+            kind=kind, session_id=session_id, ttl_ms=ttl_ms,
+            data_bytes=len(node.data or b""), children=len(node.children or ()),
+        )  # fmt: skip
 
     def counted_insecure(self) -> None:
         self._server.counters.insecure_admin_requests += 1

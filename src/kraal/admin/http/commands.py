@@ -13,7 +13,7 @@ from types import MappingProxyType
 from kraal.admin import java_text, monitor
 from kraal.admin.environment import environment
 from kraal.admin.four_letter_words import TRACE_MASK
-from kraal.admin.http import members, own_commands
+from kraal.admin.http import children, members, own_commands
 from kraal.admin.http.reply import CommandError, Parameters, Reply
 from kraal.admin.json_text import Json, Pairs, Rows
 from kraal.admin.source import AdminSource
@@ -322,6 +322,9 @@ COMMANDS: tuple[Command, ...] = (
        " it, the sessions that are remembered.", is_own=True),
     _C(("largest_znodes",), own_commands.largest_znodes, "The znodes and lists of children that"
        " are nearest to `jute.maxbuffer`. `limit`.", is_own=True),
+    _C(("children",), children.children, "Children of the znode `path` by name, with their kinds,"
+       " in pages: at most `limit` of those whose names come behind `after` and begin with"
+       " `prefix`; `next` is the `after` of the next page.", is_own=True, needs_access=True),
     _C(("log_levels",), own_commands.log_levels, "Levels of the loggers.", needs_server=False,
        is_own=True),
     _C(("set_log_level",), own_commands.set_log_level, "Set the `level` of a `logger`.",

@@ -17,7 +17,7 @@ from kraal.cli.tools.terminal import FailedError
 
 LIMIT_SECONDS = 60.0
 COMMANDS = "/commands"
-_ANSWER_MAX_BYTES = 1 << 20
+_ANSWER_MAX_BYTES = 16 << 20
 UNKNOWN_COMMAND = "Unknown command"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):\d{1,5}")
 
@@ -113,7 +113,11 @@ class AdminClient:
 
     def refusal(self, response: HTTPResponse, command: str) -> FailedError:
         """The error that an answer stands for which is not what was asked for."""
-        said = self.members(response).get("error")
+        return self.refused(self.members(response), command, response.status)
+
+    def refused(self, members: dict[str, object], command: str, status: int = 200) -> FailedError:
+        """The same, where the answer has been read."""
+        said = members.get("error")
         if str(said or "").startswith(UNKNOWN_COMMAND):
             return UnknownCommandError(f"{self.name} has no command {command}")
         reason = {
@@ -121,7 +125,7 @@ class AdminClient:
             403: "that needs credentials with all permissions on the root: give --auth",
             429: "it limits how often that is done (admin.rateLimiterIntervalInMS)",
             503: "its configuration has turned the command off",
-        }.get(response.status)
+        }.get(status)
         texts = [str(text) for text in (reason, said) if text]
-        shown = "; ".join(dict.fromkeys(texts)) or f"HTTP status {response.status}"
+        shown = "; ".join(dict.fromkeys(texts)) or f"HTTP status {status}"
         return FailedError(f"{self.name} refused {command}: {shown}")

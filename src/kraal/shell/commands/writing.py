@@ -8,6 +8,7 @@ import binascii
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from kraal.client import (
     NULL,
@@ -19,9 +20,10 @@ from kraal.client import (
     ZooKeeperError,
 )
 from kraal.model.limits import MAX_TTL_MS
-from kraal.shell import acl_text, paths
+from kraal.shell import acl_text, files, paths
 from kraal.shell.command import command
 from kraal.shell.context import Context, Step
+from kraal.shell.documents import STDIN
 from kraal.shell.errors import CommandError, keeper_message
 from kraal.shell.options import PATH, Given, flag, optional, text, value
 from kraal.shell.results import Done, JsonObject, Result, Results, StatBlock, stat_json
@@ -32,6 +34,8 @@ BATCH = 1000
 """How many znodes `deleteall` deletes in one transaction."""
 BATCHES_MAX = 10
 """How many of those are under way at once."""
+TOGETHER = 500
+"""Znodes of standard input whose subtrees are read at once."""
 
 
 def to_bytes(written: str) -> bytes:
@@ -161,26 +165,61 @@ async def delete(shell: Context, given: Given) -> Results:
 
 @command(
     "deleteall", "path [-b batch size]",
-    PATH, value("b", "batch size"),
+    replace(PATH, is_checked=False), value("b", "batch size"),
     group=GROUP,
 )  # fmt: skip
 async def deleteall(shell: Context, given: Given) -> Results:
     """Delete a znode and all below it, the leaves first, in transactions of 1000 or of -b.
 
-    A transaction that fails ends it; what earlier ones deleted stays deleted.
+    A transaction that fails ends it; what earlier ones deleted stays deleted. With `-` as the path
+    the paths are the lines of standard input, as `kraal children --paths` prints them.
     """
     size = given.integer("b", BATCH)
+    if given[0] == STDIN:
+        count = 0
+        async with files.opened(STDIN, has_input=shell.has_input) as stream:
+            stream.seek(0)
+            with shell.progress("deleting") as step:
+                while some := [
+                    line.decode("utf-8", "replace").rstrip("\r\n")
+                    for line in islice(stream, TOGETHER)
+                ]:
+                    count += await _delete_some(shell, some, size, step)
+        yield Done(deleted=given[0], znodes=count)
+        return
+    paths.check(given[0])
     found = await _listed(shell, given[0])
-    found.reverse()
     with shell.progress("deleting", len(found)) as step:
-        if size <= 0:
-            for each in found:
-                await shell.zk.delete(each)
-                step(1)
-        else:
-            batches = [found[at : at + size] for at in range(0, len(found), size)]
-            await _delete_batches(shell.zk, batches, step)
+        await _delete_listed(shell.zk, found, size, step)
     yield Done(deleted=given[0], znodes=len(found))
+
+
+async def _delete_some(shell: Context, some: Sequence[str], size: int, step: Step) -> int:
+    """Delete these znodes and all below them; those that are gone count as deleted."""
+    for each in some:
+        paths.check(each)
+
+    async def listed(path: str) -> list[str]:
+        try:
+            return await _listed(shell, path)
+        except NoNodeError:
+            return []
+
+    found = [path for below in await asyncio.gather(*map(listed, some)) for path in below]
+    await _delete_listed(shell.zk, found, size, step)
+    return len(found)
+
+
+async def _delete_listed(zk: Client, found: Sequence[str], size: int, step: Step) -> None:
+    """Delete znodes that are given parents first."""
+    last_first = found[::-1]
+    if size <= 0:
+        for each in last_first:
+            await zk.delete(each)
+            step(1)
+        return
+    batches = [last_first[at : at + size] for at in range(0, len(found), size)]
+    await _delete_batches(zk, batches, step)
 
 
 async def _listed(shell: Context, path: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""`kraal children`: pages of the admin command `children`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import click
+
+from kraal.cli.tools.admin_client import Access, AdminClient
+from kraal.cli.tools.terminal import FailedError, failing, write_json
+
+COMMAND = "children"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What a server says of one child; `name` is among the fields."""
+
+    path: str
+    name: str
+    fields: dict[str, object]
+
+    def about(self) -> str:
+        """Kind, size and number of children in columns."""
+        kind, size, below = (self.fields.get(key) for key in ("kind", "data_bytes", "children"))
+        return f"{kind:<10} {size:>9} {below:>9}"
+
+
+class Pages:
+    """The children of one znode. `next` is where the page that was read last left off."""
+
+    def __init__(
+        self, server: str, access: Access, path: str, *, prefix: str | None = None, limit: int
+    ) -> None:
+        self._client = AdminClient(server, access)
+        self.path = path
+        self._asked = {"path": path, "limit": str(limit), "prefix": prefix or ""}
+        self.next: str | None = None
+
+    def page(self, after: str | None) -> Iterator[Child]:
+        """One page. Raises FailedError when the server refuses it or is none of kraal's."""
+        query = urlencode({**self._asked, "after": after or ""})
+        with self._client.asked(f"{COMMAND}?{query}") as response:
+            if response.status != 200:
+                raise self._client.refusal(response, COMMAND)
+            said = self._client.members(response)
+        rows, following = said.get("children"), said.get("next")
+        if not isinstance(rows, list) or not isinstance(following, str | None):
+            raise self._client.refused(said, COMMAND)
+        self.next = following
+        above = self.path if self.path != "/" else ""
+        for row in rows:
+            name = row.get("name") if isinstance(row, dict) else None
+            if not isinstance(name, str):
+                raise FailedError(f"{self._client.name} answers what is no list of children")
+            yield Child(f"{above}/{name}", name, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How children are printed."""
+
+    as_paths: bool = False
+    is_long: bool = False
+    is_json: bool = False
+
+    def write(self, child: Child) -> None:
+        """One child on a line; names of znodes have no control characters."""
+        if self.is_json:
+            write_json({"path": child.path, **child.fields})
+            return
+        name = child.path if self.as_paths else child.name
+        click.echo(f"{child.about()}  {name}" if self.is_long else name)
+
+
+@failing
+def listed(pages: Pages, shown: Shown, after: str | None, *, is_all: bool) -> int:
+    """Print one page, or all from there on."""
+    while True:
+        for child in pages.page(after):
+            shown.write(child)
+        after = pages.next
+        if after is None:
+            return 0
+        if not is_all:
+            click.echo(f"There are more: --after {shlex.quote(after)}, or --all", err=True)
+            return 0
