@@ -1,6 +1,6 @@
-"""SASL: the exchange before everything else, with Apache ZooKeeper and with servers that misbehave.
+"""SASL: the exchange before everything else, with kraal's server and Apache ZooKeeper.
 
-What kraal's own server says about SASL is here, too: it has none.
+Servers that misbehave are here, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kraal.client import (
     SessionState,
     WatchEvent,
 )
-from kraal.client.digest_md5 import parse, respond
+from kraal.wire.digest_md5 import parse, respond
 from kraal.wire.opcodes import OpCode
 from tests.client.scripted import ScriptedServer, accepted, client_of, reply
 from tests.client.test_session import changed_to
@@ -45,33 +45,34 @@ BOB = DigestMd5("bob", "other secret")
 CHALLENGE = b'realm="zk-sasl-md5",nonce="n",charset=utf-8,algorithm=md5-sess'
 
 
+@pytest.fixture(scope="module", params=["kraal", pytest.param("apache", marks=pytest.mark.apache)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Whose servers they are."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    servers.require_reference()
-    directory = tmp_path_factory.mktemp("apache-sasl")
-    properties = servers.digest_md5(directory, USERS)
-    with servers.apache(directory, properties=properties) as running:
-        yield running
+def running(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with servers.with_sasl(kind, tmp_path_factory.mktemp(kind), USERS) as server:
+        yield server
 
 
 def connected(server: Server, user: DigestMd5) -> Client:
     return kraal.connect(f"{HOST}:{server.port}", sasl=user)
 
 
-# With Apache ZooKeeper
+# With both servers
 
 
-@pytest.mark.apache
 @pytest.mark.parametrize("name", USERS)
-async def test_the_server_knows_the_user(reference: Server, name: str) -> None:
-    async with connected(reference, DigestMd5(name, USERS[name])) as zk:
+async def test_the_server_knows_the_user(running: Server, name: str) -> None:
+    async with connected(running, DigestMd5(name, USERS[name])) as zk:
         assert Id("sasl", name) in await zk.who_am_i()
 
 
-@pytest.mark.apache
 @pytest.mark.parametrize("user", [DigestMd5("alice", "wrong"), DigestMd5("nobody", "secret")])
-async def test_wrong_credentials_are_final(reference: Server, user: DigestMd5) -> None:
-    zk = kraal.connect(f"{HOST}:{reference.port}", sasl=user)
+async def test_wrong_credentials_are_final(running: Server, user: DigestMd5) -> None:
+    zk = kraal.connect(f"{HOST}:{running.port}", sasl=user)
     states: list[SessionState] = []
     zk.on_state(states.append)
     with pytest.raises(AuthFailedError, match="DIGEST-MD5: the server refused the credentials"):
@@ -79,10 +80,9 @@ async def test_wrong_credentials_are_final(reference: Server, user: DigestMd5) -
     assert states == [SessionState.AUTH_FAILED, SessionState.CLOSED]
 
 
-@pytest.mark.apache
-async def test_acls_of_sasl_users_are_honoured(reference: Server) -> None:
+async def test_acls_of_sasl_users_are_honoured(running: Server) -> None:
     only_bob = [Acl(Perms.ALL, "sasl", "bob")]
-    async with connected(reference, ALICE) as alice, connected(reference, BOB) as bob:
+    async with connected(running, ALICE) as alice, connected(running, BOB) as bob:
         await alice.create("/alice", b"hers", acl=CREATOR_ALL_ACL)
         assert (await alice.get_acl("/alice")).acl == [Acl(Perms.ALL, "sasl", "alice")]
         await alice.create("/bob", b"his", acl=only_bob)
@@ -94,20 +94,18 @@ async def test_acls_of_sasl_users_are_honoured(reference: Server) -> None:
         assert (await bob.get("/bob")).data == b"his"
 
 
-@pytest.mark.apache
-async def test_other_credentials_are_sent_after_the_exchange(reference: Server) -> None:
+async def test_other_credentials_are_sent_after_the_exchange(running: Server) -> None:
     async with kraal.connect(
-        f"{HOST}:{reference.port}", sasl=ALICE, auth=[("digest", b"carol:x")]
+        f"{HOST}:{running.port}", sasl=ALICE, auth=[("digest", b"carol:x")]
     ) as zk:
         assert {Id("sasl", "alice"), Id("digest", "carol")} <= set(await zk.who_am_i())
 
 
-@pytest.mark.apache
-async def test_every_connection_is_authenticated(reference: Server) -> None:
+async def test_every_connection_is_authenticated(running: Server) -> None:
     events: list[WatchEvent] = []
     async with (
-        Proxy(reference.port) as proxy,
-        connected(reference, ALICE) as other,
+        Proxy(running.port) as proxy,
+        connected(running, ALICE) as other,
         kraal.connect(f"{HOST}:{proxy.port}", sasl=ALICE) as zk,
     ):
         session = zk.session_id
@@ -125,20 +123,18 @@ async def test_every_connection_is_authenticated(reference: Server) -> None:
     assert [event.type for event in events] == [EventType.CHANGED]
 
 
-@pytest.mark.apache
-async def test_a_server_that_starts_again_is_told_again(reference: Server) -> None:
-    async with connected(reference, ALICE) as zk:
+async def test_a_server_that_starts_again_is_told_again(running: Server) -> None:
+    async with connected(running, ALICE) as zk:
         await zk.create("/restart", acl=CREATOR_ALL_ACL)
-        await asyncio.to_thread(reference.stop)
+        await asyncio.to_thread(running.stop)
         await changed_to(zk, SessionState.CONNECTING)
-        await asyncio.to_thread(reference.start)
+        await asyncio.to_thread(running.start)
         assert (await zk.set("/restart", b"again")).version == 1
         assert Id("sasl", "alice") in await zk.who_am_i()
 
 
-@pytest.mark.apache
-def test_for_threads(reference: Server) -> None:
-    hosts = f"{HOST}:{reference.port}"
+def test_for_threads(running: Server) -> None:
+    hosts = f"{HOST}:{running.port}"
     with sync.connect(hosts, sasl=sync.DigestMd5("alice", "secret")) as zk:
         assert Id("sasl", "alice") in zk.who_am_i()
         zk.create("/threads", acl=CREATOR_ALL_ACL)
@@ -148,11 +144,7 @@ def test_for_threads(reference: Server) -> None:
 
 
 @asynccontextmanager
-async def apache(directory: Path, **properties: object) -> AsyncIterator[Server]:
-    """Another server, with SASL by DIGEST-MD5 if it has a property."""
-    if properties:
-        properties = {**servers.digest_md5(directory, USERS), **properties}
-    running = servers.apache(directory, properties=properties)
+async def another(running: Server) -> AsyncIterator[Server]:
     await asyncio.to_thread(running.start)
     try:
         yield running
@@ -160,19 +152,21 @@ async def apache(directory: Path, **properties: object) -> AsyncIterator[Server]
         await asyncio.to_thread(running.stop)
 
 
-@pytest.mark.apache
-async def test_a_failure_that_the_server_puts_up_with(reference: Server, tmp_path: Path) -> None:
+async def test_a_failure_that_the_server_puts_up_with(kind: str, tmp_path: Path) -> None:
     """Who asks for SASL and fails does not go on as somebody else."""
-    async with apache(tmp_path, **{"zookeeper.allowSaslFailedClients": True}) as lenient:
+    async with another(
+        servers.with_sasl(kind, tmp_path, USERS, allowSaslFailedClients=True)
+    ) as lenient:
         async with connected(lenient, ALICE) as zk:
             assert Id("sasl", "alice") in await zk.who_am_i()
         with pytest.raises(AuthFailedError, match="refused the credentials"):
             await connected(lenient, DigestMd5("alice", "wrong")).start()
 
 
-@pytest.mark.apache
-async def test_a_server_may_require_sasl(reference: Server, tmp_path: Path) -> None:
-    async with apache(tmp_path, **{"zookeeper.sessionRequireClientSASLAuth": True}) as strict:
+async def test_a_server_may_require_sasl(kind: str, tmp_path: Path) -> None:
+    async with another(
+        servers.with_sasl(kind, tmp_path, USERS, sessionRequireClientSASLAuth=True)
+    ) as strict:
         async with connected(strict, ALICE) as zk:
             await zk.create("/allowed")
         with pytest.raises(AuthFailedError, match="refused the credentials"):
@@ -180,8 +174,9 @@ async def test_a_server_may_require_sasl(reference: Server, tmp_path: Path) -> N
 
 
 @pytest.mark.apache
-async def test_apache_without_sasl(reference: Server, tmp_path: Path) -> None:
-    async with apache(tmp_path) as plain:
+async def test_apache_without_sasl(tmp_path: Path) -> None:
+    servers.require_reference()
+    async with another(servers.apache(tmp_path)) as plain:
         with pytest.raises(AuthFailedError, match="no SASL configured"):
             await connected(plain, ALICE).start()
 
@@ -189,7 +184,7 @@ async def test_apache_without_sasl(reference: Server, tmp_path: Path) -> None:
 # Without
 
 
-async def test_kraals_server_has_no_sasl_and_says_so(server: Server) -> None:
+async def test_kraal_without_sasl(server: Server) -> None:
     zk = kraal.connect(f"{HOST}:{server.port}", sasl=ALICE)
     with pytest.raises(AuthFailedError, match="the server has no SASL configured"):
         await zk.start()

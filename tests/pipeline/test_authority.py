@@ -311,3 +311,52 @@ class TestEnforcement:
         found = authority(enforce_auth_schemes=schemes)
         assert found.enforces == bool(schemes)
         assert found.is_enforced_and_missing(auth) == is_missing
+
+
+class TestSasl:
+    """Apache ZooKeeper 3.9.5 was asked the same."""
+
+    BOB = Id("sasl", "bob")
+
+    @pytest.mark.parametrize("id_", ["x", "", "a/b", "a@b", "a/h@b", "@", "a/@"])
+    def test_ids_that_acls_may_have(self, id_: str) -> None:
+        entry = Acl(ALL, "sasl", id_)
+        assert stored(entry, sasl_provided=True) == [entry]
+        assert refusal(entry) is ErrorCode.INVALID_ACL
+
+    @pytest.mark.parametrize("id_", ["a@b@c", "a/b/c@d"])
+    def test_ids_that_they_may_not_have(self, id_: str) -> None:
+        assert refusal(Acl(ALL, "sasl", id_), sasl_provided=True) is ErrorCode.INVALID_ACL
+
+    def test_who_has_logged_in_may_have_znodes_of_its_own(self) -> None:
+        mine = Acl(ALL, "auth", "")
+        assert stored(mine, auth=(HOST, self.BOB), sasl_provided=True) == [Acl(ALL, *self.BOB)]
+        assert refusal(mine, auth=(HOST, self.BOB)) is ErrorCode.INVALID_ACL
+
+    @pytest.mark.parametrize(
+        ("entry", "who", "settings", "may"),
+        [
+            ("bob", "bob", {}, True),
+            ("bob", "al", {}, False),
+            ("bob", "super", {}, True),
+            ("any", "bob", {}, False),
+            ("any", "bob", {"any_sasl_user": "any"}, True),
+            ("bob", "bob", {"sasl_provided": False}, False),
+        ],
+    )
+    def test_permissions(
+        self, entry: str, who: str, settings: dict[str, object], may: bool
+    ) -> None:
+        acl = acl_list(Acl(READ, "sasl", entry))
+        one = authority(**{"sasl_provided": True, **settings})
+        assert one.permits(acl, READ, (HOST, Id("sasl", who))) is may
+        assert not one.permits(acl, READ, (HOST, ME))
+
+    def test_superusers(self) -> None:
+        one = authority(sasl_super_users=frozenset({"bob"}))
+        assert one.logged_in("bob") == [self.BOB, SUPER]
+        assert one.logged_in("al") == [Id("sasl", "al")]
+
+    def test_names_of_users(self) -> None:
+        assert authority(sasl_provided=True).user_name(self.BOB) == "bob"
+        assert authority().user_name(self.BOB) == ""

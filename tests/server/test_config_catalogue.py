@@ -16,6 +16,8 @@ from kraal.server.config_keys import FAMILIES, KNOWN, PARSED, Syntax, variable_o
 from kraal.server.config_reference import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
+JAAS = Path(__file__).parent / "jaas.conf"
+SASL_PROVIDER = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 
 # A member of an ensemble with everything turned on that makes other keys count.
@@ -33,6 +35,8 @@ BASE = {
     "ssl.quorum.keyStore.location": "/key.pem",
     "ssl.quorum.trustStore.location": "/trust.pem",
     "audit.enable": "true",
+    "java.security.auth.login.config": str(JAAS),
+    "authProvider.1": SASL_PROVIDER,
 }
 VALUES = {
     "clientPort": "2182",
@@ -58,6 +62,10 @@ VALUES = {
     "server.N": "zk9:2888:3888",
     "group.N": "1:2:3",
     "weight.N": "2",
+    "java.security.auth.login.config": str(JAAS.with_name("jaas-other.conf")),
+    "authProvider.N": "a.Class",
+    "sasl.serverconfig": "Other",
+    "security.auth_to_local": "RULE:[1:$1]",
 }
 """Where another value than that of `of_kind` is needed."""
 BY_KIND = {
@@ -125,7 +133,11 @@ def in_use(loaded: LoadedConfig) -> ServerConfig:
 
 
 def numbered(key: str) -> str:
-    return {"server.N": "server.3", "group.N": "group.1", "weight.N": "weight.2"}.get(key, key)
+    names = {
+        "server.N": "server.3", "group.N": "group.1", "weight.N": "weight.2",
+        "authProvider.N": "authProvider.1",
+    }  # fmt: skip
+    return names.get(key, key)
 
 
 @pytest.mark.parametrize("key", sorted(EFFECTIVE.keys() - ALONE - WARNED.keys() - {"weight.N"}))

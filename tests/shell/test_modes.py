@@ -224,12 +224,10 @@ def test_sasl_needs_a_password_and_one_mechanism(hosts: str) -> None:
     assert done.returncode == 2 and "exclude each other" in done.stderr
 
 
-@pytest.mark.apache
-def test_sasl_with_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers.require_reference()
-    properties = servers.digest_md5(tmp_path, {"bob": "secret"})
-    with servers.apache(tmp_path, properties=properties) as apache:
-        hosts = f"{HOST}:{apache.port}"
+@pytest.mark.parametrize("kind", ["kraal", pytest.param("apache", marks=pytest.mark.apache)])
+def test_sasl_with_digest(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.with_sasl(kind, tmp_path, {"bob": "secret"}) as server:
+        hosts = f"{HOST}:{server.port}"
         monkeypatch.setenv("KRAAL_SASL_PASSWORD", "secret")
         done = run(hosts, "-q", "--sasl-digest", "bob", "whoami")
         assert (done.returncode, "sasl: bob" in done.stdout) == (0, True), done

@@ -225,3 +225,22 @@ def kraal(
     port = port or free_port()
     config = write_config(directory, port, settings or {})
     return Server(kraal_command(config), port, directory, {**KRAAL_PATH, **(environment or {})})
+
+
+def with_sasl(kind: str, directory: Path, users: Mapping[str, str], **properties: object) -> Server:
+    """A standalone server of either kind with SASL by DIGEST-MD5, not started yet.
+
+    `properties` are keys of zoo.cfg, or the JVM's own; None takes one away.
+    """
+    given = {
+        key.removeprefix("zookeeper."): value for key, value in digest_md5(directory, users).items()
+    }
+    given = {key: value for key, value in {**given, **properties}.items() if value is not None}
+    if kind == "kraal":
+        return kraal(directory, settings=given)
+    require_reference()
+    defines = {
+        key if key.startswith("java.") else f"zookeeper.{key}": value
+        for key, value in given.items()
+    }
+    return apache(directory, properties=defines)

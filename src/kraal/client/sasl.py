@@ -14,7 +14,6 @@ from os import PathLike, fspath
 from typing import ClassVar, TypeAlias
 
 from kraal.client.connection import Connection
-from kraal.client.digest_md5 import is_proof, respond
 from kraal.client.errors import (
     AuthFailedError,
     ConnectionLossError,
@@ -22,11 +21,9 @@ from kraal.client.errors import (
     ZooKeeperError,
 )
 from kraal.errors import ConfigError, DecodeError
+from kraal.wire.digest_md5 import DIGEST_URI, is_proof, respond
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import SaslRequest
-
-DIGEST_URI = "zookeeper/zk-sasl-md5"
-"""Of every server: what they are called in DIGEST-MD5 does not depend on their address."""
 
 NO_LAYER = 1
 """The bit of GSSAPI for authentication without a security layer; servers have nothing else."""

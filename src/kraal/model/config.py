@@ -55,6 +55,20 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaslConfig:
+    """How clients log in by SASL (reference/operations.md section 7.5)."""
+
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Users of DIGEST-MD5."""
+    auth_to_local: str = "DEFAULT"
+    """`security.auth_to_local`: which users names with a realm are."""
+    removes_host: bool = False
+    """`kerberos.removeHostFromPrincipal`: ids are without the host of the name."""
+    removes_realm: bool = False
+    """`kerberos.removeRealmFromPrincipal`: ids are without the realm of the name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityConfig:
     """Authentication and authorisation (reference/operations.md sections 7.4 and 7.6)."""
 
@@ -64,6 +78,16 @@ class SecurityConfig:
     skip_acl: bool = False
     enforce_auth_schemes: tuple[str, ...] = ()
     """Schemes of which one must be held; empty means that nothing is enforced."""
+    sasl: SaslConfig | None = None
+    """None: no client can log in by SASL."""
+    sasl_provided: bool = False
+    """Whether ACLs may have the scheme `sasl` (`authProvider.N`)."""
+    sasl_super_users: frozenset[str] = frozenset()
+    """`superUser` and `superUser.X`: who is the superuser after a login by SASL."""
+    any_sasl_user: str | None = None
+    """`letAnySaslUserDoX`: the id that stands for everybody who has logged in."""
+    allow_sasl_failed_clients: bool = False
+    """Whether a refused login leaves the client its connection, if none is demanded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

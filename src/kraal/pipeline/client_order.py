@@ -8,6 +8,7 @@ flight. Rules: reference/client-protocol.md sections 5.6 and 11.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterable
 from typing import Protocol
@@ -23,18 +24,20 @@ from kraal.model.limits import (
 )
 from kraal.pipeline.audit import Audit
 from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.auth.sasl import LoginRefusedError, Mechanism, shown
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.near_limit import NearLimit
 from kraal.pipeline.prepare.preparer import SESSION_WRITES, ZNODE_WRITES
 from kraal.pipeline.read import ReadHandler
-from kraal.pipeline.reply import refusal, reply
+from kraal.pipeline.reply import refusal, refusal_with, reply
 from kraal.tree.data_tree import DataTree
 from kraal.wire.framing import LENGTH_BYTES
-from kraal.wire.jute.primitives import NULL, pack_int
+from kraal.wire.jute.primitives import NULL, pack_int, write_buffer
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records import proto
 
+logger = logging.getLogger("kraal.sasl")
 _HEADER = struct.Struct(">ii")
 _unpack_header = _HEADER.unpack_from
 HEADER_BYTES = 8
@@ -102,6 +105,8 @@ class ClientOrder:
         self._near_limit = near_limit
         self._near_from = near_limit.from_bytes
         self._audit = audit
+        self.mechanism: Mechanism | None = None
+        """How clients log in by SASL, as the shell says; None: they cannot."""
         self._reads: dict[int, ReadHandler] = {}
         self._dirty: list[ClientConnection] = []
         self._stalled: dict[ClientConnection, None] = {}
@@ -211,7 +216,7 @@ class ClientOrder:
         if op == OpCode.AUTH:
             return self._authenticate(conn, xid, frame)
         if op == OpCode.SASL:
-            return self._refuse_sasl(conn, xid, frame)
+            return self._log_in(conn, xid, frame)
         self._in_order(conn, frame)
         return not conn.closed
 
@@ -278,8 +283,8 @@ class ClientOrder:
         self.send(conn, refusal(xid, 0, ErrorCode.OK))
         return True
 
-    def _refuse_sasl(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
-        """SASL is not configured: a null token, unless there was none to begin with."""
+    def _log_in(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
+        """One step of a login by SASL, done by the reader of the connection (section 10.7)."""
         try:
             token = proto.SaslRequest.decode(frame, HEADER_BYTES)[0].token
         except DecodeError:
@@ -287,8 +292,32 @@ class ClientOrder:
         if token is None:
             self.close(conn)
             return False
-        self.send(conn, reply(xid, 0, NULL))
+        if self.mechanism is None:
+            self.send(conn, reply(xid, 0, NULL))
+            return True
+        exchange = conn.sasl = conn.sasl or self.mechanism()
+        try:
+            answer = exchange.evaluate(token)
+        except LoginRefusedError as error:
+            return self._refuse_login(conn, xid, f"{exchange.mechanism}: {error}")
+        if (name := exchange.authorization_id) is not None:
+            for identity in self._authority.logged_in(name):
+                conn.add_identity(identity)
+            logger.info("%s:%d is %s by %s", conn.host, conn.port, shown(name), exchange.mechanism)
+        self.send(conn, reply(xid, 0, write_buffer(answer)))
         return True
+
+    def _refuse_login(self, conn: ClientConnection, xid: int, reason: str) -> bool:
+        """The client is told that it is refused, the operator why."""
+        logger.warning("Refused the login of %s:%d by %s", conn.host, conn.port, reason)
+        if self._authority.keeps_refused:
+            self.send(conn, reply(xid, 0, NULL))
+            return True
+        is_demanded = self._authority.demands_sasl
+        code = ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH if is_demanded else ErrorCode.AUTH_FAILED
+        self.send(conn, refusal_with(xid, 0, code, NULL))
+        self.close(conn)
+        return False
 
     # Order behind writes
 

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Protocol
 
 from kraal.model.acl import Id
+from kraal.pipeline.auth.sasl import Exchange
 from kraal.pipeline.session_tracker import Session
 
 
@@ -68,6 +69,7 @@ class ClientConnection:
         "pending",
         "port",
         "received",
+        "sasl",
         "sent",
         "session",
         "stalled_ms",
@@ -80,6 +82,8 @@ class ClientConnection:
         self.host = host
         self.port = port
         self.auth: tuple[Id, ...] = (Id("ip", host),)
+        self.sasl: Exchange | None = None
+        """The login by SASL, once it has begun; a connection has one."""
         self.session: Session | None = None
         self.with_read_only = False
         """Whether the ConnectRequest had the readOnly byte, which the reply mirrors."""

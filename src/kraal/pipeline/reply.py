@@ -39,6 +39,11 @@ def refusal(xid: int, zxid: int, code: int) -> bytes:
     return _pack_header(HEADER_BYTES, xid, zxid, code)
 
 
+def refusal_with(xid: int, zxid: int, code: int, body: bytes) -> bytes:
+    """A reply with an error and a body nonetheless: refused logins by SASL have one."""
+    return _pack_header(HEADER_BYTES + len(body), xid, zxid, code) + body
+
+
 def sync_reply(xid: int, zxid: int, path: bytes | None) -> bytes:
     """The answer to a sync echoes the path."""
     return reply(xid, zxid, write_buffer(None if path is None else canonical(path)))

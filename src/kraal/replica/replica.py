@@ -18,6 +18,7 @@ from kraal.model.acl import READ
 from kraal.model.config import ServerConfig
 from kraal.pipeline.audit import Audit, session_over
 from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.auth.sasl import Mechanism
 from kraal.pipeline.client_order import ClientOrder
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counters
@@ -113,6 +114,10 @@ class Replica:
     def next_session_id(self) -> int:
         """Where the ids of this server go on in its next term."""
         return self._handshake.next_id
+
+    def log_in_by(self, mechanism: Mechanism | None) -> None:
+        """How clients log in by SASL from now on; None: they cannot."""
+        self._clients.mechanism = mechanism
 
     # Inputs of a connection
 

@@ -134,7 +134,18 @@ DigestAuthenticationProvider.enabled | true/false | true | The scheme `digest`.
 DigestAuthenticationProvider.superDigest | user:hash | | Who gives this password is the superuser.
 DigestAuthenticationProvider.digestAlg | algorithm | SHA1 | Hash of passwords; the same on all members.
 enforce.auth.enabled | true/false | false | Requests need one of the schemes below.
-enforce.auth.schemes | list | | Which: `digest`, `ip`.
+enforce.auth.schemes | list | | Which: `digest`, `ip`, `sasl`.
+java.security.auth.login.config | path | | The JAAS file with the users of SASL; see docs/security.md. (jvm)
+sasl.serverconfig | name | Server | Its section for clients. (jvm)
+authProvider.N | class | | `org.apache.zookeeper.server.auth.SASLAuthenticationProvider`: ACLs may have the scheme `sasl`.
+superUser | name | | Who logs in by SASL under this name is the superuser; `superUser.X` names others.
+letAnySaslUserDoX | id | | This id in an ACL is everybody who has logged in by SASL.
+SASLAuthenticationProvider.superPassword | text | | Password of the user `super`, instead of that in the file. (jvm)
+sessionRequireClientSASLAuth | true/false | false | Requests need a login by SASL.
+allowSaslFailedClients | true/false | false | A client whose login is refused goes on without.
+kerberos.removeHostFromPrincipal | true/false | false | Ids are without the host of the name.
+kerberos.removeRealmFromPrincipal | true/false | false | Ids are without the realm of the name.
+security.auth_to_local | rules | DEFAULT | Which users names with a realm are.
 audit.enable | true/false | false | The audit log of writes.
 audit.file | path | the server's log | Where it goes. (own)
 """
@@ -181,7 +192,7 @@ _JVM = "it is about the JVM and its libraries"
 _STAGES = "it is about threads, queues and buffers that kraal has not"
 _CACHES = "it is about caches and watch tables that kraal has not"
 _DEBUG = "it is about a log for debugging that kraal has not"
-_SASL = "it is about Kerberos and SASL, which kraal has not yet"
+_SASL = "it is about Kerberos, and SASL between servers, which kraal has not yet"
 _OTHERWISE = "kraal does it always, or otherwise"
 _BY_CONTENT = "what is in a store says of which type it is"
 
@@ -190,15 +201,13 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         NOT_YET,
         """
         client.portUnification client.certReload audit.impl.class ssl.authProvider ssl.sslProvider
-        X509AuthenticationProvider.superUser SASLAuthenticationProvider.superPassword
-        sasl.serverconfig java.security.auth.login.config ensembleAuthName letAnySaslUserDoX
+        X509AuthenticationProvider.superUser ensembleAuthName
         emulate353TTLNodes request_stale_connection_check request_stale_latency_check
         request_throttle_stall_time request_throttle_drop_stale flushDelay maxWriteQueuePollTime
         maxBatchSize connection_throttle_freeze_time connection_throttle_drop_increase
         connection_throttle_drop_decrease connection_throttle_decrease_ratio
         connection_throttle_weight_enabled connection_throttle_global_session_weight
         connection_throttle_local_session_weight connection_throttle_renew_session_weight
-        superUser
         """
         + " ".join(
             f"{prefix}{suffix}"
@@ -216,7 +225,7 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         REFUSED_YET,
         """
         sslQuorum quorum.auth.enableSasl quorum.auth.serverRequireSasl
-        quorum.auth.learnerRequireSasl sessionRequireClientSASLAuth
+        quorum.auth.learnerRequireSasl
         """,
     ),
     (
@@ -229,9 +238,8 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         _SASL,
         """
         quorum.auth.learner.saslLoginContext quorum.auth.server.saslLoginContext
-        quorum.auth.kerberos.servicePrincipal kerberos.removeHostFromPrincipal
-        kerberos.removeRealmFromPrincipal security.auth_to_local requireKerberosConfig
-        allowSaslFailedClients kinit quorum.cnxn.threads.size
+        quorum.auth.kerberos.servicePrincipal requireKerberosConfig
+        kinit quorum.cnxn.threads.size
         """,
     ),
     (

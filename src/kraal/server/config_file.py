@@ -26,7 +26,7 @@ from kraal.model.config import (
 from kraal.model.ensemble import Member, canonical_host, is_membership_key
 from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
-from kraal.server import config_keys
+from kraal.server import config_keys, sasl_settings
 from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
 from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
 from kraal.server.membership import Membership, membership
@@ -303,16 +303,26 @@ def _security(settings: Settings) -> SecurityConfig:
     except ValueError:
         key = "DigestAuthenticationProvider.digestAlg"
         raise refuse(key, algorithm, "there is no such digest algorithm") from None
+    sasl_provided = sasl_settings.is_provided(settings)
+    sasl = sasl_settings.sasl_config(settings, is_provided=sasl_provided)
+    available = {
+        "ip": True, "digest": digest_enabled, "sasl": sasl is not None and sasl_provided,
+    }  # fmt: skip
     return SecurityConfig(
         digest_enabled=digest_enabled,
         digest_algorithm=algorithm,
         super_digest=settings.text("DigestAuthenticationProvider.superDigest") or None,
         skip_acl=settings.word("skipACL", other="yes", default="no"),
-        enforce_auth_schemes=_enforced_schemes(settings, digest_enabled),
+        enforce_auth_schemes=_enforced_schemes(settings, available),
+        sasl=sasl,
+        sasl_provided=sasl_provided,
+        sasl_super_users=sasl_settings.super_users(settings),
+        any_sasl_user=settings.text("letAnySaslUserDoX"),
+        allow_sasl_failed_clients=settings.flag("allowSaslFailedClients", False),
     )
 
 
-def _enforced_schemes(settings: Settings, digest_enabled: bool) -> tuple[str, ...]:
+def _enforced_schemes(settings: Settings, available: Mapping[str, bool]) -> tuple[str, ...]:
     """Section 7.6; a scheme that the server cannot grant would lock every client out."""
     listed = settings.text("enforce.auth.schemes") or ""
     if settings.flag("sessionRequireClientSASLAuth", False):
@@ -323,9 +333,8 @@ def _enforced_schemes(settings: Settings, digest_enabled: bool) -> tuple[str, ..
         return ()
     if not schemes:
         raise ConfigError("enforce.auth.enabled=true: enforce.auth.schemes must be configured")
-    available = {"ip", "digest"} if digest_enabled else {"ip"}
     for scheme in schemes:
-        if scheme not in available:
+        if not available.get(scheme, False):
             raise refuse(
                 key, settings.values[key], f"Authentication scheme {scheme} is not available"
             )

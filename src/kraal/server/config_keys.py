@@ -51,7 +51,7 @@ PARSED = MappingProxyType(
 )
 """The keys of section 1.2: checked whether or not this server uses them."""
 
-FAMILIES = ("server.N", "group.N", "weight.N")
+FAMILIES = ("server.N", "group.N", "weight.N", "authProvider.N")
 KNOWN = frozenset([*EFFECTIVE.keys() - set(FAMILIES), *IDLE])
 
 _FAMILY = re.compile(
@@ -86,7 +86,7 @@ GUIDE_SPELLINGS = MappingProxyType(
 
 
 NOT_SERVED_YET = frozenset(key for key, reason in IDLE.items() if reason == NOT_YET)
-_NOT_SERVED_FAMILY = re.compile(r"authProvider\..+|superUser\..+")
+_NOT_SERVED_FAMILY = re.compile(r"authProvider\..+")
 
 
 def waits_for_feature(key: str) -> bool:

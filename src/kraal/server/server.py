@@ -21,6 +21,7 @@ from kraal.pipeline.audit import server_event
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
+from kraal.server import sasl
 from kraal.server.admin_server import AdminServer
 from kraal.server.admin_source import ServerAdminSource
 from kraal.server.disk_thread import DiskThread
@@ -197,6 +198,7 @@ class Server:
         config = self.config
         if config.security.skip_acl:
             logger.warning("skipACL=yes: every client may do everything")
+        self._mechanism = sasl.mechanism(config.security.sasl)
         self.status = ServerAdminSource(self)
         self.admin = AdminServer(self.status)
         self.listener = ClientListener(config, self.counters, self.status)
@@ -292,6 +294,8 @@ class Server:
 
     def _serve(self, replica: Replica | None) -> None:
         self.replica = self.listener.replica = replica
+        if replica is not None:
+            replica.log_in_by(self._mechanism)
         self._tell_room()
 
     def _logged(self, flush: Flush) -> None:

@@ -10,7 +10,7 @@ from kraal.errors import ErrorCode, RequestError
 from kraal.model.acl import ADMIN, WORLD_ANYONE, Acl, Id
 from kraal.model.config import SecurityConfig
 from kraal.model.limits import ACL_MAX_BYTES
-from kraal.pipeline.auth import digest, ip
+from kraal.pipeline.auth import digest, ip, kerberos_name
 from kraal.tree.acl_cache import AclList
 from kraal.wire.records.data import decode_acls, encode_acls
 
@@ -18,6 +18,8 @@ KNOWN_LISTS_MAX = 4096
 KNOWN_LIST_MAX_BYTES = 1024
 _ENTRY_MIN_BYTES = 12
 SUPER = Id("super", "")
+SASL_SUPER_USER = "super"
+"""Who logs in by SASL under this name is in every entry of the scheme `sasl`."""
 
 
 class Authority:
@@ -41,6 +43,23 @@ class Authority:
             return [Id("ip", host)]
         raise RequestError(ErrorCode.AUTH_FAILED)
 
+    def logged_in(self, authorization_id: str) -> list[Id]:
+        """The identities of a client that has logged in by SASL (section 10.7)."""
+        earned = [Id("sasl", authorization_id)]
+        if authorization_id and authorization_id in self._config.sasl_super_users:
+            earned.append(SUPER)
+        return earned
+
+    @property
+    def keeps_refused(self) -> bool:
+        """Whether a client whose login by SASL is refused goes on as before."""
+        return self._config.allow_sasl_failed_clients and not self.demands_sasl
+
+    @property
+    def demands_sasl(self) -> bool:
+        """Whether SASL is among what is enforced."""
+        return "sasl" in self._config.enforce_auth_schemes
+
     def permits(self, acl: AclList, perms: int, auth: tuple[Id, ...]) -> bool:
         """Whether any of the identities has any of the permissions on a list."""
         if acl.world & perms or self._config.skip_acl:
@@ -57,6 +76,12 @@ class Authority:
     def _names(self, entry: Acl, auth: tuple[Id, ...]) -> bool:
         if entry.scheme == "ip":
             return any(i.scheme == "ip" and ip.matches(i.id, entry.id or "") for i in auth)
+        if entry.scheme == "sasl":
+            return self._config.sasl_provided and any(
+                i.scheme == "sasl"
+                and (i.id in (SASL_SUPER_USER, entry.id) or entry.id == self._config.any_sasl_user)
+                for i in auth
+            )
         return any(i.scheme == entry.scheme and i.id == entry.id for i in auth)
 
     def stored_list(self, vector: bytes | None, auth: tuple[Id, ...]) -> bytes:
@@ -106,13 +131,17 @@ class Authority:
         raise RequestError(ErrorCode.INVALID_ACL)
 
     def _provides(self, scheme: str) -> bool:
-        return scheme == "ip" or (scheme == "digest" and self._config.digest_enabled)
+        return scheme == "ip" or self._authenticates(scheme)
 
     def _authenticates(self, scheme: str) -> bool:
         """Whether `auth` entries expand to identities of this scheme."""
-        return scheme == "digest" and self._config.digest_enabled
+        if scheme == "digest":
+            return self._config.digest_enabled
+        return scheme == "sasl" and self._config.sasl_provided
 
     def _is_valid(self, scheme: str, id_: str) -> bool:
+        if scheme == "sasl":
+            return kerberos_name.parse(id_) is not None
         return ip.is_valid(id_) if scheme == "ip" else digest.is_valid(id_)
 
     def shown_list(self, acl: AclList, auth: tuple[Id, ...]) -> bytes:
@@ -132,7 +161,8 @@ class Authority:
         """The user that whoAmI shows."""
         if identity.scheme == "digest":
             return identity.id.partition(":")[0]
-        return identity.id if identity.scheme == "ip" else ""
+        is_known = identity.scheme == "ip" or self._authenticates(identity.scheme)
+        return identity.id if is_known else ""
 
     @property
     def enforces(self) -> bool:

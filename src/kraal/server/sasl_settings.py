@@ -1,0 +1,120 @@
+"""How clients log in by SASL, from the merged keys of a configuration and a JAAS file.
+
+The file has the users of DIGEST-MD5, as the original's. There is no JVM: its property
+`java.security.auth.login.config` is a key of zoo.cfg as well. Keys: reference/operations.md
+sections 7.4 and 7.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kraal.errors import ConfigError
+from kraal.model.config import SaslConfig
+from kraal.model.setting import refuse
+from kraal.pipeline.auth import auth_to_local
+from kraal.server import jaas
+from kraal.server.jaas import LoginModule
+from kraal.server.settings import Settings
+
+JAAS_FILE = "java.security.auth.login.config"
+SECTION = "sasl.serverconfig"
+SUPER_PASSWORD = "SASLAuthenticationProvider.superPassword"
+PROVIDER = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+_PROVIDER_KEY = "authProvider."
+_SUPER_USER = "superUser"
+_USER = "user_"
+_DIGEST_MODULE = "DigestLoginModule"
+
+
+def is_provided(settings: Settings) -> bool:
+    """Whether ACLs may have the scheme `sasl`: an `authProvider.X` line names its class."""
+    keys = [
+        key
+        for key, value in settings.values.items()
+        if key.startswith(_PROVIDER_KEY) and value == PROVIDER
+    ]
+    for key in keys:
+        settings.text(key)  # it is not one that is left out
+    return bool(keys)
+
+
+def super_users(settings: Settings) -> frozenset[str]:
+    """`superUser` and every `superUser.X`."""
+    keys = [
+        key for key in settings.values if key == _SUPER_USER or key.startswith(f"{_SUPER_USER}.")
+    ]
+    return frozenset(name for key in keys if (name := settings.text(key)))
+
+
+def sasl_config(settings: Settings, *, is_provided: bool) -> SaslConfig | None:
+    """How clients log in; None: they cannot. Raises ConfigError."""
+    modules = _server_modules(settings)
+    rules = settings.text("security.auth_to_local") or "DEFAULT"
+    try:
+        auth_to_local.rules(rules, "")
+    except ValueError as error:
+        raise refuse("security.auth_to_local", rules, str(error)) from None
+    super_password = settings.text(SUPER_PASSWORD)
+    removes_host = settings.flag("kerberos.removeHostFromPrincipal", False)
+    removes_realm = settings.flag("kerberos.removeRealmFromPrincipal", False)
+    if not modules:
+        return None
+    passwords: dict[str, str] = {}
+    for module in modules:
+        if module.name != _DIGEST_MODULE:
+            raise refuse(
+                JAAS_FILE,
+                settings.values[JAAS_FILE],
+                f"there is no login module {module.class_name}",
+            )
+        passwords |= {
+            key.removeprefix(_USER): password
+            for key, password in module.options.items()
+            if key.startswith(_USER)
+        }
+    if super_password is not None and "super" in passwords:
+        passwords["super"] = super_password
+    if not is_provided:
+        settings.warn(
+            JAAS_FILE,
+            "clients can log in by SASL, but no ACL can name them:"
+            f" that takes authProvider.sasl={PROVIDER}",
+        )
+    return SaslConfig(
+        passwords=passwords,
+        auth_to_local=rules,
+        removes_host=removes_host,
+        removes_realm=removes_realm,
+    )
+
+
+def _server_modules(settings: Settings) -> tuple[LoginModule, ...]:
+    """The section of the server; empty where there is none, or no file."""
+    path = settings.text(JAAS_FILE)
+    named = settings.text(SECTION)
+    if path is None:
+        if named is not None:
+            raise refuse(SECTION, named, f"{JAAS_FILE} must name the file of the section")
+        return ()
+    sections = read_sections(path)
+    section = named or "Server"
+    if section in sections:
+        return sections[section]
+    if named is not None:
+        raise refuse(SECTION, named, f"{path} has no such section")
+    settings.warn(JAAS_FILE, f"there is no section {section}: no client can log in by SASL")
+    return ()
+
+
+def read_sections(path: str) -> Mapping[str, tuple[LoginModule, ...]]:
+    """The sections of a JAAS file. Raises ConfigError."""
+    try:
+        return jaas.parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise refuse(JAAS_FILE, path, error.strerror or str(error)) from error
+    except UnicodeDecodeError:
+        raise refuse(JAAS_FILE, path, "the file is not UTF-8") from None
+    except ConfigError as error:
+        raise refuse(JAAS_FILE, path, str(error)) from None

@@ -1,0 +1,102 @@
+"""How clients log in, from zoo.cfg and a JAAS file: what counts, what is warned about, refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kraal.errors import ConfigError
+from kraal.model.config import SecurityConfig
+from kraal.server.config_file import LoadedConfig
+from tests.server.test_config_file import load_text
+
+PROVIDER = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+DIGEST = "org.apache.zookeeper.server.auth.DigestLoginModule"
+TWO_USERS = f'Server {{ {DIGEST} required user_bob="secret" user_super="s"; }};'
+
+
+def loaded(tmp_path: Path, text: str = "", jaas: str = TWO_USERS) -> LoadedConfig:
+    (tmp_path / "jaas.conf").write_text(jaas)
+    named = f"java.security.auth.login.config={tmp_path}/jaas.conf\n"
+    return load_text(tmp_path, f"{named}{text}\n")
+
+
+def security(tmp_path: Path, text: str = "", jaas: str = TWO_USERS) -> SecurityConfig:
+    return loaded(tmp_path, text, jaas).config.security
+
+
+def test_users_come_from_the_section_of_the_server(tmp_path: Path) -> None:
+    found = loaded(tmp_path, PROVIDER)
+    assert found.warnings == ()
+    assert found.config.security.sasl is not None
+    assert found.config.security.sasl.passwords == {"bob": "secret", "super": "s"}
+    assert found.config.security.sasl_provided
+    assert "secret" not in repr(found.config)
+
+
+def test_several_modules_and_another_section(tmp_path: Path) -> None:
+    jaas = f"Mine {{ {DIGEST} required user_a=x user_b=y; {DIGEST} optional user_b=z user_=e; }};"
+    found = security(tmp_path, f"{PROVIDER}\nsasl.serverconfig=Mine", jaas)
+    assert found.sasl is not None
+    assert found.sasl.passwords == {"a": "x", "b": "z", "": "e"}
+
+
+def test_the_password_of_super(tmp_path: Path) -> None:
+    text = f"{PROVIDER}\nSASLAuthenticationProvider.superPassword=other"
+    found = security(tmp_path, text)
+    assert found.sasl is not None
+    assert found.sasl.passwords["super"] == "other"
+    only_bob = security(tmp_path, text, f"Server {{ {DIGEST} required user_bob=x; }};")
+    assert only_bob.sasl is not None
+    assert only_bob.sasl.passwords == {"bob": "x"}
+
+
+def test_superusers_and_demands(tmp_path: Path) -> None:
+    found = security(
+        tmp_path, f"{PROVIDER}\nsuperUser=a\nsuperUser.1=b\nsessionRequireClientSASLAuth=true"
+    )
+    assert found.sasl_super_users == {"a", "b"}
+    assert found.enforce_auth_schemes == ("sasl",)
+    both = "enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl"
+    assert security(tmp_path, f"{PROVIDER}\n{both}").enforce_auth_schemes == ("digest", "sasl")
+
+
+@pytest.mark.parametrize(
+    ("text", "jaas", "warning"),
+    [
+        (PROVIDER, "Client { };", "there is no section Server: no client can log in"),
+        ("", TWO_USERS, "no ACL can name them"),
+        ("authProvider.1=a.Class", "Server { };", "without effect: authProvider.1"),
+    ],
+)
+def test_what_is_warned_about(tmp_path: Path, text: str, jaas: str, warning: str) -> None:
+    found = loaded(tmp_path, text, jaas)
+    assert any(warning in said for said in found.warnings), found.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "jaas", "reason"),
+    [
+        (PROVIDER, "Server { ", "line 1: the class of a login module is missing"),
+        (PROVIDER, "Server { a.Other required; };", "there is no login module a.Other"),
+        ("sasl.serverconfig=Mine", TWO_USERS, "jaas.conf has no such section"),
+        ("security.auth_to_local=RULE", TWO_USERS, "invalid rule: RULE"),
+        ("sessionRequireClientSASLAuth=true", TWO_USERS, "scheme sasl is not available"),
+        (f"{PROVIDER}\nsessionRequireClientSASLAuth=true", "", "scheme sasl is not available"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, jaas: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        loaded(tmp_path, text, jaas)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    key = "java.security.auth.login.config"
+    with pytest.raises(ConfigError, match=f"{key}=/nowhere: No such file"):
+        load_text(tmp_path, f"{key}=/nowhere")
+    (tmp_path / "jaas").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_text(tmp_path, f"{key}={tmp_path}/jaas")
+    with pytest.raises(ConfigError, match=f"sasl.serverconfig=Mine: {key} must name"):
+        load_text(tmp_path, "sasl.serverconfig=Mine")
