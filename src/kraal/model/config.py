@@ -209,6 +209,9 @@ class EnsembleSettings:
     max_concurrent_diff_syncs: int = 100
 
     multi_address: bool = False
+    tree_resync_interval_ms: int = 3_600_000
+    """How long a member whose tree differed, and that took the leader's, does not do so again; 0:
+    it never does. `treeResyncIntervalMs`, kraal's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

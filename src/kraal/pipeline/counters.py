@@ -62,6 +62,8 @@ class Counts:
         self.propagation = Summary()
         """From the time that a transaction carries to its effect here."""
         self.digest_mismatches = 0
+        self.tree_resyncs = 0
+        """Trees that differed and gave way to the leader's."""
         self.sync_waits = Summary()
         """Of the oldest transaction of a flush, until the flush began."""
         self.fsync = Summary()

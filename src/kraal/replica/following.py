@@ -239,11 +239,14 @@ class Following(Replica):
         """Said once for each term: one difference leads to many."""
         if not self.is_different:
             self.is_different = True
+            ensemble = self.config.ensemble
             logger.error(
-                "The tree differs from the leader's at %s: this server shows another state."
-                " Stop it, move its version-2 directory away and start it again, so that the"
-                " leader sends its tree",
+                "The tree differs from the leader's at %s: this server shows another state. %s",
                 show(zxid),
+                "It takes the leader's tree when the others are a quorum without it"
+                if ensemble is not None and ensemble.tree_resync_interval_ms
+                else "Stop it, move its version-2 directory away and start it again, so that the"
+                " leader sends its tree (treeResyncIntervalMs=0 keeps it from doing so itself)",
             )
         self.counters.digest_mismatches += 1
 

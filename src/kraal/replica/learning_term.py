@@ -11,6 +11,7 @@ from kraal.model.zxid import show
 from kraal.replica.following import Following
 from kraal.replica.observer_service import ObserverService
 from kraal.replica.status import Mode
+from kraal.replica.tree_resync import Step
 from kraal.tree.data_tree import DataTree
 from kraal.tree.possible import check
 from kraal.tree.snapshot import StreamDecoder
@@ -29,7 +30,8 @@ logger = logging.getLogger("kraal.replica.learning")
 class LearningTerm:
     """Implements `LearnerHost`."""
 
-    def __init__(self, peer: Peer, *, is_observer: bool) -> None:
+    def __init__(self, peer: Peer, *, is_observer: bool, resyncs: bool = False) -> None:
+        """`resyncs`: this server's tree differs, and the leader's is to take its place."""
         self._peer = peer
         self._is_observer = is_observer
         self._logs = peer.settings.sync_enabled or not is_observer
@@ -43,6 +45,9 @@ class LearningTerm:
         self.replica: Following | None = None
         self.observers: ObserverService | None = None
         """Serves observers, if this follower is to."""
+        self._resyncs = resyncs
+        if resyncs:
+            self._claim_nothing()
 
     # Inputs
 
@@ -84,12 +89,16 @@ class LearningTerm:
         logger.warning("The leader is asked for its whole tree instead")
         self.learner.close()
         self.learner = None
+        self._claim_nothing()
+        self._peer.dial_again()
+
+    def _claim_nothing(self) -> None:
+        """An empty tree is to take the place of the present one, or the leader's."""
         self._is_emptied = True
         config = self._peer.server_config
         self._adopted = DataTree.pristine(
             extended_types=config.extended_types, digests=config.storage.digest_enabled
         )
-        self._peer.dial_again()
 
     def logged(self, now_ms: int, zxid: int) -> None:
         """Everything up to zxid is durable here."""
@@ -100,8 +109,27 @@ class LearningTerm:
         """Time passed."""
         if self.learner is not None:
             self.learner.tick(now_ms)
+        if self.replica is not None and self.replica.is_different:
+            self._compare_no_more(now_ms)
         if self.observers is not None:
             self.observers.master.tick(now_ms)
+
+    def _compare_no_more(self, now_ms: int) -> None:
+        """This server's tree differs: leave for the leader's, when nobody needs this server.
+
+        It leaves by way of the election, so that what is logged is applied and voted for, and
+        claims to have nothing in the next term only: there `cut_refused` says why it may.
+        """
+        peer = self._peer
+        if self.learner is None or self.learner.phase is not Phase.SERVING:
+            return
+        configs = (peer.config, peer.last_seen)
+        match peer.resync.step(now_ms, peer.election.vote, configs):
+            case Step.ASK:
+                peer.election.ask()
+            case Step.TAKE:
+                self.close()
+                self.give_up("its tree differs, and the leader's is to take its place")
 
     def flush(self, now_ms: int) -> None:
         """The end of a turn."""
@@ -203,6 +231,9 @@ class LearningTerm:
         if self._adopted is not None:
             self._peer.replace_tree(self._adopted)
             self._adopted = None
+            if self._resyncs:
+                self._peer.counters.tree_resyncs += 1
+                self._peer.resync.taken(self._peer.now_ms)
         self._peer.apply(txns)
 
     def configuration(self, text: str) -> None:

@@ -25,6 +25,7 @@ from kraal.replica.learning_term import LearningTerm
 from kraal.replica.read_only import ReadOnly
 from kraal.replica.replica import Replica
 from kraal.replica.shell import Shell
+from kraal.replica.tree_resync import TreeResync
 from kraal.tree.apply import apply
 from kraal.tree.data_tree import DataTree
 from kraal.wire.records.txn import Txn
@@ -108,6 +109,8 @@ class Peer:
         self.election = Election(self.me, self.settings, courier, self._elected)
         self.election.config_seen = self._config_seen
         self.election.looking_seen = self._looking_seen
+        self.resync = TreeResync(self.me, self.settings, config.tick_time_ms)
+        self.election.settled_seen = self.resync.heard
 
     @property
     def state(self) -> State:
@@ -459,11 +462,12 @@ class Peer:
             return  # a configuration that was heard of meanwhile has it vote; it looks again
         logger.info("%s, leader is %d", state.name, vote.leader)
         self._serve(None)
+        resyncs = self.resync.begin(learns=state != State.LEADING)
         if state == State.LEADING:
             self.term = LeadingTerm(self)
             self.term.start()
         else:
-            self.term = LearningTerm(self, is_observer=state == State.OBSERVING)
+            self.term = LearningTerm(self, is_observer=state == State.OBSERVING, resyncs=resyncs)
             self._choose_master(vote.leader)
 
     def _choose_master(self, leader: int) -> None:

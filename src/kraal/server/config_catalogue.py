@@ -126,6 +126,7 @@ snapshotSizeFactor | number | 0.33 | How much log is sent instead of the tree, a
 leader.ackLoggingFrequency | number | 1000 | Every how many proposals `ack_latency` is measured.
 leader.maxConcurrentSnapSyncs | number | 10 | Learners that get the whole tree at the same time.
 leader.maxConcurrentDiffSyncs | number | 100 | Learners that get transactions at the same time.
+treeResyncIntervalMs | ms | 3600000 | A member whose tree differs takes the leader's, at most that often; 0: never. (own)
 """
 
 SECURITY = """

@@ -85,6 +85,7 @@ def ensemble_settings(
         max_concurrent_snap_syncs=number("leader.maxConcurrentSnapSyncs", 10, minimum=1),
         max_concurrent_diff_syncs=number("leader.maxConcurrentDiffSyncs", 100, minimum=1),
         multi_address=settings.parsed_flag("multiAddress.enabled", False),
+        tree_resync_interval_ms=number("treeResyncIntervalMs", 3_600_000, minimum=0),
     )
 
 

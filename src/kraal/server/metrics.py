@@ -52,6 +52,7 @@ _COUNTS = {
     "restore_rate_limited_count": "restores_rate_limited",
     "revalidate_count": "sessions_revalidated",
     "quit_leading_due_to_disloyal_voter": "disloyal_voters",
+    "kraal_tree_resyncs": "tree_resyncs",
     "kraal_near_limit_requests": "near_limit_writes",
     "kraal_near_limit_answers": "near_limit_answers",
 }

@@ -82,7 +82,7 @@ def _server_config(plan: EnsemblePlan, server_id: int, lines: Iterable[str]) -> 
         max_notification_interval_ms=plan.max_notification_interval_ms,
         commit_log_count=plan.commit_log_count,
         snapshot_size_factor=plan.snapshot_size_factor,
-        **plan.ensemble,
+        **{"tree_resync_interval_ms": 0, **plan.ensemble},  # a member may not mend what is found
     )
     storage = StorageConfig(
         data_dir=DATA,

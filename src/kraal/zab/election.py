@@ -104,6 +104,8 @@ class Election:
         adopts it sets `config` and, if the members differ, calls `start` again."""
         self.looking_seen: Callable[[int], None] | None = None
         """Called when a voter is LOOKING while this server is LEADING (section 3.9)."""
+        self.settled_seen: Callable[[int, Notification], None] | None = None
+        """Called when a voter that has a leader says so while this server has one, too."""
         self._is_multi_address = settings.multi_address
         self._shortest_ms = max(settings.min_notification_interval_ms, 1)
         self._longest_ms = max(settings.max_notification_interval_ms, 1)
@@ -194,6 +196,15 @@ class Election:
         assert self.state is not State.LOOKING, "without a leader there is no new epoch"
         self.vote = self.vote._replace(peer_epoch=epoch)
 
+    def ask(self) -> None:
+        """Ask all voters for their leaders, who answer whoever looks; nobody counts this.
+
+        It proposes nobody, as observers do, in a round that is over everywhere.
+        """
+        message = encode_notification(State.LOOKING, NOBODY, NOBODY, 0, NOBODY, self._config_text)
+        for server_id in sorted(self._voters - {self.me}):
+            self._courier.send(server_id, message)
+
     def deadline_ms(self) -> int | None:
         """When `tick` must be called; None while there is nothing to wait for."""
         if self.state is not State.LOOKING or not self._is_started:
@@ -231,6 +242,8 @@ class Election:
             if self.state is State.LEADING and self.looking_seen is not None:
                 self.looking_seen(server_id)
             self._send(server_id)
+        elif self.settled_seen is not None:
+            self.settled_seen(server_id, said)
 
     # Looking
 

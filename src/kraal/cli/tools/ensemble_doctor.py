@@ -148,7 +148,8 @@ def _judge(report: Report, member: Asked) -> None:
         report.add(
             "digest-mismatch", Severity.ERROR,
             f"{name} saw {count:.0f} differences between its tree and the leader's",
-            remedy="stop it, move its version-2 away, start it again",
+            remedy="where kraal_tree_resyncs has not grown: stop it, move its version-2 away, start"
+            " it again",
         )  # fmt: skip
     slow = member.figure("max_fsynctime")
     if slow is not None and slow > _FSYNC_SLOW_MS:
