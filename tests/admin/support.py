@@ -68,6 +68,7 @@ class Source:
     status: ServerStatus = STATUS
     connections: Sequence[ConnectionStatus] = (COMMAND_SOCKET, CLIENT)
     bound_port: int = 47995
+    secure_port: int = -1
     local_sessions: Sequence[SessionStatus] | None = None
     expiry_s: int | None = None
     resets: list[str] = field(default_factory=list)
@@ -90,8 +91,8 @@ class Source:
             lifetime=lifetime,
         )
 
-    def connection_statuses(self) -> Sequence[ConnectionStatus]:
-        return self.connections
+    def connection_statuses(self, *, secure: bool) -> Sequence[ConnectionStatus]:
+        return [] if secure else self.connections
 
     def session_statuses(self) -> Sequence[SessionStatus]:
         return [

@@ -10,8 +10,9 @@ import pytest
 import trustme
 
 from kraal.errors import ConfigError
+from kraal.model.tls import Store
 from kraal.tls.reloading import Made, ReloadingContext
-from kraal.tls.stores import Store, load_key
+from kraal.tls.stores import load_key
 
 
 def write(path: Path, authority: trustme.CA, **more: object) -> None:

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kraal.errors import ConfigError, DecodeError, KraalError
+from kraal.model.tls import Store
 from kraal.tls import der, jks
-from kraal.tls.stores import Store, load_key, load_trust
+from kraal.tls.stores import load_key, load_trust
 
 PASSWORD = "changeit"
 KINDS = ("pem", "sealed.pem", "p12", "jks")

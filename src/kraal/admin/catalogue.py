@@ -55,14 +55,14 @@ avg_latency | Average latency of requests since the last reset, ms.
 outstanding_requests | Writes in process.
 znode_count | Znodes, with those of the system.
 global_sessions | Sessions that the whole ensemble knows.
-non_mtls_remote_conn_count | Connections from other hosts without TLS to a TLS-capable port. (idle)
+non_mtls_remote_conn_count | Connections from other hosts without TLS to a server that speaks TLS.
 last_client_response_size | Bytes of the last response; -1 before the first.
 packets_sent | Responses and events sent since the last reset.
 packets_received | Requests received since the last reset.
 max_client_response_size | Bytes of the largest response; -1 before the first.
 connection_drop_probability | Probability that a new connection is dropped. (idle)
 watch_count | Watches.
-auth_failed_count | Failed authentications by TLS certificate. (idle)
+auth_failed_count | Failed TLS handshakes with clients.
 min_latency | Least latency of requests since the last reset, ms.
 max_file_descriptor_count | File descriptors that the process may open.
 approximate_data_size | Bytes of all paths and data.
@@ -70,9 +70,9 @@ open_file_descriptor_count | File descriptors that the process has open.
 local_sessions | Sessions that only this server knows.
 uptime | Time since this server took its role, ms.
 max_latency | Largest latency of requests since the last reset, ms.
-outstanding_tls_handshake | TLS handshakes under way. (idle)
+outstanding_tls_handshake | TLS handshakes with clients under way.
 min_client_response_size | Bytes of the smallest response; -1 before the first.
-non_mtls_local_conn_count | Connections from this host without TLS to a TLS-capable port. (idle)
+non_mtls_local_conn_count | Connections from this host without TLS to a server that speaks TLS.
 quorum_size | Voters in the configuration. (members)
 min_proposal_size | Bytes of the smallest proposal; -1 before the first. (leader)
 max_proposal_size | Bytes of the largest proposal; -1 before the first. (leader)
@@ -116,7 +116,7 @@ diff_count | Learners brought in step by the transactions that they missed.
 connection_revalidate_count | Sessions that went on with another connection.
 quit_leading_due_to_disloyal_voter | Times that a leader gave up before its epoch began.
 unrecoverable_error_count | Errors that end the server. (idle)
-unsuccessful_handshake | Failed TLS handshakes. (idle)
+unsuccessful_handshake | Failed TLS handshakes with clients.
 commit_count | Proposals committed by this leader.
 outstanding_changes_queued | Changes of znodes proposed.
 request_commit_queued | Committed writes applied.
@@ -142,7 +142,7 @@ stale_sessions_expired | Sessions that expired.
 restore_rate_limited_count | Restores by the admin command refused by the rate limit.
 response_packet_get_children_cache_hits | Responses found in the cache of lists. (idle)
 sync_processor_request_queued | Transactions handed to the log.
-tls_handshake_exceeded | Connections refused because too many TLS handshakes were under way. (idle)
+tls_handshake_exceeded | Connections refused because too many TLS handshakes were under way.
 revalidate_count | Sessions of learners that the leader was asked about.
 """
 

@@ -32,10 +32,13 @@ TRACE_MASK_BYTES = 8
 """`stmk` is followed by a mask of this many bytes, big-endian."""
 
 
-def answer(word: str, source: StatusSource, argument: bytes = b"") -> str | Iterator[str]:
+def answer(
+    word: str, source: StatusSource, argument: bytes = b"", *, secure: bool = False
+) -> str | Iterator[str]:
     """The answer to `word`, one of KNOWN, a long one in pieces.
 
-    `argument` is what follows `stmk`.
+    `argument` is what follows `stmk`; `secure` says that the port that speaks TLS alone was
+    asked: each port knows of its own connections.
     """
     enabled = source.config.four_letter_words
     if word not in enabled and "*" not in enabled:
@@ -47,6 +50,8 @@ def answer(word: str, source: StatusSource, argument: bytes = b"") -> str | Iter
     status = source.server_status()
     if not status.serving:
         return _NOT_SERVING.get(word, f"{NOT_SERVING}\n")
+    if word in _OF_PORT:
+        return _OF_PORT[word](source, status, secure)
     return _SERVING[word](source, status)
 
 
@@ -104,15 +109,15 @@ def _figures(status: ServerStatus) -> list[str]:
     return lines
 
 
-def _stat(source: StatusSource, status: ServerStatus) -> Iterator[str]:
+def _stat(source: StatusSource, status: ServerStatus, secure: bool) -> Iterator[str]:
     yield _lines([*_version_lines(status), "Clients:"])
-    for connection in source.connection_statuses():
+    for connection in source.connection_statuses(secure=secure):
         yield f"{_brief(connection)})\n"
     yield _lines(["", *_figures(status)])
 
 
-def _cons(source: StatusSource, _status: ServerStatus) -> Iterator[str]:
-    for connection in source.connection_statuses():
+def _cons(source: StatusSource, _status: ServerStatus, secure: bool) -> Iterator[str]:
+    for connection in source.connection_statuses(secure=secure):
         yield f"{_full(connection)}\n"
     yield "\n"
 
@@ -154,7 +159,7 @@ def _conf(source: StatusSource, status: ServerStatus) -> str:
     text = _lines(
         [
             f"clientPort={source.bound_port}",
-            "secureClientPort=-1",
+            f"secureClientPort={source.secure_port}",
             f"dataDir={data_dir}",
             f"dataDirSize={source.data_dir_bytes()}",
             f"dataLogDir={log_dir}",
@@ -201,8 +206,8 @@ def _dirs(source: StatusSource, _status: ServerStatus) -> str:
     )
 
 
-def _dump(source: StatusSource, status: ServerStatus) -> str:
-    connections = source.connection_statuses()
+def _dump(source: StatusSource, status: ServerStatus, secure: bool) -> str:
+    connections = source.connection_statuses(secure=secure)
     ephemerals = source.ephemerals()
     lines = ["SessionTracker dump:"]
     local = source.local_session_statuses()
@@ -334,16 +339,13 @@ _SERVING: Mapping[str, Callable[[StatusSource, ServerStatus], str | Iterator[str
     MappingProxyType(
         {
             "conf": _conf,
-            "cons": _cons,
             "crst": _crst,
             "dirs": _dirs,
-            "dump": _dump,
             "hash": _hash,
             "isro": _isro,
             "mntr": _mntr,
             "srst": _srst,
             "srvr": _srvr,
-            "stat": _stat,
             "wchc": _wchc,
             "wchp": _wchp,
             "wchs": _wchs,
@@ -351,7 +353,12 @@ _SERVING: Mapping[str, Callable[[StatusSource, ServerStatus], str | Iterator[str
     )
 )
 
+_OF_PORT: Mapping[str, Callable[[StatusSource, ServerStatus, bool], str | Iterator[str]]] = (
+    MappingProxyType({"cons": _cons, "dump": _dump, "stat": _stat})
+)
+"""Words about the connections of the port that was asked."""
+
 KNOWN: Mapping[bytes, str] = MappingProxyType(
-    {word.encode(): word for word in (*_ALWAYS, "stmk", *_SERVING)}
+    {word.encode(): word for word in (*_ALWAYS, "stmk", *_SERVING, *_OF_PORT)}
 )
 """The first four bytes of a connection that are a word and not the length of a frame."""

@@ -32,7 +32,12 @@ class StatusSource(Protocol):
 
     @property
     def bound_port(self) -> int:
-        """The port in use, also when the configuration said 0."""
+        """The port in use, also when the configuration said 0; -1: none."""
+        ...
+
+    @property
+    def secure_port(self) -> int:
+        """The same of the port that speaks TLS alone."""
         ...
 
     def server_status(self) -> ServerStatus: ...
@@ -41,8 +46,8 @@ class StatusSource(Protocol):
         """Metrics since the last reset, or those of the whole life of the process."""
         ...
 
-    def connection_statuses(self) -> Iterable[ConnectionStatus]:
-        """Made one by one while they are looked at."""
+    def connection_statuses(self, *, secure: bool) -> Iterable[ConnectionStatus]:
+        """Of one of both ports, made one by one while they are looked at."""
         ...
 
     def session_statuses(self) -> Sequence[SessionStatus]:

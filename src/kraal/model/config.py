@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from kraal.model import limits
 from kraal.model.ensemble import EnsembleConfig
+from kraal.model.tls import TlsSettings
 
 
 class SnapshotCodec(StrEnum):
@@ -88,6 +89,10 @@ class SecurityConfig:
     """`letAnySaslUserDoX`: the id that stands for everybody who has logged in."""
     allow_sasl_failed_clients: bool = False
     """Whether a refused login leaves the client its connection, if none is demanded."""
+    x509_provided: bool = False
+    """Whether clients have identities by their certificates: there is a port with TLS."""
+    x509_super_user: str | None = None
+    """The subject of the superuser's certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +134,8 @@ class AdminConfig:
     port_unification: bool = False
     """Whether the same port speaks HTTP and HTTPS."""
     force_https: bool = False
-    need_client_auth: bool = False
-    key_store: PurePath | None = None
-    """Private key and certificates, for HTTPS."""
-    key_password: str | None = field(default=None, repr=False)
-    trust_store: PurePath | None = None
-    """Certificates of authorities, for certificates of clients."""
-    trust_password: str | None = field(default=None, repr=False)
+    tls: TlsSettings | None = None
+    """None: no HTTPS."""
     rate_limiter_interval_ms: int = 300_000
     snapshot_enabled: bool = True
     restore_enabled: bool = True
@@ -231,6 +231,15 @@ class ServerConfig:
     """None: no plain listener. 0: a free port."""
     client_host: str = ""
     """Address to bind; empty means every interface."""
+    secure_client_port: int | None = None
+    """None: no listener that speaks TLS alone. 0: a free port."""
+    secure_client_host: str = ""
+    client_tls: TlsSettings | None = None
+    """None: no port for clients speaks TLS."""
+    unified_client_port: bool = False
+    """Whether the plain port speaks TLS, too."""
+    outstanding_handshakes_max: int = -1
+    """TLS handshakes with clients that may be under way; -1: any number."""
     listen_backlog: int = -1
     tick_time_ms: int = 3000
     min_session_timeout_ms: int = 6000

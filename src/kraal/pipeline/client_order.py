@@ -266,7 +266,8 @@ class ClientOrder:
         """Done by the reader of the connection: the reply may overtake earlier ones."""
         try:
             packet = proto.AuthPacket.decode(frame, HEADER_BYTES)[0]
-            earned = self._authority.authenticate(packet.scheme, packet.auth, conn.auth[0].id)
+            host = conn.auth[0].id
+            earned = self._authority.authenticate(packet.scheme, packet.auth, host, conn.auth)
             identities = (*conn.auth, *earned)
             size = sum(len(identity.id) for identity in identities)
             if len(conn.auth) >= IDENTITIES_MAX or size > IDENTITIES_MAX_CHARACTERS:

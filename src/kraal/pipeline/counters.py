@@ -74,8 +74,17 @@ class Counts:
         self.pauses = Summary()
         """Turns of the event loop that came late, by how much."""
         self.insecure_admin_requests = 0
+        self._zero_tls()
         self._zero_storage()
         self._zero_ensemble()
+
+    def _zero_tls(self) -> None:
+        """Clients of a server that speaks TLS."""
+        self.handshakes_failed = 0
+        self.handshakes_exceeded = 0
+        """Connections closed because too many others shook hands."""
+        self.plain_local_connections = 0
+        self.plain_remote_connections = 0
 
     def _zero_storage(self) -> None:
         self.snapshot_time = Summary()
@@ -154,6 +163,21 @@ class Counters(Counts):
         whole.add(self._before)
         whole.add(self)
         return whole
+
+    def plain_connected(self, host: str) -> None:
+        """A client came without TLS to a server that speaks it."""
+        if host.startswith("127.") or host == "0:0:0:0:0:0:0:1":
+            self.plain_local_connections += 1
+        else:
+            self.plain_remote_connections += 1
+
+    def handshake_failed(self) -> None:
+        """Of a client."""
+        self.handshakes_failed += 1
+
+    def handshake_exceeded(self) -> None:
+        """A client was closed because too many others shook hands."""
+        self.handshakes_exceeded += 1
 
     def synchronised(self, with_snapshot: bool, under_way: int) -> None:
         """A learner is brought in step in this way, one of so many at this time."""

@@ -198,6 +198,11 @@ class ServerStatus:
     local_session_count: int = 0
     slow_syncs: int = 0
     """Writes of the log that took longer than `fsync.warningthresholdms`."""
+    handshakes: int = 0
+    """TLS handshakes with clients under way."""
+    handshakes_failed: int = 0
+    plain_connections: tuple[int, int] = (0, 0)
+    """Without TLS from this host and from others, where TLS is spoken."""
     response_sizes: tuple[int, int, int] = (-1, -1, -1)
     """Last, smallest and largest; -1 before the first."""
     ensemble: EnsembleStatus | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kraal.errors import ConfigError
 from kraal.model.ensemble import readable
 from kraal.server.admin_source import ServerAdminSource
-from kraal.server.admin_tls import AdminTls
+from kraal.tls.contexts import accepting, reloading
 from kraal.tls.reloading import ReloadingContext
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ class AdminServer:
             logger.warning(MISSING, "The admin server", error.name, "admin.enableServer=false")
             return -1
         try:
-            files = AdminTls.of(admin)
-            tls = self._tls = ReloadingContext(files.make, files.paths) if files else None
+            tls = self._tls = reloading(accepting, admin.tls) if admin.tls else None
         except ConfigError as error:
             logger.warning("The admin server is not served: its TLS files: %s", error)
             return -1

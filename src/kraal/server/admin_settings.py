@@ -5,11 +5,11 @@ Source: reference/operations.md sections 3.1 and 4.1.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
-
 from kraal.model.config import AdminConfig
 from kraal.model.setting import decimal, refuse
+from kraal.model.tls import ClientAuth
 from kraal.server.settings import Settings
+from kraal.server.tls_settings import QUORUM, tls_settings
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 METRICS_PROVIDERS = (
@@ -31,11 +31,11 @@ def admin_config(settings: Settings) -> AdminConfig:
         text(f"metricsProvider.{key}")  # of the reference's worker threads
     text("admin.httpVersion")
     force_https, unified = flag("admin.forceHttps", False), flag("admin.portUnification", False)
-    key_store, key_password, trust_store, trust_password = (
-        (*_store(settings, "keyStore"), *_store(settings, "trustStore"))
-        if force_https or unified
-        else (None, None, None, None)
-    )
+    needs_certificate = flag("admin.needClientAuth", False)
+    tls = None
+    if force_https or unified:
+        client_auth = ClientAuth.NEED if needs_certificate else ClientAuth.NONE
+        tls = tls_settings(settings, QUORUM, client_auth=client_auth)
     return AdminConfig(
         enabled=text("admin.enableServer") != "false",
         host=text("admin.serverAddress") or "0.0.0.0",
@@ -44,11 +44,7 @@ def admin_config(settings: Settings) -> AdminConfig:
         idle_timeout_ms=number("admin.idleTimeout", 30_000, minimum=1),
         port_unification=unified,
         force_https=force_https,
-        key_store=key_store,
-        key_password=key_password,
-        trust_store=trust_store,
-        trust_password=trust_password,
-        need_client_auth=flag("admin.needClientAuth", False),
+        tls=tls,
         rate_limiter_interval_ms=number("admin.rateLimiterIntervalInMS", 300_000, minimum=0),
         snapshot_enabled=flag("admin.snapshot.enabled", True),
         restore_enabled=flag("admin.restore.enabled", True),
@@ -59,18 +55,6 @@ def admin_config(settings: Settings) -> AdminConfig:
         export_process_info=flag("metricsProvider.exportJvmInfo", True),
         slow_request_threshold_ms=number("slowRequestThresholdMs", 1000, minimum=1),
     )
-
-
-def _store(settings: Settings, store: str) -> tuple[PurePath | None, str | None]:
-    """Place and password of a store of the quorum, which the reference's admin server uses, too."""
-    location = settings.text(f"ssl.quorum.{store}.location")
-    password = settings.text(f"ssl.quorum.{store}.password")
-    if path := settings.text(key := f"ssl.quorum.{store}.passwordPath"):
-        try:
-            password = Path(path).read_text().rstrip("\n")
-        except (OSError, UnicodeError) as error:
-            raise refuse(key, path, getattr(error, "strerror", None) or str(error)) from error
-    return PurePath(location) if location else None, password
 
 
 def _metrics_port(settings: Settings) -> int:

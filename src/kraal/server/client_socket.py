@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator
+from ssl import SSLObject
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,7 @@ from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
 from kraal.admin.turns import REST_SECONDS, one_turn
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
+from kraal.tls.subject import subject
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
 
 if TYPE_CHECKING:
@@ -37,15 +39,21 @@ class ClientSocket(asyncio.Protocol):
         "_conn",
         "_first",
         "_frames",
+        "_host",
         "_is_answering",
         "_is_framed",
         "_listener",
         "_replica",
         "_transport",
+        "is_secure",
     )
 
-    def __init__(self, listener: ClientListener) -> None:
+    def __init__(self, listener: ClientListener, *, is_secure: bool = False) -> None:
         self._listener = listener
+        self.is_secure = is_secure
+        """Whether it came to the port that speaks TLS alone."""
+        self._host: str | None = None
+        """Where it comes from; None: it is not counted in."""
         self._replica = listener.replica
         self._frames = FrameReader(listener.config.max_buffer_bytes)
         self._transport: asyncio.Transport | None = None
@@ -62,17 +70,31 @@ class ClientSocket(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         host, port = show(peer[0]), peer[1]
-        if not self._listener.admit(self, host):
+        if self._host is None and not self.enter(host):
             self._transport.abort()
             return
-        if self._listener.config.client_tcp_keep_alive:
+        config = self._listener.config
+        if config.client_tcp_keep_alive:
             raw = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Send at once, not at the end of the loop's turn: the client works meanwhile.
         self._transport.set_write_buffer_limits(high=0)
         self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)
+        if config.client_tls is not None:
+            self._identify(self._conn, transport.get_extra_info("ssl_object"))
         if self._replica is not None:
             self._replica.opened(self._conn)
+
+    def _identify(self, conn: ClientConnection, tls: SSLObject | None) -> None:
+        """By the certificate, if the client speaks TLS and has shown one."""
+        if tls is None:
+            self._listener.counters.plain_connected(conn.host)
+            return
+        certificate = tls.getpeercert(binary_form=True)
+        if certificate is None or self._replica is None:
+            return
+        for identity in self._replica.authority.certified(subject(certificate)):
+            conn.add_identity(identity)
 
     def data_received(self, data: bytes) -> None:
         conn = self._conn
@@ -92,11 +114,25 @@ class ClientSocket(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         conn, self._conn = self._conn, None
-        if conn is not None:
-            if not conn.closed and self._replica is not None:
-                self._replica.closed(conn)
-            self._listener.left(self, conn.host)
+        if conn is not None and not conn.closed and self._replica is not None:
+            self._replica.closed(conn)
+        self.leave()
         self._transport = None
+
+    # Within the limits of the listener
+
+    def enter(self, host: str) -> bool:
+        """Count it in, unless a limit is reached; before it has shaken hands, if it does."""
+        if not self._listener.admit(self, host):
+            return False
+        self._host = host
+        return True
+
+    def leave(self) -> None:
+        """Count it out, if it is in."""
+        if self._host is not None:
+            self._listener.left(self, self._host)
+            self._host = None
 
     def pause_writing(self) -> None:
         if self._conn is not None and not self._conn.closed and self._replica is not None:
@@ -192,7 +228,7 @@ class ClientSocket(asyncio.Protocol):
             self._listener.counters.received += 1
             self._is_answering = True
             self._listener.counters.sent += 1
-            pieces = answer(word, self._listener.status, argument)
+            pieces = answer(word, self._listener.status, argument, secure=self.is_secure)
             if not isinstance(pieces, str):
                 self._answer(conn, pieces)
                 return True

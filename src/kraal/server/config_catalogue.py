@@ -11,7 +11,6 @@ row says what that is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,10 @@ CLIENTS = """
 clientPort | port | | Port for clients; 0 takes a free one; none: nothing listens.
 clientPortAddress | host | all addresses | Address to listen on.
 clientPortListenBacklog | number | -1 | Connections that may wait to be accepted; -1: 1024.
+secureClientPort | port | | Port that speaks TLS alone; 0 takes a free one.
+secureClientPortAddress | host | all addresses | Address to listen on with TLS.
+client.portUnification | true/false | false | `clientPort` speaks TLS, too: the first byte decides.
+netty.server.outstandingHandshake.limit | number | -1 | TLS handshakes with clients that may be under way; -1: any number.
 clientTcpKeepAlive | true/false | false | TCP keep-alive on connections of clients.
 maxClientCnxns | number | 60 | Connections from one address; 0: any number.
 maxCnxns | number | 0 | Connections in all; 0: any number.
@@ -135,7 +138,7 @@ DigestAuthenticationProvider.enabled | true/false | true | The scheme `digest`.
 DigestAuthenticationProvider.superDigest | user:hash | | Who gives this password is the superuser.
 DigestAuthenticationProvider.digestAlg | algorithm | SHA1 | Hash of passwords; the same on all members.
 enforce.auth.enabled | true/false | false | Requests need one of the schemes below.
-enforce.auth.schemes | list | | Which: `digest`, `ip`, `sasl`.
+enforce.auth.schemes | list | | Which: `digest`, `ip`, `sasl`, `x509`.
 java.security.auth.login.config | path | | The JAAS file with the users of SASL; see docs/security.md. (jvm)
 sasl.serverconfig | name | Server | Its section for clients. (jvm)
 authProvider.N | class | | `org.apache.zookeeper.server.auth.SASLAuthenticationProvider`: ACLs may have the scheme `sasl`.
@@ -164,27 +167,40 @@ admin.rateLimiterIntervalInMS | ms | 300000 | One restore in so many ms, one sna
 admin.snapshot.enabled | true/false | true | The command `snapshot`.
 admin.restore.enabled | true/false | true | The command `restore`.
 IPAuthenticationProvider.usexforwardedfor | true/false | false | The first address of `X-Forwarded-For` is the client's.
-ssl.quorum.keyStore.location | path | | Key and certificates for HTTPS: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
-ssl.quorum.keyStore.password | text | | Its password.
-ssl.quorum.keyStore.passwordPath | path | | The file that holds its password; counts more.
-ssl.quorum.trustStore.location | path | | Certificates of authorities: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
-ssl.quorum.trustStore.password | text | | Its password.
-ssl.quorum.trustStore.passwordPath | path | | The file that holds its password; counts more.
 metricsProvider.className | class | DefaultMetricsProvider | `org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider` opens the endpoint.
 metricsProvider.httpHost | host | 0.0.0.0 | Its address.
 metricsProvider.httpPort | port | 7000 | Its port.
 metricsProvider.exportJvmInfo | true/false | true | Figures of the process, too.
 """
 
-_STORES = """
-keyStore.location keyStore.password keyStore.passwordPath
-trustStore.location trustStore.password trustStore.passwordPath
-"""
 _TLS = """
-protocol enabledProtocols ciphersuites clientAuth hostnameVerification
-clientHostnameVerification allowReverseDnsLookup crl ocsp handshakeDetectionTimeoutMillis
-context.supplier.class
+{}keyStore.location | path | | Private key and certificates: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
+{}keyStore.password | text | | Its password.
+{}keyStore.passwordPath | path | | The file that holds its password; counts more.
+{}trustStore.location | path | | Certificates of authorities: PEM, PKCS12 or JKS; the file is read again when it changes. (live)
+{}trustStore.password | text | | Its password.
+{}trustStore.passwordPath | path | | The file that holds its password; counts more.
+{}protocol | version | TLSv1.3 | The newest version that is spoken.
+{}ciphersuites | list | as OpenSSL has them | Cipher suites by their standard names, with commas.
 """
+
+TLS = (
+    _TLS.format(*["ssl."] * 8)
+    + """
+ssl.enabledProtocols | list | ssl.protocol | The versions that are spoken, with commas.
+ssl.clientAuth | none, want, need | need | Whether clients show a certificate.
+ssl.clientHostnameVerification | true/false | false | It must name the address that the client comes from.
+ssl.hostnameVerification | true/false | true | false: `ssl.clientHostnameVerification` does not count.
+ssl.handshakeDetectionTimeoutMillis | ms | 5000 | With `client.portUnification`: who says nothing for so long speaks no TLS.
+ssl.authProvider | x509 | x509 | Who a certificate is of; only this one is accepted.
+X509AuthenticationProvider.superUser | name | | The subject of the superuser's certificate, as in `CN=root,O=Acme`.
+""".lstrip()
+    + _TLS.format(*["ssl.quorum."] * 8).lstrip()
+    + """
+ssl.quorum.enabledProtocols | list | as ssl.quorum.protocol, and TLSv1.2 | The versions that are spoken, with commas.
+""".lstrip()
+)
+"""Of clients, and of the admin port."""
 
 NOT_YET = "kraal has not the feature yet; a start warns"
 _SAID_ALONE = "kraal has not the feature yet; a start says what that means"
@@ -201,24 +217,21 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
         NOT_YET,
         """
-        client.portUnification client.certReload audit.impl.class ssl.authProvider ssl.sslProvider
-        X509AuthenticationProvider.superUser ensembleAuthName
+        audit.impl.class ensembleAuthName
         emulate353TTLNodes request_stale_connection_check request_stale_latency_check
         request_throttle_stall_time request_throttle_drop_stale flushDelay maxWriteQueuePollTime
         maxBatchSize connection_throttle_freeze_time connection_throttle_drop_increase
         connection_throttle_drop_decrease connection_throttle_decrease_ratio
         connection_throttle_weight_enabled connection_throttle_global_session_weight
         connection_throttle_local_session_weight connection_throttle_renew_session_weight
-        """
-        + " ".join(
-            f"{prefix}{suffix}"
-            for prefix, suffix in product(("ssl.", "ssl.quorum."), (_STORES + _TLS).split())
-        ),
+        ssl.quorum.clientAuth ssl.quorum.hostnameVerification
+        ssl.quorum.clientHostnameVerification ssl.quorum.handshakeDetectionTimeoutMillis
+        """,
     ),
     (
         _SAID_ALONE,
         """
-        secureClientPort secureClientPortAddress portUnification oraclePath
+        portUnification oraclePath
         kerberos.canonicalizeHostNames
         """,
     ),
@@ -226,7 +239,8 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         REFUSED_YET,
         """
         sslQuorum quorum.auth.enableSasl quorum.auth.serverRequireSasl
-        quorum.auth.learnerRequireSasl
+        quorum.auth.learnerRequireSasl ssl.crl ssl.ocsp
+        ssl.quorum.crl ssl.quorum.ocsp
         """,
     ),
     (
@@ -248,7 +262,8 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         """
         fips-mode serverCnxnFactory admin.httpVersion jvm.pause.monitor
         jvm.pause.info-threshold.ms jvm.pause.warn-threshold.ms jvm.pause.sleep.time.ms
-        netty.advancedFlowControl.enabled netty.server.outstandingHandshake.limit
+        netty.advancedFlowControl.enabled ssl.sslProvider ssl.context.supplier.class
+        ssl.quorum.context.supplier.class
         netty.server.earlyDropSecureConnectionHandshakes metricsProvider.numWorkerThreads
         metricsProvider.maxQueueSize metricsProvider.workerShutdownTimeoutMs
         """,
@@ -284,7 +299,8 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
         _OTHERWISE,
         """
-        enableEagerACLCheck sslQuorumReloadCertFiles
+        enableEagerACLCheck sslQuorumReloadCertFiles client.certReload
+        ssl.allowReverseDnsLookup ssl.quorum.allowReverseDnsLookup
         multiAddress.reachabilityCheckEnabled multiAddress.reachabilityCheckTimeoutMs
         """,
     ),
@@ -297,6 +313,7 @@ SECTIONS = (
     ("Data directory", STORAGE),
     ("Ensemble", ENSEMBLE),
     ("Permissions and audit", SECURITY),
+    ("TLS", TLS),
     ("Admin server and metrics", ADMIN),
 )
 

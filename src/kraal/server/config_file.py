@@ -23,11 +23,12 @@ from kraal.model.config import (
     StorageConfig,
     ThrottleConfig,
 )
-from kraal.model.ensemble import Member, canonical_host, is_membership_key
+from kraal.model.ensemble import is_membership_key
 from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
 from kraal.server import config_keys, sasl_settings
 from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
+from kraal.server.client_settings import client_ports
 from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
 from kraal.server.membership import Membership, membership
 from kraal.server.settings import Settings
@@ -41,8 +42,6 @@ WITHOUT_FILE = {
     "admin.serverAddress": "127.0.0.1",
 }
 """Where a server started without a zoo.cfg listens and stores."""
-
-_WILDCARDS = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
     storage = _storage(settings, max_buffer_bytes)
     myid = _read_myid(Path(storage.data_dir))
     members = _membership(settings, myid)
-    client_host, client_port = _client_address(settings, members.member)
+    ports = client_ports(settings, members.member)
     tick_time_ms, min_timeout_ms, max_timeout_ms = _session_times(settings)
     extended_types = settings.flag("extendedTypesEnabled", False)
     server_id = 1 if myid is None else myid
@@ -205,19 +204,23 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
         )
     read_only_mode = settings.flag("readonlymode.enabled", False)
     _check_words(settings.values)
-    _warn_of_tls(settings)
     reconfig_enabled = settings.parsed_flag("reconfigEnabled", False)
     ensemble = _ensemble(settings, members, myid, static, reconfig_enabled=reconfig_enabled)
     return ServerConfig(
         storage=storage,
-        security=_security(settings),
+        security=_security(settings, has_tls=ports.tls is not None),
         throttle=_throttle(settings, len(members.ensemble.voters) if members.ensemble else 1),
         reaper=_reaper(settings),
         admin=admin_config(settings),
         ensemble=ensemble,
         server_id=server_id,
-        client_port=client_port,
-        client_host=client_host,
+        client_port=ports.port,
+        client_host=ports.host,
+        secure_client_port=ports.secure_port,
+        secure_client_host=ports.secure_host,
+        client_tls=ports.tls,
+        unified_client_port=ports.is_unified,
+        outstanding_handshakes_max=settings.number("netty.server.outstandingHandshake.limit", -1),
         listen_backlog=settings.parsed_number("clientPortListenBacklog", -1),
         tick_time_ms=tick_time_ms,
         min_session_timeout_ms=min_timeout_ms,
@@ -295,7 +298,7 @@ def _snapshot_codec(settings: Settings) -> SnapshotCodec:
     return SnapshotCodec(text)
 
 
-def _security(settings: Settings) -> SecurityConfig:
+def _security(settings: Settings, *, has_tls: bool) -> SecurityConfig:
     digest_enabled = settings.flag("DigestAuthenticationProvider.enabled", True)
     algorithm = settings.text("DigestAuthenticationProvider.digestAlg") or "SHA1"
     try:
@@ -307,6 +310,7 @@ def _security(settings: Settings) -> SecurityConfig:
     sasl = sasl_settings.sasl_config(settings, is_provided=sasl_provided)
     available = {
         "ip": True, "digest": digest_enabled, "sasl": sasl is not None and sasl_provided,
+        "x509": has_tls,
     }  # fmt: skip
     return SecurityConfig(
         digest_enabled=digest_enabled,
@@ -319,6 +323,8 @@ def _security(settings: Settings) -> SecurityConfig:
         sasl_super_users=sasl_settings.super_users(settings),
         any_sasl_user=settings.text("letAnySaslUserDoX"),
         allow_sasl_failed_clients=settings.flag("allowSaslFailedClients", False),
+        x509_provided=has_tls,
+        x509_super_user=settings.text("X509AuthenticationProvider.superUser"),
     )
 
 
@@ -442,44 +448,6 @@ def _ensemble(
     )
 
 
-def _client_address(settings: Settings, member: Member | None) -> tuple[str, int | None]:
-    """Host and port to listen on; a server.N line may name them too, and then must agree."""
-    host = settings.text("clientPortAddress")
-    port = settings.parsed_number("clientPort", -1) if settings.text("clientPort") else None
-    if port is not None and not 0 <= port <= 0xFFFF:
-        raise refuse("clientPort", str(port), f"port out of range:{port}")
-    if host is not None and port is None:
-        raise refuse(
-            "clientPortAddress", host, "clientPortAddress is set but clientPort is not set"
-        )
-    if host is not None:
-        # The original looks an empty name up too, which gives the loopback address.
-        host = host.strip("[]") or "localhost"
-        _check_resolves(host)
-    if member is not None and (named := member.client) is not None:
-        same_host = (host or "") in _WILDCARDS or canonical_host(host or "") == named.host
-        if port is not None and (port != named.port or not same_host):
-            raise ConfigError(
-                f"client address {host or '0.0.0.0'}:{port} is different from"
-                f" the client address of the server line {named}"
-            )
-        return named
-    if port is None:
-        settings.warnings.append("clientPort is not set: nothing listens for clients")
-    return host or "", port
-
-
-def _check_resolves(host: str) -> None:
-    """Refuse a host that cannot be looked up, as the original does at start."""
-    import socket  # noqa: PLC0415 - only where an address is configured
-
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise refuse("clientPortAddress", host, f"{host}: {reason}") from None
-
-
 def _read_myid(data_dir: Path) -> int | None:
     """The first line of `<dataDir>/myid` as a bare decimal number (section 1.6)."""
     try:
@@ -512,27 +480,6 @@ def _check_words(values: Mapping[str, str]) -> None:
             raise refuse(
                 key, values[key], f"quorum.auth.enableSasl is disabled, so cannot enable {key}"
             )
-
-
-def _warn_of_tls(settings: Settings) -> None:
-    """A TLS port beside the plain one is left closed; alone it is refused."""
-    values = settings.values
-    port = values.get("secureClientPort")
-    if port is None:
-        if host := values.get("secureClientPortAddress"):
-            raise refuse(
-                "secureClientPortAddress",
-                host,
-                "secureClientPortAddress is set but secureClientPort is not set",
-            )
-        return
-    if not 0 <= int(port) <= 0xFFFF:
-        raise refuse("secureClientPort", port, f"port out of range:{port}")
-    if "clientPort" not in values:
-        raise refuse("secureClientPort", port, "TLS is not served by this version yet")
-    settings.warn(
-        "secureClientPort", "TLS is not served by this version yet; the port stays closed"
-    )
 
 
 def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[str]:

@@ -12,12 +12,13 @@ from ssl import SSLContext
 import uvicorn
 from starlette.types import ASGIApp
 
+from kraal.server.tls_port import TlsPort
+
 logger = logging.getLogger("kraal.server.http")
 BACKLOG = 128
 CONNECTIONS_MAX = 200
 HEADERS_MAX_BYTES = 16 << 10
 PATIENCE_SECONDS = 1
-TLS_HANDSHAKE = b"\x16"
 
 
 class _Uvicorn(uvicorn.Server):
@@ -57,8 +58,7 @@ class HttpServer:
         self.plain_too: Callable[[], None] | None = None
         """Set before the start: plain HTTP is spoken on the TLS port, too, and counted so."""
         self._uvicorn = _Uvicorn(config)
-        self._accepting: asyncio.Task[None] | None = None
-        self._admitting: set[asyncio.Task[None]] = set()
+        self._tls_port: TlsPort | None = None
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -87,57 +87,25 @@ class HttpServer:
         if self._tls is None:
             self._task = asyncio.create_task(self._uvicorn.serve([self._socket]))
             return
-        self._socket.setblocking(False)
         self._task = asyncio.create_task(self._uvicorn.serve([]))
-        self._accepting = asyncio.create_task(self._accept(self._socket))
+        patience = self._config.timeout_keep_alive
+        tls_port = self._tls_port = TlsPort(
+            "admin port", self._tls, self, handshake_seconds=patience
+        )
+        if (count := self.plain_too) is not None:
+            tls_port.detection_seconds = patience
+            tls_port.on_plain = lambda _host: count()
+        tls_port.start([self._socket])
 
     # HTTPS, alone or with HTTP on the same port
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                logger.warning("Accepting a connection to the admin port failed: %s", error)
-                await asyncio.sleep(1)
-                continue
-            if len(self._admitting) >= CONNECTIONS_MAX:
-                accepted.close()
-                continue
-            task = asyncio.create_task(self._admit(accepted))
-            self._admitting.add(task)
-            task.add_done_callback(self._admitting.discard)
+    def begin(self, _host: str) -> asyncio.Protocol | None:
+        """As the doorkeeper of its port."""
+        assert self._tls_port is not None
+        return None if self._tls_port.pending >= CONNECTIONS_MAX else self._protocol()
 
-    async def _admit(self, accepted: socket.socket) -> None:
-        """Which of both is spoken shows in the first byte, which is looked at and not taken."""
-        loop = asyncio.get_running_loop()
-        assert self._tls is not None
-        try:
-            tls: SSLContext | None = self._tls()
-            if self.plain_too is not None and await self._first_byte(accepted) != TLS_HANDSHAKE:
-                tls = None
-                self.plain_too()
-            await loop.connect_accepted_socket(
-                self._protocol,
-                accepted,
-                ssl=tls,
-                ssl_handshake_timeout=self._config.timeout_keep_alive if tls else None,
-            )
-        except Exception as error:  # a stranger's doing, which must not end the server
-            logger.debug("A connection to the admin port was lost: %r", error)
-            accepted.close()
-
-    async def _first_byte(self, accepted: socket.socket) -> bytes:
-        """Raises OSError or TimeoutError."""
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(accepted, readable.set)
-        try:
-            await asyncio.wait_for(readable.wait(), self._config.timeout_keep_alive)
-        finally:
-            loop.remove_reader(accepted)
-        return accepted.recv(1, socket.MSG_PEEK)
+    def failed(self, _protocol: asyncio.Protocol) -> None:
+        """As the doorkeeper of its port."""
 
     def _protocol(self) -> asyncio.Protocol:
         make: Callable[..., asyncio.Protocol] = self._config.http_protocol_class
@@ -147,12 +115,11 @@ class HttpServer:
         """Finish what is being answered, for a moment, and close the port."""
         if self._task is None:
             return
-        if self._accepting is not None:
-            for task in (self._accepting, *self._admitting):
-                task.cancel()
+        if self._tls_port is not None:
+            self._tls_port.close()
         self._uvicorn.should_exit = True
         (error,) = await asyncio.gather(self._task, return_exceptions=True)
         if error is not None:
             logger.error("The admin port ended with %r", error)
-        if self._socket is not None:
+        if self._socket is not None and self._tls_port is None:
             self._socket.close()

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from ssl import SSLContext
 from time import monotonic
 from typing import ParamSpec
 
@@ -17,6 +18,7 @@ from kraal.model.ensemble import readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
+from kraal.server.client_port import ClientPort
 from kraal.server.client_socket import ClientSocket
 
 logger = logging.getLogger("kraal.server.listener")
@@ -38,7 +40,8 @@ class ClientListener:
         # A single legal reply must fit, however large requests may be.
         self.output_max_bytes = max(OUTPUT_MAX_BYTES, 4 * config.max_buffer_bytes)
         self._sockets: dict[ClientSocket, None] = {}
-        self._by_host: Counter[str] = Counter()
+        self._by_host: Counter[tuple[str, bool]] = Counter()
+        """Of each port by itself."""
         self._sessionless: dict[ClientSocket, None] = {}
         self._last_sessionless: dict[ClientSocket, None] = {}
         self._closing: dict[ClientSocket, None] = {}
@@ -47,51 +50,55 @@ class ClientListener:
         self._complains_at = 0.0
         self._tokens = config.throttle.connection_tokens
         self._tokens_filled_ms = 0
-        self._server: asyncio.Server | None = None
+        self._tls: Callable[[], SSLContext] | None = None
+        self._plain: ClientPort | None = None
+        self._secure: ClientPort | None = None
 
     @property
     def bound_port(self) -> int:
-        if self._server is None or not self._server.sockets:
-            return -1
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        """Of the plain port; -1: there is none."""
+        return -1 if self._plain is None else self._plain.port
 
-    async def start(self) -> None:
-        """Bind and listen. Raises OSError."""
+    @property
+    def secure_port(self) -> int:
+        """Of the port that speaks TLS alone; -1: there is none."""
+        return -1 if self._secure is None else self._secure.port
+
+    @property
+    def handshakes(self) -> int:
+        """TLS handshakes under way."""
+        return sum(port.handshakes for port in (self._plain, self._secure) if port is not None)
+
+    async def start(self, tls: Callable[[], SSLContext] | None = None) -> None:
+        """Bind and listen where the configuration says; `tls` gives the context of now. OSError."""
         config = self.config
-        backlog = config.listen_backlog if config.listen_backlog > 0 else DEFAULT_BACKLOG
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: ClientSocket(self),
-                config.client_host or None,
-                config.client_port or 0,
-                backlog=backlog,
-                reuse_address=True,
+        self._tls = tls
+        if config.client_port is not None:
+            self._plain = await self._open("clientPort", config.client_host, config.client_port)
+        if config.secure_client_port is not None:
+            self._secure = await self._open(
+                "secureClientPort", config.secure_client_host, config.secure_client_port
             )
+
+    async def _open(self, key: str, host: str, port: int) -> ClientPort:
+        backlog = self.config.listen_backlog
+        opened = ClientPort(self, is_secure=key == "secureClientPort", tls=self._tls)
+        try:
+            await opened.start(host, port, backlog if backlog > 0 else DEFAULT_BACKLOG)
         except OSError as error:
-            address = readable(config.client_host or "0.0.0.0", config.client_port or 0)
+            address = readable(host or "0.0.0.0", port)
             code = error.errno or 0  # of a name that does not resolve: negative
             reason = os.strerror(code) if code > 0 else error.strerror or error
-            raise OSError(
-                f"clientPort={config.client_port}: {address} cannot be listened on: {reason}"
-            ) from error
+            raise OSError(f"{key}={port}: {address} cannot be listened on: {reason}") from error
+        return opened
 
     async def move(self, host: str, port: int) -> None:
         """Listen on another address; connections that are there stay."""
         if port == self.bound_port:
             return
-        before = self._server
-        loop = asyncio.get_running_loop()
-        backlog = self.config.listen_backlog
+        before = self._plain
         try:
-            self._server = await loop.create_server(
-                lambda: ClientSocket(self),
-                host or None,
-                port,
-                backlog=backlog if backlog > 0 else DEFAULT_BACKLOG,
-                reuse_address=True,
-            )
+            self._plain = await self._open("clientPort", host, port)
         except OSError as error:
             logger.error("Clients stay on port %d: %s", self.bound_port, error)
             return
@@ -101,8 +108,9 @@ class ClientListener:
 
     async def stop(self) -> None:
         """Stop accepting and close every connection; who does not take its output is cut off."""
-        if self._server is not None:
-            self._server.close()
+        ports = [port for port in (self._plain, self._secure) if port is not None]
+        for port in ports:
+            port.close()
         for socket in list(self._sockets):
             socket.close()
         patience = asyncio.get_running_loop().time() + STOP_PATIENCE_SECONDS
@@ -110,21 +118,21 @@ class ClientListener:
             await asyncio.sleep(0.01)
         for socket in list(self._sockets):
             socket.abort()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for port in ports:
+            await port.wait_closed()
 
     def admit(self, socket: ClientSocket, host: str) -> bool:
         """Count a connection in, or refuse it without a byte."""
         limits = self.config.throttle
         per_host = limits.max_client_connections
-        if per_host and self._by_host[host] >= per_host:
+        if per_host and self._by_host[host, socket.is_secure] >= per_host:
             self._complain("Too many connections from /%s - max is %d", host, per_host)
         elif limits.max_connections and len(self._sockets) >= limits.max_connections:
             self._complain("Too many connections in all - max is %d", limits.max_connections)
         else:
             self._sockets[socket] = None
             self._sessionless[socket] = None
-            self._by_host[host] += 1
+            self._by_host[host, socket.is_secure] += 1
             return True
         self.counters.connections_rejected += 1
         return False
@@ -140,9 +148,10 @@ class ClientListener:
     def left(self, socket: ClientSocket, host: str) -> None:
         """Count a connection out."""
         if self._sockets.pop(socket, socket) is None:
-            self._by_host[host] -= 1
-            if not self._by_host[host]:
-                del self._by_host[host]
+            key = host, socket.is_secure
+            self._by_host[key] -= 1
+            if not self._by_host[key]:
+                del self._by_host[key]
             self._sessionless.pop(socket, None)
             self._last_sessionless.pop(socket, None)
             self._closing.pop(socket, None)

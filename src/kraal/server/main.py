@@ -126,10 +126,19 @@ def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
 
 
 def _announce(config: ServerConfig, server: Server) -> None:
-    port = server.listener.bound_port
-    address = readable(config.client_host or "0.0.0.0", port)
     doing = "serving" if config.ensemble is None else "looking for a leader, then serving"
-    where = f"{doing} clients on {address}" if port >= 0 else "no client port is configured"
+    listener = server.listener
+    addresses = [
+        f"{readable(host or '0.0.0.0', port)}{how}"
+        for host, port, how in (
+            (config.client_host, listener.bound_port, ""),
+            (config.secure_client_host, listener.secure_port, " (TLS)"),
+        )
+        if port >= 0
+    ]
+    where = f"{doing} clients on {' and '.join(addresses)}"
+    if not addresses:
+        where = "no client port is configured"
     print(
         f"kraal {__version__} (ZooKeeper {REFERENCE_VERSION}) {where}, "
         f"data in {config.storage.data_dir}",

@@ -29,6 +29,7 @@ from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch
 from kraal.server.listener import ClientListener
 from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
 from kraal.server.storage_driver import StorageDriver
+from kraal.server.tls_contexts import TlsContexts
 from kraal.storage import data_dir, epochs, retention
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem
@@ -202,14 +203,14 @@ class Server:
         self.status = ServerAdminSource(self)
         self.admin = AdminServer(self.status)
         self.listener = ClientListener(config, self.counters, self.status)
+        self.tls = TlsContexts(config)
         await self._begin(recovered)
         await self.admin.start()
-        if config.client_port is not None:
-            try:
-                await self.listener.start()
-            except OSError:
-                await self._shut_down()
-                raise
+        try:
+            await self.listener.start(self.tls.clients)
+        except OSError:
+            await self._shut_down()
+            raise
 
     async def _begin(self, recovered: Recovered) -> None:
         """Serve clients, or take part in the ensemble, from what the disk holds."""
@@ -414,6 +415,7 @@ class Server:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.admin.look_at_files()
+            self.tls.look_at_files()
             try:
                 self.disk.judge(await self._on_disk(self.disk.measure))
             except StorageError as error:

@@ -57,6 +57,10 @@ class ServerStatusSource:
     def bound_port(self) -> int:
         return self._server.listener.bound_port
 
+    @property
+    def secure_port(self) -> int:
+        return self._server.listener.secure_port
+
     def server_status(self) -> ServerStatus:
         server, replica = self._server, self._server.replica
         counters = server.counters
@@ -84,6 +88,12 @@ class ServerStatusSource:
                 counters.response_sizes.minimum,
                 counters.response_sizes.maximum,
             ),
+            handshakes=server.listener.handshakes,
+            handshakes_failed=counters.handshakes_failed,
+            plain_connections=(
+                counters.plain_local_connections,
+                counters.plain_remote_connections,
+            ),
             ensemble=self._ensemble_status(),
         )
 
@@ -95,7 +105,10 @@ class ServerStatusSource:
             server.replica,
             [handler.server_id for handler in self.learners() if handler.server_id >= 0],
             disk=(server.disk.free_bytes, server.disk.refuses_writes),
-            certificate_expiry_s=server.admin.certificate_expiry_s,
+            certificate_expiry_s=min(
+                (s for each in (server.admin, server.tls) if (s := each.certificate_expiry_s)),
+                default=None,
+            ),
             lifetime=lifetime,
         )
 
@@ -156,9 +169,10 @@ class ServerStatusSource:
             max_proposal_bytes=counters.proposal_sizes.maximum,
         )
 
-    def connection_statuses(self) -> Iterator[ConnectionStatus]:
+    def connection_statuses(self, *, secure: bool) -> Iterator[ConnectionStatus]:
         replica = self._server.replica
-        connections = list(replica.connections) if replica is not None else []
+        every = list(replica.connections) if replica is not None else []
+        connections = [conn for conn in every if _is_secure(conn) == secure]
         offset_ms = self.wall_ms() - self.monotonic_ms()
         sessionless_ms = self.config.throttle.sessionless_timeout_ms
         return (_connection(conn, offset_ms, sessionless_ms) for conn in connections)
@@ -271,6 +285,10 @@ def _latency(summary: Summary) -> Latency:
         maximum_ms=summary.maximum,
         count=summary.count,
     )
+
+
+def _is_secure(conn: ClientConnection) -> bool:
+    return isinstance(conn.channel, ClientSocket) and conn.channel.is_secure
 
 
 def _connection(

@@ -1,4 +1,4 @@
-"""As much of DER as tells when a certificate expires and where a key lies in a JKS entry.
+"""As much of DER as tells of a certificate, and where a key lies in a JKS entry.
 
 Source: ITU-T X.690, RFC 5280 section 4.1.
 """
@@ -36,6 +36,15 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
     if not 0 < size <= _LENGTH_BYTES_MAX or at + size > len(data):
         raise DecodeError("a DER length is none")
     return int.from_bytes(data[at : at + size]), at + size
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """A value as it stands in DER."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(length)]) + length + content
 
 
 def sequence(data: bytes) -> list[tuple[int, bytes]]:

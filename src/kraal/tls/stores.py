@@ -9,24 +9,16 @@ import re
 import secrets
 import ssl
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from kraal.errors import ConfigError, DecodeError
+from kraal.model.tls import Store
 from kraal.tls import jks
 
 _SIZE_MAX = 4 << 20
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DER = b"\x30"
 _MISSING = "needs the package cryptography, which `pip install 'kraal[tls]'` brings"
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A file, and the password of what is in it."""
-
-    path: PurePath
-    password: str | None = field(default=None, repr=False)
 
 
 def load_key(context: ssl.SSLContext, store: Store) -> list[bytes]:

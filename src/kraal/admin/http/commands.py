@@ -56,10 +56,10 @@ def _configuration(source: AdminSource, _parameters: Parameters) -> Reply:
 
 
 def _connections(source: AdminSource, parameters: Parameters) -> Reply:
-    rows = source.connection_statuses()
+    """A page of each of both."""
     return {
-        "connections": Rows(map(_full, parameters.page(rows))),
-        "secure_connections": [],
+        name: Rows(map(_full, parameters.page(source.connection_statuses(secure=secure))))
+        for name, secure in (("connections", False), ("secure_connections", True))
     }
 
 
@@ -185,6 +185,7 @@ def _server_stats(source: AdminSource, _parameters: Parameters) -> Reply:
 
 def _stats_of(source: AdminSource, status: ServerStatus) -> Reply:
     responses = _sizes(status.response_sizes)
+    local, remote = status.plain_connections
     leader = status.ensemble.leader if status.ensemble is not None else None
     reply: Reply = {
         "version": VERSION,
@@ -205,9 +206,9 @@ def _stats_of(source: AdminSource, status: ServerStatus) -> Reply:
             "min_latency": status.latency.minimum_ms,
             "num_alive_client_connections": status.connections,
             "uptime": status.uptime_ms,
-            "auth_failed_count": 0,
-            "non_mtlsremote_conn_count": 0,
-            "non_mtlslocal_conn_count": 0,
+            "auth_failed_count": status.handshakes_failed,
+            "non_mtlsremote_conn_count": remote,
+            "non_mtlslocal_conn_count": local,
         },
         "client_response": responses,
     }
@@ -231,8 +232,8 @@ def _sizes(sizes: tuple[int, int, int]) -> dict[str, Json]:
 def _stats(source: AdminSource, _parameters: Parameters) -> Reply:
     return {
         **_stats_of(source, source.server_status()),
-        "connections": Rows(map(_brief, source.connection_statuses())),
-        "secure_connections": [],
+        "connections": Rows(map(_brief, source.connection_statuses(secure=False))),
+        "secure_connections": Rows(map(_brief, source.connection_statuses(secure=True))),
     }
 
 

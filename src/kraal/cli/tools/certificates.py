@@ -6,26 +6,35 @@ from datetime import UTC, datetime
 from time import time
 
 from kraal.errors import ConfigError
-from kraal.model.config import AdminConfig
-from kraal.server.admin_tls import AdminTls
+from kraal.model.config import ServerConfig
+from kraal.model.tls import TlsSettings
 from kraal.storage.inspection.findings import Report, Severity
+from kraal.tls.contexts import accepting
 from kraal.tls.reloading import SOON_S
 
 
-def examine_certificates(admin: AdminConfig, report: Report) -> None:
-    """Whether the stores of the admin port can be read, and when what is in them expires."""
+def examine_certificates(config: ServerConfig, report: Report) -> None:
+    """Whether the stores of all ports can be read, and when what is in them expires."""
+    for tls, otherwise in (
+        (config.admin.tls if config.admin.enabled else None, "the admin port stays closed"),
+        (config.client_tls, "the server does not start"),
+    ):
+        if tls is not None:
+            _examine(tls, otherwise, report)
+
+
+def _examine(tls: TlsSettings, otherwise: str, report: Report) -> None:
     try:
-        files = AdminTls.of(admin)
-        expiry_s = None if files is None else files.make().expiry_s
+        expiry_s = accepting(tls).expiry_s
     except ConfigError as error:
-        remedy = "correct it: until then the admin port stays closed"
+        remedy = f"correct it: until then {otherwise}"
         report.add("certificates", Severity.WARNING, str(error), remedy=remedy)
         return
-    if files is None or expiry_s is None:
+    if expiry_s is None or tls.key is None:
         return
     when = datetime.fromtimestamp(expiry_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
     left_s = expiry_s - time()
     text = f"a certificate {'expires on' if left_s > 0 else 'has expired on'} {when}"
     soon = Severity.WARNING if left_s < SOON_S else Severity.NOTE
     remedy = "replace the file; a running server takes it up by itself" if left_s < SOON_S else ""
-    report.add("certificates", soon, text, files.paths[0], remedy=remedy)
+    report.add("certificates", soon, text, tls.key.path, remedy=remedy)

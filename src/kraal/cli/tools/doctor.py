@@ -49,7 +49,7 @@ def examine(
         server = loaded.config
         for warning in loaded.warnings:
             extra.add("configuration", Severity.NOTE, warning)
-        examine_certificates(server.admin, extra)
+        examine_certificates(server, extra)
         config = server.storage
         located(FS, config.data_dir, config.data_log_dir)
     else:

@@ -10,7 +10,7 @@ from kraal.errors import ErrorCode, RequestError
 from kraal.model.acl import ADMIN, WORLD_ANYONE, Acl, Id
 from kraal.model.config import SecurityConfig
 from kraal.model.limits import ACL_MAX_BYTES
-from kraal.pipeline.auth import digest, ip, kerberos_name
+from kraal.pipeline.auth import digest, ip, kerberos_name, x509
 from kraal.tree.acl_cache import AclList
 from kraal.wire.records.data import decode_acls, encode_acls
 
@@ -31,8 +31,13 @@ class Authority:
         self._checked: dict[bytes, bytes] = {}
         """Vectors of requests that are valid for every connection, and their stored form."""
 
-    def authenticate(self, scheme: str | None, auth: bytes | None, host: str) -> list[Id]:
-        """The identities that an auth packet earns. RequestError(AUTH_FAILED) when none."""
+    def authenticate(
+        self, scheme: str | None, auth: bytes | None, host: str, held: tuple[Id, ...] = ()
+    ) -> list[Id]:
+        """The identities that an auth packet earns. RequestError(AUTH_FAILED) when none.
+
+        `held` are those that the connection has.
+        """
         if scheme == "digest" and self._config.digest_enabled and auth is not None:
             id_ = digest.identity(auth, self._algorithm)
             earned = [Id("digest", id_)]
@@ -41,6 +46,8 @@ class Authority:
             return earned
         if scheme == "ip":
             return [Id("ip", host)]
+        if scheme == "x509" and (mine := [i for i in held if i.scheme == "x509"]):
+            return mine
         raise RequestError(ErrorCode.AUTH_FAILED)
 
     def logged_in(self, authorization_id: str) -> list[Id]:
@@ -59,6 +66,14 @@ class Authority:
     def demands_sasl(self) -> bool:
         """Whether SASL is among what is enforced."""
         return "sasl" in self._config.enforce_auth_schemes
+
+    def certified(self, subject: str) -> list[Id]:
+        """The identities of who showed a certificate of this subject (section 10.7)."""
+        if not self._config.x509_provided:
+            return []
+        mine = Id("x509", subject)
+        is_super = subject == self._config.x509_super_user
+        return [Id("super", subject), mine] if is_super else [mine]
 
     def permits(self, acl: AclList, perms: int, auth: tuple[Id, ...]) -> bool:
         """Whether any of the identities has any of the permissions on a list."""
@@ -137,11 +152,15 @@ class Authority:
         """Whether `auth` entries expand to identities of this scheme."""
         if scheme == "digest":
             return self._config.digest_enabled
-        return scheme == "sasl" and self._config.sasl_provided
+        if scheme == "sasl":
+            return self._config.sasl_provided
+        return scheme == "x509" and self._config.x509_provided
 
     def _is_valid(self, scheme: str, id_: str) -> bool:
         if scheme == "sasl":
             return kerberos_name.parse(id_) is not None
+        if scheme == "x509":
+            return x509.is_valid(id_)
         return ip.is_valid(id_) if scheme == "ip" else digest.is_valid(id_)
 
     def shown_list(self, acl: AclList, auth: tuple[Id, ...]) -> bytes:

@@ -1,0 +1,84 @@
+"""Where clients are served, plain and by TLS.
+
+Source: reference/operations.md sections 1.2 and 7.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kraal.errors import ConfigError
+from kraal.model.ensemble import Member, canonical_host
+from kraal.model.setting import refuse
+from kraal.model.tls import TlsSettings
+from kraal.server.settings import Settings
+from kraal.server.tls_settings import CLIENT, tls_settings
+
+_WILDCARDS = ("", "0.0.0.0", "::")
+_X509 = "x509"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientPorts:
+    """Hosts and ports to listen on; an empty host is every interface, no port is none."""
+
+    host: str
+    port: int | None
+    secure_host: str
+    secure_port: int | None
+    is_unified: bool
+    """Whether the plain port speaks TLS, too."""
+    tls: TlsSettings | None
+
+
+def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
+    """A server.N line may name the ports too, and then must agree. Raises ConfigError."""
+    host, port = _address(settings, "clientPort")
+    secure_host, secure_port = _address(settings, "secureClientPort")
+    if member is not None and (named := member.client) is not None:
+        same_host = (host or "") in _WILDCARDS or canonical_host(host or "") == named.host
+        if port is not None and (port != named.port or not same_host):
+            raise ConfigError(
+                f"client address {host or '0.0.0.0'}:{port} is different from"
+                f" the client address of the server line {named}"
+            )
+        host, port = named
+    is_unified = settings.flag("client.portUnification", False) and port is not None
+    tls = None
+    if is_unified or secure_port is not None:
+        tls = tls_settings(settings, CLIENT)
+        provider = settings.text("ssl.authProvider") or _X509
+        if provider != _X509:
+            raise refuse("ssl.authProvider", provider, "kraal has no such provider, only x509")
+    if port is None and secure_port is None:
+        settings.warnings.append("clientPort is not set: nothing listens for clients")
+    return ClientPorts(
+        host=host, port=port, secure_host=secure_host, secure_port=secure_port,
+        is_unified=is_unified, tls=tls,
+    )  # fmt: skip
+
+
+def _address(settings: Settings, key: str) -> tuple[str, int | None]:
+    host = settings.text(address_key := f"{key}Address")
+    port = settings.parsed_number(key, -1) if settings.text(key) else None
+    if port is not None and not 0 <= port <= 0xFFFF:
+        raise refuse(key, str(port), f"port out of range:{port}")
+    if host is None:
+        return "", port
+    if port is None:
+        raise refuse(address_key, host, f"{address_key} is set but {key} is not set")
+    # The original looks an empty name up too, which gives the loopback address.
+    host = host.strip("[]") or "localhost"
+    _check_resolves(address_key, host)
+    return host, port
+
+
+def _check_resolves(key: str, host: str) -> None:
+    """Refuse a host that cannot be looked up, as the original does at start."""
+    import socket  # noqa: PLC0415 - only where an address is configured
+
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refuse(key, host, f"{host}: {reason}") from None

@@ -1,0 +1,87 @@
+"""What stands between TLS and a protocol that was written for plain connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+FULL_BYTES = 64 << 10
+"""What waits here, behind what waits for the peer, before the protocol is asked to pause.
+
+Not nothing: uvloop would ask for it as soon as it has shaken hands, and never take it back.
+"""
+
+
+class TlsGuard(asyncio.Protocol):
+    """Hands everything on, but tells of pauses in a turn of their own, and perhaps later begins.
+
+    A TLS transport asks to pause and to resume within one and the same `write`: a protocol that
+    goes on writing when it may would do so in the middle of what it is writing.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol, *, is_held: bool) -> None:
+        """Held: the protocol learns of its connection when it is released."""
+        self._protocol = protocol
+        self._is_held = is_held
+        self._is_lost = False
+        self._is_full = self._is_told = self._is_telling = False
+        self._transport: asyncio.Transport | None = None
+
+    def release(self) -> bool:
+        """Whether the connection is still there; the protocol has it now at the latest."""
+        transport = self._transport
+        if self._is_lost or transport is None or transport.is_closing():
+            return False
+        if self._is_held:
+            self._is_held = False
+            self._open(transport)
+            if not transport.is_closing():
+                transport.resume_reading()
+        return True
+
+    def abort(self) -> None:
+        """Close now, if there is a connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self._is_held:
+            self._transport.pause_reading()
+        else:
+            self._open(self._transport)
+
+    def _open(self, transport: asyncio.Transport) -> None:
+        self._protocol.connection_made(transport)
+        transport.set_write_buffer_limits(high=FULL_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        if not self._is_held:
+            self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._tell_soon()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if not self._is_telling:
+            self._is_telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._is_telling = False
+        if self._is_lost or self._is_full == self._is_told:
+            return
+        self._is_told = self._is_full
+        if self._is_full:
+            self._protocol.pause_writing()
+        else:
+            self._protocol.resume_writing()

@@ -1,0 +1,250 @@
+"""A port that speaks TLS, alone or together with the plain protocol.
+
+Connections are accepted here and not by asyncio's server, so that each gets the certificates of
+now, is counted before it has shaken hands, and a failed handshake has a name and a reason. What
+is spoken shows in the first byte, which is looked at and not taken (reference/operations.md
+section 7.2, reference/quorum-protocol.md section 2.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from ssl import SSLContext, SSLObject
+from time import monotonic
+from typing import Protocol
+
+from kraal.model.ensemble import readable
+from kraal.server.tls_guard import TlsGuard
+
+logger = logging.getLogger("kraal.server.tls")
+HANDSHAKE = b"\x16"
+"""The first byte of whoever begins with TLS."""
+HANDSHAKE_SECONDS = 10.0
+SHUTDOWN_SECONDS = 5.0
+COMPLAINT_SECONDS = 1.0
+REST_SECONDS = 1.0
+_REASONS = {
+    "HTTP_REQUEST": "it speaks HTTP and not TLS",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
+    "NO_SHARED_CIPHER": "it offers no cipher suite that is accepted here",
+    "UNSUPPORTED_PROTOCOL": "it offers no version of TLS that is accepted here",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this server's certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it refuses this server's certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refuses this server's certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "this server's certificate has expired",
+}
+"""OpenSSL's words, and what they mean to an operator."""
+
+
+class Doorkeeper(Protocol):
+    """Whose port it is."""
+
+    def begin(self, host: str) -> asyncio.Protocol | None:
+        """What takes the connection from this address; None: it is closed at once."""
+        ...
+
+    def failed(self, protocol: asyncio.Protocol) -> None:
+        """There will be no connection: the peer left, or the handshake failed."""
+        ...
+
+
+class TlsPort:
+    """Serves what a doorkeeper gives it, on sockets that listen."""
+
+    def __init__(
+        self,
+        name: str,
+        context: Callable[[], SSLContext],
+        doorkeeper: Doorkeeper,
+        *,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+    ) -> None:
+        """`context` is asked for that of each connection; `name` is what the log calls the port."""
+        self._name = name
+        self._context = context
+        self._doorkeeper = doorkeeper
+        self._handshake_seconds = handshake_seconds
+        self.detection_seconds: float | None = None
+        """Set before the start: the plain protocol is spoken, too, and silence is plain."""
+        self.verify: Callable[[SSLObject, str], Awaitable[str | None]] | None = None
+        """Set before the start: why the owner of a certificate may not come from this address."""
+        self.handshakes_max = -1
+        """How many may be under way; -1: any number."""
+        self.handshakes = 0
+        """Under way."""
+        self.on_plain: Callable[[str], None] = lambda _host: None
+        """Told of the address of a connection without TLS."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Told of a handshake that failed."""
+        self.on_excess: Callable[[], None] = lambda: None
+        """Told of a connection that was closed because too many shake hands."""
+        self._complains_at = 0.0
+        self._listening: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._admitting: set[asyncio.Task[None]] = set()
+
+    @property
+    def pending(self) -> int:
+        """Connections that are not open yet."""
+        return len(self._admitting)
+
+    @property
+    def port(self) -> int:
+        """The port in use; -1: none."""
+        if not self._listening:
+            return -1
+        port: int = self._listening[0].getsockname()[1]
+        return port
+
+    def start(self, listening: Iterable[socket.socket]) -> None:
+        """Accept on these sockets, which are its own from now on."""
+        loop = asyncio.get_running_loop()
+        for each in listening:
+            each.setblocking(False)
+            self._listening.append(each)
+            self._accepting.append(loop.create_task(self._accept(each)))
+
+    def close(self) -> None:
+        """Accept nobody; who shakes hands is closed, other connections stay."""
+        for task in (*self._accepting, *self._admitting):
+            task.cancel()
+        for each in self._listening:
+            # Not before the loop has taken it off its list: its number may be another's then.
+            asyncio.get_running_loop().call_soon(each.close)
+        self._accepting.clear()
+        self._listening.clear()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(listening)
+            except OSError as error:
+                logger.warning("Accepting a connection to the %s failed: %s", self._name, error)
+                await asyncio.sleep(REST_SECONDS)
+                continue
+            protocol = self._doorkeeper.begin(address[0])
+            if protocol is None:
+                accepted.close()
+                continue
+            task = loop.create_task(self._admit(accepted, address[:2], protocol))
+            self._admitting.add(task)
+            task.add_done_callback(self._admitting.discard)
+
+    async def _admit(
+        self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol
+    ) -> None:
+        is_open = False
+        try:
+            if self.detection_seconds is not None and not await self._begins_with_tls(accepted):
+                self.on_plain(peer[0])
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(lambda: protocol, accepted)
+                is_open = True
+            elif 0 <= self.handshakes_max <= self.handshakes:
+                self.on_excess()
+                self._complain("Too many TLS handshakes with the %s - max is %d; closing %s",
+                               self._name, self.handshakes_max, readable(*peer))  # fmt: skip
+            else:
+                is_open = await self._shake_hands(accepted, peer, protocol)
+        except OSError as error:
+            logger.debug("%s left the %s: %s", readable(*peer), self._name, error)
+        finally:
+            if not is_open:
+                accepted.close()
+                self._doorkeeper.failed(protocol)
+
+    async def _shake_hands(
+        self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol
+    ) -> bool:
+        self.handshakes += 1
+        guard = TlsGuard(protocol, is_held=self.verify is not None)
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: guard,
+                accepted,
+                ssl=self._context(),
+                ssl_handshake_timeout=self._handshake_seconds,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+            reason = None
+            if self.verify is not None:
+                reason = await self.verify(transport.get_extra_info("ssl_object"), peer[0])
+        except OSError as error:
+            reason = failure(error)
+        finally:
+            self.handshakes -= 1
+        if reason is not None:
+            self.on_failure()
+            self._complain(
+                "TLS handshake of %s with the %s failed: %s", readable(*peer), self._name, reason
+            )
+            guard.abort()
+            return False
+        return guard.release()
+
+    async def _begins_with_tls(self, accepted: socket.socket) -> bool:
+        """False after silence, too. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        readable_now = asyncio.Event()
+        loop.add_reader(accepted, readable_now.set)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.detection_seconds):
+                    await readable_now.wait()
+        finally:
+            loop.remove_reader(accepted)
+        try:
+            return accepted.recv(1, socket.MSG_PEEK) == HANDSHAKE
+        except BlockingIOError:
+            return False
+
+    def _complain(self, text: str, *args: object) -> None:
+        """Strangers come again and again: of many such lines one a second is enough."""
+        now = monotonic()
+        is_due = now >= self._complains_at
+        if is_due:
+            self._complains_at = now + COMPLAINT_SECONDS
+        logger.log(logging.WARNING if is_due else logging.DEBUG, text, *args)
+
+
+def failure(error: OSError) -> str:
+    """Why a handshake failed, in words for an operator."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return _REASONS.get(error.reason, error.reason.replace("_", " ").lower())
+    if isinstance(error, ConnectionAbortedError):
+        return "it takes too long"
+    return error.strerror or str(error) or "it left"
+
+
+async def listen(host: str, port: int, *, backlog: int) -> list[socket.socket]:
+    """Sockets that listen on all addresses of a host; an empty one is every interface. OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    listening: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            try:
+                new = socket.socket(family, socket.SOCK_STREAM)
+            except OSError:
+                continue  # a kernel without IPv6 has no such sockets
+            listening.append(new)
+            new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            new.bind(address)
+            new.listen(backlog)
+    except OSError:
+        for each in listening:
+            each.close()
+        raise
+    return listening
