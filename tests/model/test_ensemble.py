@@ -62,6 +62,8 @@ class TestText:
             ("a:0:2", "a:0:2:participant"),
             ("a:1:2:", "a:1:2:participant"),
             ("a:1:2|", "a:1:2:participant"),
+            ("a:1:2;;", "a:1:2:participant"),
+            ("a:1:2;5;", "a:1:2:participant;0.0.0.0:5"),
             ("z:1:2|a:3:4", "a:3:4|z:1:2:participant"),
             ("a:3:4|a:3:4", "a:3:4:participant"),
             ("a:1:2|z:3:4:observer", "a:1:2|z:3:4:observer"),
@@ -76,6 +78,24 @@ class TestText:
         config = of(f"server.9={line}", "server.1=v:1:2", multi_address=True)
         assert config.text() == f"server.1=v:1:2:participant\nserver.9={canonical}\nversion=0"
         assert EnsembleConfig.parse(config.text(), multi_address=True) == config
+
+    @pytest.mark.parametrize(
+        ("line", "canonical", "plain", "secure"),
+        [
+            ("a:1:2;5;6", "a:1:2:participant;0.0.0.0:5;0.0.0.0:6", "0.0.0.0:5", "0.0.0.0:6"),
+            ("a:1:2:observer;;b:6", "a:1:2:observer;;b:6", "None", "b:6"),
+            ("a:1:2; c:5 ; [::1]:6 ;", "a:1:2:participant;c:5;[0:0:0:0:0:0:0:1]:6",
+             "c:5", "[0:0:0:0:0:0:0:1]:6"),
+        ],
+    )  # fmt: skip
+    def test_a_line_may_name_the_port_for_tls(
+        self, line: str, canonical: str, plain: str, secure: str
+    ) -> None:
+        """ZooKeeper 3.9 refuses such a line."""
+        member = Member.parse(1, line)
+        assert member.text() == canonical
+        assert Member.parse(1, canonical) == member
+        assert (str(member.client), str(member.secure_client)) == (plain, secure)
 
     def test_of_a_hierarchy_names_every_weight(self) -> None:
         observer = "server.4=o:1:2:observer"
@@ -107,7 +127,8 @@ class TestText:
             ("server.1=a:1:2:participant:x", "does not have the form server_config"),
             ("server.1=a:1:2||b:1:2", "does not have the form server_config"),
             ("server.1=", "does not have the form server_config"),
-            ("server.1=a:1:2;5;6", "does not have the form"),
+            ("server.1=a:1:2;5;6;7", "does not have the form"),
+            ("server.1=a:1:2;5;b", "Address unresolved: b"),
             ("server.1=a:1:1", "Client and election port must be different!"),
             ("server.1=a:1:65536", "port out of range:65536"),
             ("server.1=a:-1:2", "port out of range:-1"),

@@ -320,3 +320,31 @@ def test_a_server_without_its_certificates_does_not_start(
     with pytest.raises(RuntimeError) as raised:
         servers.kraal(tmp_path, settings=given).start()
     assert reason in str(raised.value)
+
+
+def test_the_server_line_names_the_port_for_tls_and_a_reconfiguration_moves_it(
+    tmp_path: Path,
+) -> None:
+    quorum, election, plain_port, secure, later = (free_port() for _ in range(5))
+    line = f"{HOST}:{quorum}:{election}:participant;{HOST}:{plain_port}"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "myid").write_text("1")
+    settings = {
+        **server_settings(MADE), "server.1": f"{line};{HOST}:{secure}", "skipACL": "yes",
+        "secureClientPort": secure, "secureClientPortAddress": HOST, "initLimit": 10,
+        "syncLimit": 5, "standaloneEnabled": "false", "reconfigEnabled": "true",
+    }  # fmt: skip
+    with servers.kraal(tmp_path, port=plain_port, settings=settings) as server:
+        client = TlsClient(secure).begin()
+        joining = f"server.1={line};{HOST}:{later}"
+        assert client.call("reconfig", raw.reconfig_body(joining, None, None, -1)).err == 0
+        until(server.log_path, f"Clients are served on {HOST}:{later} from now on")
+        assert client.call("sync", raw.ustring("/")).err == 0  # who is there stays
+        stored = data_of(TlsClient(later).begin(), "/zookeeper/config") or b""
+        assert f"server.1={line};{HOST}:{later}\n".encode() in stored
+        with pytest.raises(OSError, match="refused"):
+            stranger(secure)
+        assert "secureClientPort" not in (tmp_path / "zoo.cfg").read_text()
+        server.stop()
+        server.start()
+        assert TlsClient(later).begin().call("sync", raw.ustring("/")).err == 0

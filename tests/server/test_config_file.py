@@ -438,6 +438,10 @@ class TestNumbersAndBooleans:
         ),
         ("standaloneEnabled=false", "number of participants should be >0"),
         ("server.1=h:1:2;2182", "is different from the client address of the server line"),
+        (
+            "secureClientPort=2281\nserver.1=h:1:2;;2282",
+            "is different from the secure client address of the server line",
+        ),
     ],
 )
 def test_wrong_values_are_refused_with_the_reference_s_words(

@@ -77,6 +77,8 @@ class Member:
     role: Role = Role.PARTICIPANT
     client: Address | None = None
     """Where clients are served, if the server line says so; None if `clientPort` does."""
+    secure_client: Address | None = None
+    """Where they are served by TLS, if it says so; ZooKeeper 3.9 refuses such a line."""
 
     def __post_init__(self) -> None:
         assert self.quorum, "a member has an address"
@@ -94,6 +96,8 @@ class Member:
             for quorum, election in zip(self.quorum, self.election, strict=True)
         )
         client = f";{self.client}" if self.client else ""
+        if self.secure_client is not None:
+            client = f";{self.client or ''};{self.secure_client}"
         return f"{parts}:{self.role}{client}"
 
 
@@ -255,8 +259,13 @@ class EnsembleConfig:
 
 def _parse_member(server_id: int, line: str, *, multi_address: bool) -> Member:
     key = f"server.{server_id}"
-    servers, _, client = line.partition(";")
+    servers, *ports = line.split(";")
     # The original overlooks separators at the end of a list.
+    while ports and not ports[-1]:
+        ports.pop()
+    if len(ports) > 2:
+        raise refuse(key, line, f"{line} {_FORM}")
+    client, secure_client = [text.strip() for text in (*ports, "", "")][:2]
     alternatives = [_alternative(key, line, text) for text in servers.rstrip("|").split("|")]
     if len(alternatives) > 1 and not multi_address:
         raise refuse(
@@ -277,7 +286,8 @@ def _parse_member(server_id: int, line: str, *, multi_address: bool) -> Member:
         quorum=tuple(quorum for quorum, _ in pairs_by_host),
         election=tuple(election for _, election in pairs_by_host),
         role=roles.pop() if roles else Role.PARTICIPANT,
-        client=_client(key, line, client.strip()) if client.strip() else None,
+        client=_client(key, line, client) if client else None,
+        secure_client=_client(key, line, secure_client) if secure_client else None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kraal.errors import ConfigError
-from kraal.model.ensemble import Member, canonical_host
+from kraal.model.ensemble import Address, Member, canonical_host
 from kraal.model.setting import refuse
 from kraal.model.tls import TlsSettings
 from kraal.server.settings import Settings
@@ -35,14 +35,11 @@ def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
     """A server.N line may name the ports too, and then must agree. Raises ConfigError."""
     host, port = _address(settings, "clientPort")
     secure_host, secure_port = _address(settings, "secureClientPort")
-    if member is not None and (named := member.client) is not None:
-        same_host = (host or "") in _WILDCARDS or canonical_host(host or "") == named.host
-        if port is not None and (port != named.port or not same_host):
-            raise ConfigError(
-                f"client address {host or '0.0.0.0'}:{port} is different from"
-                f" the client address of the server line {named}"
-            )
-        host, port = named
+    if member is not None:
+        host, port = _agreed("client address", host, port, member.client)
+        secure_host, secure_port = _agreed(
+            "secure client address", secure_host, secure_port, member.secure_client
+        )
     is_unified = settings.flag("client.portUnification", False) and port is not None
     tls = None
     if is_unified or secure_port is not None:
@@ -56,6 +53,21 @@ def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
         host=host, port=port, secure_host=secure_host, secure_port=secure_port,
         is_unified=is_unified, tls=tls,
     )  # fmt: skip
+
+
+def _agreed(
+    what: str, host: str, port: int | None, named: Address | None
+) -> tuple[str, int | None]:
+    """The address of the server line, if it names one. ConfigError if the keys name another."""
+    if named is None:
+        return host, port
+    same_host = host in _WILDCARDS or canonical_host(host) == named.host
+    if port is not None and (port != named.port or not same_host):
+        raise ConfigError(
+            f"{what} {host or '0.0.0.0'}:{port} is different from"
+            f" the {what} of the server line {named}"
+        )
+    return named
 
 
 def _address(settings: Settings, key: str) -> tuple[str, int | None]:

@@ -91,7 +91,7 @@ disk.refuseFreeBytes | bytes | 67108864 | With less room growing writes are refu
 """
 
 ENSEMBLE = """
-server.N | members | | A server of the ensemble: `host:quorum:election[:observer][;client]`; a reconfiguration changes it. (live)
+server.N | members | | A server of the ensemble: `host:quorum:election[:observer][;client[;secure]]`; a reconfiguration changes it. (live)
 group.N | members | | Servers of a group, joined by colons, where quorums are hierarchical; a reconfiguration changes it. (live)
 weight.N | number | 1 | A server's weight in its group; a reconfiguration changes it. (live)
 dynamicConfigFile | path | | The file that holds the members; reconfigurations write the next one. (live)

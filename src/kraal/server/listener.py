@@ -14,7 +14,7 @@ from typing import ParamSpec
 
 from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
-from kraal.model.ensemble import readable
+from kraal.model.ensemble import Address, readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
@@ -24,6 +24,7 @@ from kraal.server.client_socket import ClientSocket
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
 COMPLAINT_SECONDS = 1.0
+PLAIN, SECURE = "clientPort", "secureClientPort"
 P = ParamSpec("P")
 STOP_PATIENCE_SECONDS = 1.0
 
@@ -50,6 +51,12 @@ class ClientListener:
         self._complains_at = 0.0
         self._tokens = config.throttle.connection_tokens
         self._tokens_filled_ms = 0
+        self._addresses = {
+            PLAIN: _address(config.client_host, config.client_port),
+            SECURE: _address(config.secure_client_host, config.secure_client_port),
+        }
+        """Where to listen, or where it was tried last."""
+        self._is_started = False
         self._tls: Callable[[], SSLContext] | None = None
         self._plain: ClientPort | None = None
         self._secure: ClientPort | None = None
@@ -71,18 +78,16 @@ class ClientListener:
 
     async def start(self, tls: Callable[[], SSLContext] | None = None) -> None:
         """Bind and listen where the configuration says; `tls` gives the context of now. OSError."""
-        config = self.config
         self._tls = tls
-        if config.client_port is not None:
-            self._plain = await self._open("clientPort", config.client_host, config.client_port)
-        if config.secure_client_port is not None:
-            self._secure = await self._open(
-                "secureClientPort", config.secure_client_host, config.secure_client_port
-            )
+        self._is_started = True
+        if (plain := self._addresses[PLAIN]) is not None:
+            self._plain = await self._open(PLAIN, *plain)
+        if (secure := self._addresses[SECURE]) is not None:
+            self._secure = await self._open(SECURE, *secure)
 
     async def _open(self, key: str, host: str, port: int) -> ClientPort:
         backlog = self.config.listen_backlog
-        opened = ClientPort(self, is_secure=key == "secureClientPort", tls=self._tls)
+        opened = ClientPort(self, is_secure=key == SECURE, tls=self._tls)
         try:
             await opened.start(host, port, backlog if backlog > 0 else DEFAULT_BACKLOG)
         except OSError as error:
@@ -92,19 +97,31 @@ class ClientListener:
             raise OSError(f"{key}={port}: {address} cannot be listened on: {reason}") from error
         return opened
 
-    async def move(self, host: str, port: int) -> None:
-        """Listen on another address; connections that are there stay."""
-        if port == self.bound_port:
-            return
-        before = self._plain
+    async def move(self, plain: Address | None, secure: Address | None) -> None:
+        """Listen on other addresses; connections that are there stay."""
+        if plain is not None:
+            self._plain = await self._moved(PLAIN, self._plain, plain)
+        if secure is not None:
+            self._secure = await self._moved(SECURE, self._secure, secure)
+
+    async def _moved(
+        self, key: str, before: ClientPort | None, address: Address
+    ) -> ClientPort | None:
+        known, self._addresses[key] = self._addresses[key], address
+        is_there = known is not None and known.port == address.port
+        if is_there or not self._is_started or (before and before.port == address.port):
+            return before
         try:
-            self._plain = await self._open("clientPort", host, port)
+            if key == SECURE and self._tls is None:
+                raise OSError("this server has no certificates: ssl.keyStore.location")
+            opened = await self._open(key, *address)
         except OSError as error:
-            logger.error("Clients stay on port %d: %s", self.bound_port, error)
-            return
-        logger.info("Clients are served on %s from now on", readable(host, port))
+            logger.error("Clients are not served on %s: %s", readable(*address), error)
+            return before
+        logger.info("Clients are served on %s from now on", readable(*address))
         if before is not None:
             before.close()
+        return opened
 
     async def stop(self) -> None:
         """Stop accepting and close every connection; who does not take its output is cut off."""
@@ -205,3 +222,7 @@ class ClientListener:
         if "*" in self.config.four_letter_words:
             return ""
         return "telnet close is not executed because it is not in the whitelist.\n"
+
+
+def _address(host: str, port: int | None) -> Address | None:
+    return None if port is None else Address(host, port)

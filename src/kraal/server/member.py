@@ -64,7 +64,7 @@ class Member:
         known: Epochs,
         *,
         serve: Callable[[Replica | None], None],
-        client_moved: Callable[[Address], None],
+        clients_moved: Callable[[Address | None, Address | None], None],
         lacked_room: Callable[[BaseException, int | None], None],
         ended: Callable[[int], None],
         counters: Counters,
@@ -75,7 +75,7 @@ class Member:
         self._settings = config.ensemble
         self._loop = asyncio.get_running_loop()
         self._serve = serve
-        self._client_moved = client_moved
+        self._clients_moved = clients_moved
         self._lacked_room = lacked_room
         self._ended = ended
         self._recorded_version = config.ensemble.config.version
@@ -422,16 +422,20 @@ class Member:
         if static is None or not self._config.reconfig_enabled:
             return
         own = config.members.get(self._config.server_id)
-        client = own.client if own is not None else None
         with self._telling():
             if last_seen is not None:
                 dynamic_config.save_next(self._fs, static, last_seen)
             elif config.version != self._recorded_version:
                 self._recorded_version = config.version
-                moved = client is not None
-                dynamic_config.save_committed(self._fs, static, config, client_port_moved=moved)
-        if client is not None:
-            self._client_moved(client)
+                dynamic_config.save_committed(
+                    self._fs,
+                    static,
+                    config,
+                    client_port_moved=own is not None and own.client is not None,
+                    secure_port_moved=own is not None and own.secure_client is not None,
+                )
+        if own is not None:
+            self._clients_moved(own.client, own.secure_client)
 
     def wake(self) -> None:
         """Flush at the end of this turn."""

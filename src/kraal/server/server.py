@@ -280,7 +280,7 @@ class Server:
             recovered,
             known,
             serve=self._serve,
-            client_moved=self._client_moved,
+            clients_moved=self._clients_moved,
             lacked_room=self.lack_room,
             ended=self._end,
             counters=self.counters,
@@ -288,10 +288,9 @@ class Server:
         self.storage = self.member.storage
         await self.member.start()
 
-    def _client_moved(self, address: Address) -> None:
-        """A reconfiguration gave clients another port."""
-        if (address.host, address.port) != (self.config.client_host, self.config.client_port):
-            self._moving = asyncio.create_task(self.listener.move(address.host, address.port))
+    def _clients_moved(self, plain: Address | None, secure: Address | None) -> None:
+        """A reconfiguration says where clients are served; None: where they are now."""
+        self._moving = asyncio.create_task(self.listener.move(plain, secure))
 
     def _serve(self, replica: Replica | None) -> None:
         self.replica = self.listener.replica = replica

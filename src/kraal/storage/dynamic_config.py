@@ -23,6 +23,7 @@ DYNAMIC = ".dynamic."
 NEXT = ".dynamic.next"
 POINTER = "dynamicConfigFile"
 _OF_THE_CLIENT_PORT = ("clientPort", "clientPortAddress")
+_OF_THE_SECURE_PORT = ("secureClientPort", "secureClientPortAddress")
 _MOVED = (POINTER, "peerType")
 """Keys, beside those of the membership, that are not written back to the static file."""
 
@@ -79,14 +80,20 @@ def save_next(fs: FileSystem, static: PurePath, config: EnsembleConfig) -> None:
 
 
 def save_committed(
-    fs: FileSystem, static: PurePath, config: EnsembleConfig, *, client_port_moved: bool
+    fs: FileSystem,
+    static: PurePath,
+    config: EnsembleConfig,
+    *,
+    client_port_moved: bool,
+    secure_port_moved: bool = False,
 ) -> None:
     """Record a committed membership, durably: its own file, the static file's pointer to it.
 
     `static` is absolute. `client_port_moved` says that the server line names where this server
-    serves clients, so that `clientPort` leaves the static file. A proposed membership that is
-    no newer is forgotten. A crash between the steps leaves the membership before, with this
-    one still proposed. Raises StorageError, and ConfigError when the static file is damaged.
+    serves clients, so that `clientPort` leaves the static file, and so for `secureClientPort`.
+    A proposed membership that is no newer is forgotten. A crash between the steps leaves the
+    membership before, with this one still proposed. Raises StorageError, and ConfigError when the
+    static file is damaged.
     """
     assert static.is_absolute(), "the pointer must not depend on the working directory"
     with failing("reading", static):
@@ -97,7 +104,11 @@ def save_committed(
     path = committed_path(static, config.version)
     lines = [line for line in config.text().split("\n") if not line.startswith("version=")]
     atomic_file.replace(fs, path, "\n".join(sorted(lines)).encode("ascii"))
-    dropped = _MOVED + (_OF_THE_CLIENT_PORT if client_port_moved else ())
+    dropped = (
+        *_MOVED,
+        *(_OF_THE_CLIENT_PORT if client_port_moved else ()),
+        *(_OF_THE_SECURE_PORT if secure_port_moved else ()),
+    )
     kept = "".join(
         entry.lines
         for entry in entries

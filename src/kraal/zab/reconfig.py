@@ -74,17 +74,21 @@ def _joiner(line: str, *, multi_address: bool) -> Member:
     if word != "server" or not server_id.isdecimal():
         raise ConfigError(f"{line!r} is no server line")
     member = Member.parse(int(server_id), value.strip(), multi_address=multi_address)
-    if member.client is None:
+    if member.client is None and member.secure_client is None:
         raise ConfigError(f"{line!r}: each server should have 3 ports specified")
     return member
 
 
 def _check_distinct(member: Member, other: Member) -> None:
     """Two servers must not claim one address; loopback and wildcards are not compared."""
-    taken = {*other.quorum, *other.election, other.client}
-    for address in (*member.quorum, *member.election, member.client):
+    taken = set(_addresses(other))
+    for address in _addresses(member):
         if address is not None and address in taken and not _is_shared(address):
             raise ConfigError(f"servers {member.id} and {other.id} both claim {address}")
+
+
+def _addresses(member: Member) -> tuple[Address | None, ...]:
+    return (*member.quorum, *member.election, member.client, member.secure_client)
 
 
 def _is_shared(address: Address) -> bool:
