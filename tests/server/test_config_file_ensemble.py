@@ -203,6 +203,15 @@ class TestWhoIsAMember:
         loaded = load_text(tmp_path, f"clientPort=2181\n{LIMITS}{text}")
         assert (loaded.config.ensemble is not None) == member
 
+    @pytest.mark.parametrize(("reconfig", "member"), [("true", True), ("false", False)])
+    def test_nobody_stands_alone_in_the_place_of_another(
+        self, tmp_path: Path, reconfig: str, member: bool
+    ) -> None:
+        text = f"clientPort=2181\n{LIMITS}reconfigEnabled={reconfig}\nserver.1=a:1:2"
+        loaded = load_text(tmp_path, text, myid="2")
+        assert (loaded.config.ensemble is not None) == member
+        assert load_text(tmp_path, text, myid="1").config.ensemble is None
+
     def test_a_standalone_server_needs_no_limits(self, tmp_path: Path) -> None:
         text = "clientPort=2181\nsslQuorum=true\nserver.1=a:1:2"
         assert load_text(tmp_path, text, myid=None).config.ensemble is None

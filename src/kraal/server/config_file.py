@@ -416,6 +416,7 @@ def _membership(settings: Settings, myid: int | None) -> Membership:
         server_id=myid,
         standalone_enabled=settings.parsed_flag("standaloneEnabled", True),
         multi_address=settings.parsed_flag("multiAddress.enabled", False),
+        may_join=settings.parsed_flag("reconfigEnabled", False),
     )
     settings.warnings += members.warnings
     return members

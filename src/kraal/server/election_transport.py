@@ -16,7 +16,7 @@ from typing import cast
 
 from kraal.errors import ConfigError, DecodeError
 from kraal.model.config import EnsembleSettings
-from kraal.model.ensemble import Address, EnsembleConfig, readable
+from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
 from kraal.pipeline.auth.ip import show
 from kraal.wire.framing import FrameReader
 from kraal.wire.records.election import (
@@ -95,13 +95,13 @@ class ElectionTransport:
 
     # What the server calls
 
-    async def start(self) -> None:
-        """Bind this server's election addresses.
+    async def start(self, joiner: Member | None = None) -> None:
+        """Bind this server's election addresses; those of a joiner are in no configuration.
 
-        Raises OSError when that fails `electionPortBindRetry` times, and ConfigError when the
-        configuration does not name this server.
+        Raises OSError when that fails `electionPortBindRetry` times, and ConfigError when this
+        server has no address.
         """
-        own = self._config.members.get(self.me)
+        own = self._config.members.get(self.me) or joiner
         if own is None:
             raise ConfigError(f"server {self.me} is not in the configuration")
         self._own = own.election

@@ -41,9 +41,13 @@ def ensemble_settings(
     if server_id is None or server_id == NO_SERVER:
         raise ConfigError("myid file is missing")
     member = config.members.get(server_id)
-    if member is None:
-        raise ConfigError(f"My id {server_id} not in the peer list")
-    _compare_roles(settings, member.role)
+    if member is not None:
+        _compare_roles(settings, member.role)
+    elif not settings.parsed_flag("reconfigEnabled", False):
+        raise ConfigError(
+            f"My id {server_id} not in the peer list, which names"
+            f" {', '.join(map(str, config.members))}: with reconfigEnabled=true it would join"
+        )
     number, flag = settings.number, settings.flag
     return EnsembleSettings(
         config=config,

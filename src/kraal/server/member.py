@@ -10,6 +10,7 @@ from random import Random
 from time import monotonic_ns, time_ns
 
 from kraal.errors import KraalError, RestoreError, StorageError
+from kraal.model import ensemble as membership
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, EnsembleConfig
 from kraal.model.zxid import epoch
@@ -18,6 +19,7 @@ from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.peer import Peer
 from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
+from kraal.server import joining
 from kraal.server.election_transport import ElectionTransport
 from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
 from kraal.server.storage_driver import StorageDriver
@@ -79,6 +81,10 @@ class Member:
         self._lacked_room = lacked_room
         self._ended = ended
         self._recorded_version = config.ensemble.config.version
+        self.own = self._settings.config.members.get(config.server_id)
+        """This server's line; one of its own making until a configuration names it."""
+        self._told_version = -1
+        """The configuration that was complained of, because it does not name this server."""
         self._is_awake = False
         self._has_left = False
         self._timer: asyncio.TimerHandle | None = None
@@ -115,16 +121,30 @@ class Member:
 
     async def start(self) -> None:
         """Bind the election port and look for a leader. Raises ElectionPortError."""
+        if self.own is None:
+            self.own = await self._joining()
         try:
-            await self._elections.start()
+            await self._elections.start(self.own)
         except OSError as error:
-            own = self._settings.config.members[self._config.server_id]
-            addresses = ", ".join(map(str, own.election))
+            addresses = ", ".join(map(str, self.own.election))
             raise ElectionPortError(
-                f"server.{own.id}: the election port {addresses} cannot be bound: {error}"
+                f"server.{self.own.id}: the election port {addresses} cannot be bound: {error}"
             ) from error
         self.peer.start(monotonic_ms(), wall_ms())
         self._arm()
+
+    async def _joining(self) -> membership.Member:
+        """A line for a server that has none. Without a port for clients it takes its old ones."""
+        config, known = self._config, self._settings.config
+        own = await joining.own_line(config)
+        logger.warning(
+            "No line of the configuration, version %x, names server %d: it asks %s for the"
+            " current one and follows without a vote",
+            known.version, own.id, ", ".join(f"server {other}" for other in known.members),
+        )  # fmt: skip
+        if config.client_port is None and config.secure_client_port is None:
+            self._clients_moved(own.client, own.secure_client)
+        return own
 
     async def stop(self) -> None:
         """Leave the ensemble; what was logged is on disk afterwards, unless the disk is full."""
@@ -411,17 +431,35 @@ class Member:
         """Clients talk to this replica."""
         if replica is not None and replica.mode != Mode.READ_ONLY:
             self.storage.allow_snapshots()
+            self._tell_if_unnamed()
             if replica.mode == Mode.LEADER and not self._settings.leader_serves:
                 replica = None
         self._serve(replica)
 
+    def _tell_if_unnamed(self) -> None:
+        """Once for each configuration: what it takes to have a vote."""
+        config = self.peer.config
+        if (
+            self.own is None
+            or self.own.id in config.members
+            or config.version == self._told_version
+        ):
+            return
+        self._told_version = config.version
+        logger.warning(
+            "The membership of version %x does not name server %d: it follows without a vote until"
+            " somebody does so: %s",
+            config.version, self.own.id, joining.command(self.own),
+        )  # fmt: skip
+
     def activate(self, config: EnsembleConfig, last_seen: EnsembleConfig | None) -> None:
         """Use and record the configurations; raises StorageError, which ends the server."""
         self._elections.reconfigure(config, last_seen)
+        own = config.members.get(self._config.server_id)
+        self.own = own or self.own
         static = self._settings.config_path
         if static is None or not self._config.reconfig_enabled:
             return
-        own = config.members.get(self._config.server_id)
         with self._telling():
             if last_seen is not None:
                 dynamic_config.save_next(self._fs, static, last_seen)

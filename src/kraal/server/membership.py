@@ -32,17 +32,20 @@ def membership(
     server_id: int | None,
     standalone_enabled: bool,
     multi_address: bool,
+    may_join: bool = False,
 ) -> Membership:
     """What the settings of the membership mean for the server that `myid` says; ConfigError.
 
-    `settings` may hold a `version`, as that of a dynamic file does.
+    `settings` may hold a `version`, as that of a dynamic file does. Who `may_join` an ensemble
+    does not stand alone in the place of another server.
     """
     if not any(key.startswith("server.") for key in settings):
         if not standalone_enabled:
             raise ConfigError("standaloneEnabled = false then number of participants should be >0")
         return Membership(None, None)
     config = EnsembleConfig.from_settings(settings, multi_address=multi_address)
-    if len(config.voters) == 1 and standalone_enabled:
+    joins = may_join and server_id not in (None, NO_SERVER, *config.members)
+    if len(config.voters) == 1 and standalone_enabled and not joins:
         if config.observers:
             raise ConfigError("Observers w/o quorum is an invalid configuration")
         return Membership(_own_line(config, server_id), None)

@@ -133,7 +133,8 @@ class ServerStatusSource:
         if member is None:
             return None
         peer = member.peer
-        me = peer.config.members.get(peer.me) or peer.settings.config.members[peer.me]
+        me = member.own
+        assert me is not None, "a member that has started has a line"
         if peer.replica is None or peer.replica.mode is Mode.READ_ONLY:
             return EnsembleStatus(
                 member=me, config=peer.config, peer_state=None, phase=_phase(peer.term)

@@ -1,0 +1,136 @@
+"""The place of a server that no line of its configuration names: it joins without a vote.
+
+A joiner asks the members that it knows for the configuration, follows whom they follow, and votes
+once a reconfiguration names it; the election and the learner do that for whoever is not named
+(reference/quorum-protocol.md section 6.5). What it lacks is an address of its own, at which members
+of a smaller id dial it back, and which it can propose to whoever is to name it. The reference ends
+with "My id N not in the peer list" instead (reference/operations.md section 9, complaint 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+from kraal.errors import ConfigError
+from kraal.model import properties
+from kraal.model.config import ServerConfig
+from kraal.model.ensemble import ANY_HOST, Address, EnsembleConfig, Member
+from kraal.storage import dynamic_config
+
+
+async def own_line(config: ServerConfig) -> Member:
+    """The line that this server had, or one that it could have beside those of the others."""
+    assert config.ensemble is not None
+    static = config.ensemble.config_path
+    multi_address = config.ensemble.multi_address
+    earlier = None if static is None else _earlier(static, config.server_id, multi_address)
+    if earlier is not None and await _can_listen(earlier.election):
+        return earlier
+    return await _proposed(config, config.ensemble.config)
+
+
+def command(own: Member) -> str:
+    """What names it, in the shell."""
+    return f'reconfig -add "server.{own.id}={own.text()}"'
+
+
+def _earlier(static: PurePath, server_id: int, multi_address: bool) -> Member | None:
+    """What the newest of the dynamic files said that name this server, or the file before them."""
+    beside = Path(static)
+    files = sorted(
+        beside.parent.glob(f"{beside.name}{dynamic_config.DYNAMIC}*"),
+        key=lambda path: dynamic_config.version_in_name(path.name),
+    )
+    for path in [*reversed(files), beside.with_name(beside.name + dynamic_config.BACKUP)]:
+        with suppress(OSError, ConfigError):
+            line = properties.parse(path.read_bytes()).get(f"server.{server_id}")
+            if line is not None:
+                return Member.parse(server_id, line, multi_address=multi_address)
+    return None
+
+
+async def _can_listen(addresses: Sequence[Address]) -> bool:
+    """Whether they are still this host's, and free."""
+    hosts = await _addresses(address.host for address in addresses)
+    return all(
+        address.host in hosts and _is_free(hosts[address.host], address.port)
+        for address in addresses
+    )
+
+
+async def _proposed(config: ServerConfig, known: EnsembleConfig) -> Member:
+    """This host as the members see it, with the ports that most of them have."""
+    members = list(known.members.values())
+    hosts = await _addresses(address.host for member in members for address in member.quorum)
+    host = next(filter(None, map(_source, hosts.values())), None) or socket.gethostname()
+    taken = {
+        (hosts.get(address.host), address.port)
+        for member in members
+        for address in (*member.quorum, *member.election)
+    }
+
+    def port(usual: Iterable[Address], *others: int) -> int:
+        [(most, _)] = Counter(address.port for address in usual).most_common(1)
+        if (host, most) not in taken and _is_free(host, most):
+            return most
+        return _any_port(host, others)
+
+    quorum = port(member.quorum[0] for member in members)
+    election = port((member.election[0] for member in members), quorum)
+    client = secure_client = None
+    if config.client_port:
+        client = Address(config.client_host or ANY_HOST, config.client_port)
+    if config.secure_client_port:
+        secure_client = Address(config.secure_client_host or ANY_HOST, config.secure_client_port)
+    return Member(
+        id=config.server_id,
+        quorum=(Address(host, quorum),),
+        election=(Address(host, election),),
+        client=client,
+        secure_client=secure_client,
+    )
+
+
+async def _addresses(names: Iterable[str]) -> dict[str, str]:
+    """The first address of every host that resolves, of IPv4 if there is one."""
+    loop = asyncio.get_running_loop()
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        with suppress(OSError, UnicodeError):
+            answers = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            answers.sort(key=lambda answer: answer[0] != socket.AF_INET)
+            found[name] = str(answers[0][4][0])
+    return found
+
+
+def _source(address: str) -> str | None:
+    """This host's address on the way there; nothing is sent for that."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 1))
+        return str(probe.getsockname()[0])
+    return None
+
+
+def _is_free(host: str, port: int) -> bool:
+    return _bound(host, port) is not None
+
+
+def _any_port(host: str, others: Iterable[int]) -> int:
+    port = _bound(host, 0) or 0
+    return port if port not in others else _any_port(host, others)
+
+
+def _bound(host: str, port: int) -> int | None:
+    """The port, if this process could listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with suppress(OSError), socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+    return None
