@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from kraal.errors import ConfigError
-from kraal.model.config import SecurityConfig
+from kraal.model.config import KerberosLogin, SecurityConfig
 from kraal.server.config_file import LoadedConfig
 from tests.server.test_config_file import load_text
 
@@ -62,9 +62,35 @@ def test_superusers_and_demands(tmp_path: Path) -> None:
     assert security(tmp_path, f"{PROVIDER}\n{both}").enforce_auth_schemes == ("digest", "sasl")
 
 
+KERBEROS = "Server { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true"
+
+
+def test_who_the_server_is_in_kerberos(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path, PROVIDER, f'{KERBEROS} principal="zookeeper/h@R" keyTab="/zk.keytab"; }};'
+    )
+    assert found.warnings == ()
+    sasl = found.config.security.sasl
+    assert sasl is not None
+    assert sasl.kerberos == KerberosLogin(principal="zookeeper/h@R", keytab=PurePath("/zk.keytab"))
+    sasl = security(tmp_path, PROVIDER, f'{KERBEROS} principal="zookeeper/h@R"; }};').sasl
+    assert sasl is not None
+    assert sasl.kerberos == KerberosLogin(principal="zookeeper/h@R")
+
+
+def test_the_audit_log_has_the_principal(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "audit.enable=true", f'{KERBEROS} principal="zookeeper/h@R"; }};')
+    assert found.config.audit_user == "zookeeper/h@R"
+
+
 @pytest.mark.parametrize(
     ("text", "jaas", "warning"),
     [
+        (
+            PROVIDER,
+            f'{KERBEROS} principal="zookeeper/h@R"; {DIGEST} required user_bob=x; }};',
+            "with Kerberos there is no DIGEST-MD5",
+        ),
         (PROVIDER, "Client { };", "there is no section Server: no client can log in"),
         ("", TWO_USERS, "no ACL can name them"),
         ("authProvider.1=a.Class", "Server { };", "without effect: authProvider.1"),
@@ -80,6 +106,7 @@ def test_what_is_warned_about(tmp_path: Path, text: str, jaas: str, warning: str
     [
         (PROVIDER, "Server { ", "line 1: the class of a login module is missing"),
         (PROVIDER, "Server { a.Other required; };", "there is no login module a.Other"),
+        (PROVIDER, f"{KERBEROS}; }};", "Krb5LoginModule needs useKeyTab=true and a principal"),
         ("sasl.serverconfig=Mine", TWO_USERS, "jaas.conf has no such section"),
         ("security.auth_to_local=RULE", TWO_USERS, "invalid rule: RULE"),
         ("sessionRequireClientSASLAuth=true", TWO_USERS, "scheme sasl is not available"),

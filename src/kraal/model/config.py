@@ -56,11 +56,23 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KerberosLogin:
+    """Who a server is in Kerberos."""
+
+    principal: str
+    """`service/host@REALM`."""
+    keytab: PurePath | None = None
+    """The file with its keys; None: that of the system."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaslConfig:
     """How clients log in by SASL (reference/operations.md section 7.5)."""
 
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Users of DIGEST-MD5."""
+    """Users of DIGEST-MD5, which is the mechanism without `kerberos`."""
+    kerberos: KerberosLogin | None = None
+    """With it the mechanism is GSSAPI."""
     auth_to_local: str = "DEFAULT"
     """`security.auth_to_local`: which users names with a realm are."""
     removes_host: bool = False

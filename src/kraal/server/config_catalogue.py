@@ -139,7 +139,7 @@ DigestAuthenticationProvider.superDigest | user:hash | | Who gives this password
 DigestAuthenticationProvider.digestAlg | algorithm | SHA1 | Hash of passwords; the same on all members.
 enforce.auth.enabled | true/false | false | Requests need one of the schemes below.
 enforce.auth.schemes | list | | Which: `digest`, `ip`, `sasl`, `x509`.
-java.security.auth.login.config | path | | The JAAS file with the users of SASL; see docs/security.md. (jvm)
+java.security.auth.login.config | path | | The JAAS file: users of SASL, or who the server is in Kerberos; see docs/security.md. (jvm)
 sasl.serverconfig | name | Server | Its section for clients. (jvm)
 authProvider.N | class | | `org.apache.zookeeper.server.auth.SASLAuthenticationProvider`: ACLs may have the scheme `sasl`.
 superUser | name | | Who logs in by SASL under this name is the superuser; `superUser.X` names others.
@@ -209,7 +209,7 @@ _JVM = "it is about the JVM and its libraries"
 _STAGES = "it is about threads, queues and buffers that kraal has not"
 _CACHES = "it is about caches and watch tables that kraal has not"
 _DEBUG = "it is about a log for debugging that kraal has not"
-_SASL = "it is about Kerberos, and SASL between servers, which kraal has not yet"
+_SASL = "it is about SASL between servers, or Kerberos as the JVM has it, which kraal has not"
 _OTHERWISE = "kraal does it always, or otherwise"
 _BY_CONTENT = "what is in a store says of which type it is"
 

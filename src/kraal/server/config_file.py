@@ -206,9 +206,10 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
     _check_words(settings.values)
     reconfig_enabled = settings.parsed_flag("reconfigEnabled", False)
     ensemble = _ensemble(settings, members, myid, static, reconfig_enabled=reconfig_enabled)
+    security = _security(settings, has_tls=ports.tls is not None)
     return ServerConfig(
         storage=storage,
-        security=_security(settings, has_tls=ports.tls is not None),
+        security=security,
         throttle=_throttle(settings, len(members.ensemble.voters) if members.ensemble else 1),
         reaper=_reaper(settings),
         admin=admin_config(settings),
@@ -233,10 +234,16 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
         close_session_txn=settings.flag("closeSessionTxn.enabled", True),
         client_tcp_keep_alive=settings.flag("clientTcpKeepAlive", False),
         audit_file=PurePath(audit_file) if (audit_file := settings.text("audit.file")) else None,
-        audit_user=user_name() if settings.flag("audit.enable", False) else None,
+        audit_user=_audit_user(security) if settings.flag("audit.enable", False) else None,
         four_letter_words=_four_letter_words(settings, read_only_mode),
         passed_through=_passed_through(settings),
     )
+
+
+def _audit_user(security: SecurityConfig) -> str:
+    """Who the server is in the audit log (section 7.8): as it logged in, or the system's user."""
+    kerberos = security.sasl.kerberos if security.sasl is not None else None
+    return user_name() if kerberos is None else kerberos.principal
 
 
 def _storage(settings: Settings, max_buffer_bytes: int) -> StorageConfig:

@@ -1,17 +1,17 @@
 """How clients log in by SASL, from the merged keys of a configuration and a JAAS file.
 
-The file has the users of DIGEST-MD5, as the original's. There is no JVM: its property
-`java.security.auth.login.config` is a key of zoo.cfg as well. Keys: reference/operations.md
-sections 7.4 and 7.5.
+The file has the users of DIGEST-MD5, or says who the server is in Kerberos, as the original's.
+There is no JVM: its property `java.security.auth.login.config` is a key of zoo.cfg as well. Keys:
+reference/operations.md sections 7.4 and 7.5.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kraal.errors import ConfigError
-from kraal.model.config import SaslConfig
+from kraal.model.config import KerberosLogin, SaslConfig
 from kraal.model.setting import refuse
 from kraal.pipeline.auth import auth_to_local
 from kraal.server import jaas
@@ -26,6 +26,7 @@ _PROVIDER_KEY = "authProvider."
 _SUPER_USER = "superUser"
 _USER = "user_"
 _DIGEST_MODULE = "DigestLoginModule"
+_KERBEROS_MODULE = "Krb5LoginModule"
 
 
 def is_provided(settings: Settings) -> bool:
@@ -61,19 +62,18 @@ def sasl_config(settings: Settings, *, is_provided: bool) -> SaslConfig | None:
     removes_realm = settings.flag("kerberos.removeRealmFromPrincipal", False)
     if not modules:
         return None
+    path = settings.values[JAAS_FILE]
     passwords: dict[str, str] = {}
+    kerberos: KerberosLogin | None = None
     for module in modules:
-        if module.name != _DIGEST_MODULE:
-            raise refuse(
-                JAAS_FILE,
-                settings.values[JAAS_FILE],
-                f"there is no login module {module.class_name}",
-            )
-        passwords |= {
-            key.removeprefix(_USER): password
-            for key, password in module.options.items()
-            if key.startswith(_USER)
-        }
+        if module.name == _KERBEROS_MODULE:
+            kerberos = _kerberos_login(path, module)
+        elif module.name == _DIGEST_MODULE:
+            passwords |= users(module)
+        else:
+            raise refuse(JAAS_FILE, path, f"there is no login module {module.class_name}")
+    if kerberos is not None and passwords:
+        settings.warn(JAAS_FILE, "with Kerberos there is no DIGEST-MD5: users count for nothing")
     if super_password is not None and "super" in passwords:
         passwords["super"] = super_password
     if not is_provided:
@@ -84,10 +84,28 @@ def sasl_config(settings: Settings, *, is_provided: bool) -> SaslConfig | None:
         )
     return SaslConfig(
         passwords=passwords,
+        kerberos=kerberos,
         auth_to_local=rules,
         removes_host=removes_host,
         removes_realm=removes_realm,
     )
+
+
+def users(module: LoginModule) -> dict[str, str]:
+    """The users of DIGEST-MD5 and their passwords: options `user_NAME`."""
+    return {
+        key.removeprefix(_USER): password
+        for key, password in module.options.items()
+        if key.startswith(_USER)
+    }
+
+
+def _kerberos_login(path: str, module: LoginModule) -> KerberosLogin:
+    """Keys are always those of a keytab: a server has nobody to ask for a password."""
+    principal, keytab = module.options.get("principal"), module.options.get("keyTab")
+    if not principal or module.options.get("useKeyTab", "false").lower() != "true":
+        raise refuse(JAAS_FILE, path, f"{module.name} needs useKeyTab=true and a principal")
+    return KerberosLogin(principal=principal, keytab=PurePath(keytab) if keytab else None)
 
 
 def _server_modules(settings: Settings) -> tuple[LoginModule, ...]:
