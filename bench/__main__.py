@@ -38,9 +38,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--operating",
         action="store_true",
-        help="kraal alone: what its clients notice while 10 000 sessions watch, metrics are "
-        "scraped, cons and wchp asked for each second, and backups made; quiet and busy in turn",
+        help="what clients notice while 10 000 sessions watch, metrics are scraped, cons and wchp "
+        "asked for each second, and backups made; quiet and busy in turn, at half of what a server "
+        "can do and saturated (about 2.5 minutes for each server and 2 rounds of 3 s)",
     )
+    add("--pace", choices=operating.PACES, help="only one of both with --operating")
     add("--sessions", type=int, help="sessions with --operating (10 000)")
     add("--quick", action="store_true", help="1 round, 2 s per load, a tenth of the znodes")
     add("--rounds", type=int, help="rounds, each with every case on every server (3)")
@@ -61,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.operating:
         if options.ensemble or options.profile:
-            parser.error("--operating: kraal alone, and not profiled")
+            parser.error("--operating: one server only, and not profiled")
         options.asks = [ask for ask in operating.ASKS if re.search(options.only, ask)]
         options.only = ""
     if options.ensemble and options.profile:
@@ -155,6 +157,8 @@ def run_ensemble(options: argparse.Namespace) -> int:
 def run_operating(options: argparse.Namespace) -> int:
     quick: bool = options.quick
     plan = operating.Plan(
+        servers=("apache", "kraal") if options.server == "both" else (options.server,),
+        paces=(options.pace,) if options.pace else operating.PACES,
         rounds=options.rounds or (1 if quick else 3),
         seconds=options.seconds or (2.0 if quick else 4.0),
         sessions=options.sessions or (1000 if quick else 10_000),

@@ -1,5 +1,10 @@
 /*
- * A load generator for the ZooKeeper client protocol: one thread, epoll, closed loop.
+ * A load generator for the ZooKeeper client protocol: one thread, epoll.
+ *
+ * Without a rate the loop is closed: a connection keeps its requests outstanding. With --rate it is
+ * open: each connection is due to send as many at once at random times that do not depend on the
+ * replies (a Poisson process, as clients are that know nothing of each other), and latency counts
+ * from then on. What is due while the connection has no room waits, and that counts, too.
  *
  * It shares the machine with the server it measures, so it does as little as it can: frames are
  * built once and only their xid and path digits change, a wake-up costs one recv and one send per
@@ -10,6 +15,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -67,7 +74,9 @@ struct connection {
     bool wants_write;
     size_t out_from, out_to;
     size_t in_used;
-    uint64_t *sent_at;  /* ring, by xid */
+    uint64_t *sent_at;  /* ring, by xid; with a rate when each was due */
+    uint64_t due, next_due; /* with a rate: of what is to be sent, and of what follows */
+    unsigned due_count; /* how many were due at `due` and are not sent */
     unsigned char *out; /* `outstanding` frames of the job at hand */
     unsigned char *in;
 };
@@ -321,6 +330,32 @@ static bool flush(struct connection *c)
     return true;
 }
 
+/* The time between two of a connection's bursts: random, on average what makes the rate. */
+static uint64_t random_interval(void)
+{
+    double mean = 1e9 * options.connections * options.outstanding / options.rate;
+    double uniform = ((double)(next_random() >> 11) + 0.5) / (double)(1ull << 53);
+    return (uint64_t)(-log(uniform) * mean);
+}
+
+/* Whether there is another request to send; `c->due` says since when. */
+static bool is_due(struct connection *c, uint64_t now)
+{
+    if (job.limit || options.rate == 0) {
+        c->due = now;
+        return job.limit ? job.issued < job.limit : now < until;
+    }
+    if (c->due_count == 0 && c->next_due <= now && c->next_due < until) {
+        c->due = c->next_due;
+        c->due_count = options.outstanding;
+        c->next_due += random_interval();
+    }
+    if (c->due_count == 0)
+        return false;
+    c->due_count--;
+    return true;
+}
+
 /* Fill the connection up to its outstanding requests, in one send. */
 static void issue(struct connection *c, uint64_t now)
 {
@@ -328,9 +363,9 @@ static void issue(struct connection *c, uint64_t now)
         return;
     unsigned room = options.outstanding - (c->next_xid - c->expected_xid);
     unsigned char *frame = c->out;
-    for (; room > 0 && (job.limit == 0 ? now < until : job.issued < job.limit); room--) {
+    for (; room > 0 && is_due(c, now); room--) {
         prepare_request(c, frame, c->next_xid);
-        c->sent_at[c->next_xid++ % options.outstanding] = now;
+        c->sent_at[c->next_xid++ % options.outstanding] = c->due;
         job.issued++;
         frame += job.frame_size;
     }
@@ -344,7 +379,7 @@ static unsigned take_replies(struct connection *c, uint64_t now)
 {
     size_t at = 0;
     unsigned taken = 0;
-    bool counts = in_measurement(now);
+    bool arrives = in_measurement(now);
     while (c->in_used - at >= HEADER) {
         const unsigned char *frame = c->in + at;
         uint32_t size = get32(frame), xid = get32(frame + 4);
@@ -358,8 +393,11 @@ static unsigned take_replies(struct connection *c, uint64_t now)
                 c->expected_xid);
         if (error != 0 && error != job.tolerated)
             die("connection %u: operation %d, xid %u: error %d", c->index, job.op, xid, error);
+        uint64_t due = c->sent_at[xid % options.outstanding];
+        /* With a rate what was due counts however late it is; else latency would hide a stall. */
+        bool counts = options.rate == 0 || job.limit ? arrives : due >= begin;
         if (counts)
-            histogram_add(&latency, now - c->sent_at[xid % options.outstanding]);
+            histogram_add(&latency, now - due);
         reply_bytes += counts ? size + 4 : 0;
         c->expected_xid++;
         at += 4 + (size_t)size;
@@ -388,11 +426,47 @@ static unsigned on_readable(struct connection *c)
     return taken;
 }
 
+/* Send what is due, with a rate; returns when there is something to do next, at most until the
+ * stall limit. */
+static uint64_t issue_due(uint64_t now)
+{
+    uint64_t next = now + STALL_SECONDS * 1000000000ull;
+    for (unsigned i = 0; i < options.connections; i++) {
+        struct connection *c = &connections[i];
+        bool has_room = c->next_xid - c->expected_xid < options.outstanding && !c->wants_write;
+        if (has_room && c->next_due <= now)
+            issue(c, now);
+        has_room = c->next_xid - c->expected_xid < options.outstanding && !c->wants_write;
+        if (has_room && c->next_due < until && c->next_due < next)
+            next = c->next_due;
+    }
+    return now < until && until < next ? until : next;
+}
+
+/* Wait for replies, or until something is due; returns how many events there are. */
+static int wait_for_events(struct epoll_event *events, bool is_open, uint64_t answered)
+{
+    uint64_t now = now_ns(), next = now + STALL_SECONDS * 1000000000ull;
+    uint64_t stalls = next;
+    if (is_open)
+        next = issue_due(now);
+    uint64_t left = next > now ? next - now : 0;
+    struct timespec patience = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+    int ready = epoll_pwait2(poller, events, EVENTS, &patience, NULL);
+    if (ready < 0 && errno != EINTR)
+        die("epoll_pwait2: %s", strerror(errno));
+    if (ready == 0 && next >= stalls)
+        die("no reply for %d s, %lu requests unanswered", STALL_SECONDS,
+            (unsigned long)(job.issued - answered));
+    return ready;
+}
+
 /* Run the job to its end: every request sent is answered when this returns. */
 static void run_job(void)
 {
     struct epoll_event events[EVENTS];
     uint64_t answered = 0, now = now_ns();
+    bool is_open = options.rate > 0 && job.limit == 0;
     job.issued = 0;
     for (unsigned i = 0; i < options.connections; i++) {
         struct connection *c = &connections[i];
@@ -402,15 +476,11 @@ static void run_job(void)
             die("out of memory");
         for (unsigned n = 0; n < options.outstanding; n++)
             memcpy(c->out + n * job.frame_size, job.frame, job.frame_size);
+        c->next_due = is_open ? now + random_interval() : now;
         issue(c, now);
     }
-    while (answered < job.issued) {
-        int ready = epoll_wait(poller, events, EVENTS, STALL_SECONDS * 1000);
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0)
-            die("no reply for %d s, %lu requests unanswered", STALL_SECONDS,
-                (unsigned long)(job.issued - answered));
+    while (answered < job.issued || (is_open && now_ns() < until)) {
+        int ready = wait_for_events(events, is_open, answered);
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT)
@@ -519,6 +589,7 @@ int main(int count, char **arguments)
 {
     const char *mode = parse_options(count, arguments);
     random_state = (options.seed + 1) * 0x9E3779B97F4A7C15ull;
+    prctl(PR_SET_TIMERSLACK, 1ul); /* nanoseconds: what is due shall be sent then */
     poller = epoll_create1(0);
     if (poller < 0)
         die("epoll_create1: %s", strerror(errno));

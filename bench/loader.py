@@ -26,6 +26,10 @@ class Load:
 
     `create` and `fill` need an area that does not exist yet, the others one that was filled
     with the same keys and parents.
+
+    With a `rate`, in requests per second of all connections together, requests are due at random
+    times that do not depend on the replies, `outstanding` of a connection at once, and latency
+    counts from then on; without one the next are sent when replies come.
     """
 
     mode: str
@@ -38,6 +42,7 @@ class Load:
     parents: int = 1_000
     value_size: int = 100
     requests: int = 10_000
+    rate: float = 0.0
     seed: int = 1
 
 
@@ -54,7 +59,7 @@ def build() -> Path:
     # A run that is still using the old program keeps it: the new one gets a name of its own first.
     fresh = BINARY.with_name(f"{BINARY.name}.{os.getpid()}")
     done = subprocess.run(
-        [compiler, *FLAGS, "-o", str(fresh), str(sources[0])],
+        [compiler, *FLAGS, "-o", str(fresh), str(sources[0]), "-lm"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -80,7 +85,7 @@ def run(
         f"--connections={load.connections}", f"--outstanding={load.outstanding}",
         f"--warm-up={load.warm_up}", f"--seconds={load.seconds}", f"--keys={load.keys}",
         f"--parents={load.parents}", f"--value-size={load.value_size}", f"--seed={load.seed}",
-        f"--requests={load.requests}",
+        f"--requests={load.requests}", f"--rate={load.rate}",
         *([f"--server-pid={','.join(map(str, pids))}"] if pids else []), load.mode,
     ]  # fmt: skip
     try:

@@ -2,8 +2,13 @@
 
 One server with many sessions that watch. Its clients are measured quiet and busy in turn, within
 one run. Busy means: the metrics are scraped, `cons` and `wchp` are asked for once a second each,
-and one online backup follows the other. Whoever asks reads and throws away, so that what is
-measured is the server and not the tools beside it.
+and one online backup follows the other; of Apache ZooKeeper, which has neither that nor the
+endpoint without a package more, `mntr` and the admin command `snapshot`. Whoever asks reads and
+throws away, so that what is measured is the server and not the tools beside it.
+
+What counts is latency at a rate: a share of what the server can do at most, the same for quiet and
+busy. At saturation the clients take both cores, and there is no time for whoever asks that is not
+taken from them, whatever the server does.
 """
 
 from __future__ import annotations
@@ -16,15 +21,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench import loader
 from bench.lifecycle import fill
 from bench.loader import Load
+from bench.runner import STARTERS
 from tests.support import raw_client as raw
-from tests.support.servers import HOST, Server, four_letter_word, free_port, kraal
+from tests.support.servers import HOST, Server, four_letter_word, free_port
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 ASKED_EVERY_S = 1.0
@@ -35,7 +42,11 @@ LOADS = (
     Load("read", 48, 1), Load("write", 48, 1), Load("read", 9, 10), Load("write", 9, 10),
 )  # fmt: skip
 STATES = ("quiet", "busy")
+RATE, SATURATED = PACES = ("rate", "saturated")
+FIGURES = ("per_second", "p50_us", "p99_us", "p999_us", "other_cores")
 LIMIT = 1.3
+CAPACITY_SECONDS = 2.0
+"""How long it is measured what a server can do at most."""
 _BACKUP = "backup"
 ASKS = ("metrics", "cons", "wchp", _BACKUP)
 
@@ -44,6 +55,10 @@ ASKS = ("metrics", "cons", "wchp", _BACKUP)
 class Plan:
     """What a run does."""
 
+    servers: tuple[str, ...] = ("apache", "kraal")
+    paces: tuple[str, ...] = PACES
+    share: float = 0.5
+    """The rate, as a part of what the server can do at most."""
     rounds: int = 3
     seconds: float = 4.0
     sessions: int = 10_000
@@ -51,19 +66,32 @@ class Plan:
     asks: tuple[str, ...] = ASKS
 
 
+@dataclass(frozen=True)
+class Row:
+    """Of which server, at which pace and under which load something was measured."""
+
+    server: str
+    pace: str
+    load: str
+
+
 @dataclass
 class Outcome:
-    """Percentiles in µs by load, state and name, one for each round; what was asked."""
+    """Figures by row, state and name, one for each round; what was asked."""
 
-    samples: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
-    asked: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds that each answer took."""
+    samples: dict[tuple[Row, str, str], list[float]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """Seconds that each answer took, by server and question."""
 
-    def middle(self, load: str, state: str, name: str) -> float:
-        return median(self.samples[load, state, name])
+    def rows(self, pace: str) -> list[Row]:
+        return list(dict.fromkeys(row for row, _, _ in self.samples if row.pace == pace))
 
-    def ratio(self, load: str, name: str) -> float:
-        return self.middle(load, "busy", name) / self.middle(load, "quiet", name)
+    def middle(self, row: Row, state: str, name: str) -> float:
+        return median(self.samples[row, state, name])
+
+    def ratio(self, row: Row) -> float:
+        """The p99 of busy clients over that of quiet ones."""
+        return self.middle(row, "busy", "p99_us") / self.middle(row, "quiet", "p99_us")
 
 
 def name_of(load: Load) -> str:
@@ -91,21 +119,36 @@ def held_sessions(port: int, count: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@dataclass(frozen=True)
+class Target:
+    """A running server, and where it is asked."""
+
+    name: str
+    server: Server
+    admin_port: int
+    metrics_port: int
+
+    def asks(self) -> dict[str, Callable[[], int]]:
+        """What to call for each question; the size of the answer."""
+        port, is_apache = self.server.port, self.name == "apache"
+        backup = "/commands/snapshot" if is_apache else "/commands/backup"
+        words = {"cons": "cons", "wchp": "wchp", **({"metrics": "mntr"} if is_apache else {})}
+        return {
+            "metrics": partial(read_http, self.metrics_port, "/metrics"),
+            _BACKUP: partial(read_http, self.admin_port, backup),
+            **{what: partial(_answer_size, port, word) for what, word in words.items()},
+        }
+
+
 class Operators:
     """Threads that ask, as long as the context lasts."""
 
-    def __init__(
-        self, server: Server, admin: int, metrics: int, asked: tuple[str, ...], outcome: Outcome
-    ) -> None:
+    def __init__(self, target: Target, asked: tuple[str, ...], outcome: Outcome) -> None:
+        self._target = target.name
         self._stopping = threading.Event()
         self._outcome = outcome
         self.problem = ""
-        asks: dict[str, Callable[[], int]] = {
-            "metrics": lambda: read_http(metrics, "/metrics"),
-            "cons": lambda: len(four_letter_word(server.port, "cons", 60)),
-            "wchp": lambda: len(four_letter_word(server.port, "wchp", 60)),
-            _BACKUP: lambda: read_http(admin, "/commands/backup"),
-        }
+        asks = target.asks()
         self._threads = [
             threading.Thread(target=self._ask, args=(what, asks[what]), daemon=True)
             for what in asked
@@ -131,9 +174,13 @@ class Operators:
                 self.problem = f"{what}: {error!r}"
                 return
             took = time.monotonic() - began
-            self._outcome.asked.setdefault(what, []).append(took)
+            self._outcome.asked.setdefault((self._target, what), []).append(took)
             # The admin server limits how often snapshots are taken, backups with them.
             self._stopping.wait(0.5 if what == _BACKUP else max(0.0, ASKED_EVERY_S - took))
+
+
+def _answer_size(port: int, word: str) -> int:
+    return len(four_letter_word(port, word, 60))
 
 
 def read_http(port: int, path: str) -> int:
@@ -152,86 +199,140 @@ def read_http(port: int, path: str) -> int:
         connection.close()
 
 
-def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
-    """All loads in each round, each quiet and busy; raises LoaderError, OSError."""
-    outcome = Outcome()
+@contextmanager
+def running(name: str) -> Iterator[Target]:
+    """A server of this name on an empty data directory, with its ports for operators."""
     admin, metrics = free_port(), free_port()
-    settings = {
+    settings: dict[str, object] = {
         "admin.enableServer": "true", "admin.serverPort": admin, "admin.serverAddress": HOST,
-        "metricsProvider.className": PROMETHEUS, "metricsProvider.httpPort": metrics,
-        "metricsProvider.httpHost": HOST, "maxSessionTimeout": SESSION_MS,
+        "maxSessionTimeout": SESSION_MS,
     }  # fmt: skip
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="operating-")))
-        server = stack.enter_context(kraal(directory, settings=settings))
-        say(f"filling {plan.znodes} znodes")
-        fill(server, plan.znodes)
-        loader.run(Load("fill", 10, 100), server.port)
-        say(f"opening {plan.sessions} sessions")
-        stack.enter_context(held_sessions(server.port, plan.sessions))
-        for load in LOADS:
-            _measure(load, 1.0, server)  # the interpreter has seen it all
-        for number in range(plan.rounds):
-            for load in LOADS:
-                # Which of both is first changes, so that a drift is on both.
-                for state in STATES if number % 2 == 0 else STATES[::-1]:
-                    say(f"round {number + 1}: {name_of(load)}, {state}")
-                    _round(plan, load, state, server, (admin, metrics), outcome)
+    if name == "kraal":
+        settings |= {
+            "metricsProvider.className": PROMETHEUS, "metricsProvider.httpPort": metrics,
+            "metricsProvider.httpHost": HOST,
+        }  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="operating-") as directory,
+        STARTERS[name](Path(directory), settings=settings) as server,
+    ):
+        yield Target(name, server, admin, metrics)
+
+
+def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
+    """Each server with all loads in each round, quiet and busy; raises LoaderError, OSError."""
+    outcome = Outcome()
+    for name in plan.servers:
+        with running(name) as target:
+            _run(plan, target, outcome, partial(_say, say, name))
     return outcome
 
 
-def _round(
-    plan: Plan, load: Load, state: str, server: Server, ports: tuple[int, int], outcome: Outcome
-) -> None:
+def _say(say: Callable[[str], None], name: str, text: str) -> None:
+    say(f"{name}: {text}")
+
+
+def _run(plan: Plan, target: Target, outcome: Outcome, say: Callable[[str], None]) -> None:
+    server = target.server
+    say(f"filling {plan.znodes} znodes")
+    fill(server, plan.znodes)
+    loader.run(Load("fill", 10, 100), server.port)
+    say(f"opening {plan.sessions} sessions")
+    with held_sessions(server.port, plan.sessions):
+        rates: dict[Load, float] = {}
+        for load in LOADS:
+            # What the interpreter, or the virtual machine, has not seen yet does not count.
+            _measure(load, plan.seconds, server)
+            capacity = _measure(load, min(plan.seconds, CAPACITY_SECONDS), server)["per_second"]
+            rates[load] = plan.share * capacity
+            say(f"{name_of(load)}: {capacity:,.0f}/s at most")
+        for number in range(plan.rounds):
+            for pace in plan.paces:
+                for load in LOADS:
+                    # Which of both is first changes, so that a drift is on both.
+                    for state in STATES if number % 2 == 0 else STATES[::-1]:
+                        say(f"round {number + 1}: {pace}, {name_of(load)}, {state}")
+                        paced = replace(load, rate=rates[load] if pace == RATE else 0.0)
+                        _round(plan, paced, state, target, outcome)
+
+
+def _round(plan: Plan, load: Load, state: str, target: Target, outcome: Outcome) -> None:
     if state == "busy":
-        with Operators(server, *ports, plan.asks, outcome) as operators:
-            figures = _measure(load, plan.seconds, server)
+        with Operators(target, plan.asks, outcome) as operators:
+            figures = _measure(load, plan.seconds, target.server)
         if operators.problem:
             raise loader.LoaderError(operators.problem)
     else:
-        figures = _measure(load, plan.seconds, server)
-    for name in ("p50_us", "p99_us", "p999_us", "operations"):
-        value = figures[name] / plan.seconds if name == "operations" else figures[name]
-        outcome.samples.setdefault((name_of(load), state, name), []).append(value)
+        figures = _measure(load, plan.seconds, target.server)
+    row = Row(target.name, RATE if load.rate else SATURATED, name_of(load))
+    for name in FIGURES:
+        outcome.samples.setdefault((row, state, name), []).append(figures[name])
 
 
 def _measure(load: Load, seconds: float, server: Server) -> dict[str, float]:
-    timed = Load(load.mode, load.connections, load.outstanding, warm_up=0.5, seconds=seconds)
-    return loader.run(timed, server.port, server.pid)
+    return loader.run(replace(load, warm_up=0.5, seconds=seconds), server.port, server.pid)
 
 
 def render(plan: Plan, outcome: Outcome) -> str:
-    """A table of medians of the rounds, and what the answers took."""
+    """Tables of medians of the rounds, quiet / busy, and what the answers took."""
     lines = [
         f"{plan.sessions} sessions with a watch each, {plan.znodes} znodes, medians of "
-        f"{plan.rounds} rounds of {plan.seconds:g} s; goal: p99 within {LIMIT} of quiet",
-        "",
-        f"{'':14}{'ops/s':>16}{'p50 (ms)':>16}{'p99 (ms)':>16}{'p99.9 (ms)':>16}  p99 busy/quiet",
+        f"{plan.rounds} rounds of {plan.seconds:g} s, quiet / busy; goal: p99 within {LIMIT} of "
+        "quiet at a rate",
     ]
-    for load in map(name_of, LOADS):
-        cells = [f"{load:14}"]
-        for name in ("operations", "p50_us", "p99_us", "p999_us"):
-            scale = 1.0 if name == "operations" else 1000.0
-            both = [outcome.middle(load, state, name) / scale for state in STATES]
-            shown = " / ".join(f"{v:.0f}" if name == "operations" else f"{v:.2f}" for v in both)
-            cells.append(f"{shown:>16}")
-        ratio = outcome.ratio(load, "p99_us")
-        lines.append("".join(cells) + f"  {ratio:.2f}{'' if ratio <= LIMIT else '  ABOVE'}")
+    titles = {
+        RATE: f"At a rate of {plan.share:.0%} of what each server can do under the load; latency "
+        "counts from when a request was due:",
+        SATURATED: "Saturated, where whoever asks takes processor time from the clients:",
+    }
+    for pace in plan.paces:
+        lines += ["", titles[pace], _HEADER]
+        lines += [_line(outcome, row) for row in outcome.rows(pace)]
     lines.append("")
-    for what, took in sorted(outcome.asked.items()):
+    for (server, what), took in sorted(outcome.asked.items()):
         lines.append(
-            f"{what}: {len(took)} answers, {median(took):.2f} s each, {max(took):.2f} s at most"
+            f"{server}, {what}: {len(took)} answers, {median(took):.2f} s each, "
+            f"{max(took):.2f} s at most"
         )
+    others = [
+        value
+        for (_, state, name), values in outcome.samples.items()
+        if (state, name) == ("quiet", "other_cores")
+        for value in values
+    ]
+    lines.append(f"other programs took {median(others):.2f} cores while it was quiet")
     return "\n".join(lines)
+
+
+_HEADER = f"{'':20}{'ops/s':>17}{'p50 (ms)':>16}{'p99 (ms)':>16}{'p99.9 (ms)':>16}  p99 busy/quiet"
+
+
+def _line(outcome: Outcome, row: Row) -> str:
+    cells = [f"{row.server:8}{row.load:12}"]
+    for name, width in (("per_second", 17), ("p50_us", 16), ("p99_us", 16), ("p999_us", 16)):
+        both = [outcome.middle(row, state, name) for state in STATES]
+        if name == "per_second":
+            shown = " / ".join(f"{value:.0f}" for value in both)
+        else:
+            shown = " / ".join(f"{value / 1000:.2f}" for value in both)
+        cells.append(f"{shown:>{width}}")
+    ratio = outcome.ratio(row)
+    return "".join(cells) + f"  {ratio:.2f}{'' if ratio <= LIMIT else '  ABOVE'}"
 
 
 def as_json(outcome: Outcome) -> str:
     rows = [
-        {"load": load, "state": state, "figure": name, "values": values}
-        for (load, state, name), values in outcome.samples.items()
+        {**asdict(row), "state": state, "figure": name, "values": values}
+        for (row, state, name), values in outcome.samples.items()
     ]
-    return json.dumps({"samples": rows, "asked": outcome.asked}, indent=2)
+    asked = [
+        {"server": server, "asked": what, "seconds": took}
+        for (server, what), took in outcome.asked.items()
+    ]
+    return json.dumps({"samples": rows, "asked": asked}, indent=2)
 
 
 def is_quiet_enough(outcome: Outcome) -> bool:
-    return all(outcome.ratio(name_of(load), "p99_us") <= LIMIT for load in LOADS)
+    """Whether kraal's clients notice as little as they should."""
+    rows = [row for row in outcome.rows(RATE) if row.server == "kraal"]
+    return all(outcome.ratio(row) <= LIMIT for row in rows)

@@ -11,13 +11,16 @@
 
 enum { SERVERS_MAX = 16 };
 
-/* Connection i goes to port i modulo their number. `requests` is for updates, which are counted. */
+/*
+ * Connection i goes to port i modulo their number. `requests` is for updates, which are counted.
+ * `rate` is in requests per second of all connections together; 0: as fast as replies come.
+ */
 struct options {
     const char *host, *area;
     const char *ports[SERVERS_MAX];
     unsigned port_count;
     unsigned connections, outstanding, value_size, keys, parents, requests;
-    double warm_up, seconds;
+    double warm_up, seconds, rate;
     uint64_t seed;
     long server_pids[SERVERS_MAX];
     unsigned servers;
@@ -70,7 +73,7 @@ static const char *parse_options(int count, char **arguments)
         {"connections", 1, NULL, 'c'}, {"outstanding", 1, NULL, 'o'}, {"value-size", 1, NULL, 'v'},
         {"keys", 1, NULL, 'k'},        {"parents", 1, NULL, 'P'},    {"warm-up", 1, NULL, 'w'},
         {"seconds", 1, NULL, 's'},     {"seed", 1, NULL, 'S'},       {"server-pid", 1, NULL, 'x'},
-        {"requests", 1, NULL, 'r'},    {NULL, 0, NULL, 0},
+        {"requests", 1, NULL, 'r'},    {"rate", 1, NULL, 'R'},       {NULL, 0, NULL, 0},
     };
     const char *pids[SERVERS_MAX];
     int which, index = 0;
@@ -88,6 +91,7 @@ static const char *parse_options(int count, char **arguments)
         case 'w': options.warm_up = number(name, optarg, 0, 3600); break;
         case 's': options.seconds = number(name, optarg, 0.01, 3600); break;
         case 'S': options.seed = (uint64_t)number(name, optarg, 0, 4294967295.0); break;
+        case 'R': options.rate = number(name, optarg, 0, 99999999); break;
         case 'r': options.requests = (unsigned)number(name, optarg, 1, 99999999); break;
         case 'x':
             options.servers = split(name, optarg, pids);
@@ -100,7 +104,8 @@ static const char *parse_options(int count, char **arguments)
     if (optind != count - 1)
         die("usage: loader [--host H] [--port P[,P...]] [--area NAME] [--connections N] "
             "[--outstanding N] [--keys N] [--parents N] [--value-size N] [--warm-up S] "
-            "[--seconds S] [--requests N] [--seed N] [--server-pid PID[,PID...]] "
+            "[--seconds S] [--rate PER_SECOND] [--requests N] [--seed N] "
+            "[--server-pid PID[,PID...]] "
             "read|write|exists|children|create|fill|update|delete");
     if (strlen(options.area) > 64)
         die("--area: at most 64 bytes");

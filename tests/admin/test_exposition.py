@@ -56,7 +56,7 @@ class Clocked(Source):
 
 
 def quantile(collector: MetricsCollector, name: str) -> dict[str, float]:
-    family = next(family for family in collector.collect() if family.name == name)
+    family = next(each for each in collector.collect() if each is not None and each.name == name)
     return {
         sample.labels.get("quantile", sample.name.removeprefix(f"{name}_")): sample.value
         for sample in family.samples

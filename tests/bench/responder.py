@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ class Responder:
     fault: str = ""
     at: int = 50
     chunk: int = 0  # send replies in pieces of this many bytes
+    stall_s: float = 0.0  # before the reply number `at`
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     operations: Counter[int] = field(default_factory=Counter)
     paths: list[str] = field(default_factory=list)
@@ -64,6 +66,8 @@ class Responder:
                 length = int.from_bytes(frame[8:12])
                 self.paths.append(frame[12 : 12 + length].decode())
             error = 0
+            if number == self.at:
+                time.sleep(self.stall_s)
             if number == self.at and operation != CLOSE_SESSION:
                 if self.fault == "close":
                     return
@@ -88,8 +92,10 @@ def read_frame(read: object) -> bytes:
 
 
 @contextmanager
-def responder(fault: str = "", *, at: int = 50, chunk: int = 0) -> Iterator[Responder]:
-    server = Responder(fault, at, chunk)
+def responder(
+    fault: str = "", *, at: int = 50, chunk: int = 0, stall_s: float = 0.0
+) -> Iterator[Responder]:
+    server = Responder(fault, at, chunk, stall_s)
     threading.Thread(target=server.accept, daemon=True).start()
     try:
         yield server

@@ -58,6 +58,20 @@ def test_updates_are_counted_and_begin_anew_behind_the_last_key() -> None:
     assert sorted(set(each.values())) == [4, 5]
 
 
+def test_a_rate_is_kept_by_all_connections_together() -> None:
+    with responder() as server:
+        load = Load("read", 3, 2, warm_up=0.05, seconds=1, rate=600)
+        figures = loader.run(load, server.port)
+    assert 300 < figures["operations"] < 1000  # due at random: some 600
+
+
+def test_with_a_rate_a_stall_counts_for_all_that_was_due_meanwhile() -> None:
+    with responder(stall_s=0.5) as server:
+        load = Load("read", 1, 1, warm_up=0, seconds=1, rate=1000)
+        figures = loader.run(load, server.port)
+    assert figures["mean_us"] > 50_000 > figures["p50_us"]
+
+
 def test_connections_are_spread_over_several_ports() -> None:
     with responder() as one, responder() as two, responder() as three:
         servers = [one, two, three]

@@ -28,6 +28,7 @@ def exported() -> set[str]:
         name
         for member in members
         for family in MetricsCollector(member).collect()  # type: ignore[arg-type]
+        if family is not None
         for name in (family.name, *(sample.name for sample in family.samples))
     } | {f"{name}_sum" for name in ("read_per_namespace", "write_per_namespace")}
 

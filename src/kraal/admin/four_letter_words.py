@@ -320,11 +320,9 @@ def _crst(source: StatusSource, _status: ServerStatus) -> str:
     return "Connection stats reset.\n"
 
 
-def _mntr(source: StatusSource, status: ServerStatus) -> str:
-    return _lines(
-        f"zk_{name}\t{value if isinstance(value, str) else java_text.number(value)}"
-        for name, value in monitor.entries(source, status)
-    )
+def _mntr(source: StatusSource, status: ServerStatus) -> Iterator[str]:
+    for name, value in monitor.entries(source, status):
+        yield f"zk_{name}\t{value if isinstance(value, str) else java_text.number(value)}\n"
 
 
 _ALWAYS: Mapping[str, Callable[[StatusSource], str]] = MappingProxyType(

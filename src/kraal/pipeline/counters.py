@@ -146,23 +146,16 @@ class Counters(Counts):
         self.started_ms = started_ms
         self.load = Load()
         self.journal = SessionJournal()
-        self._before = Counts()
+        self.before = Counts()
         """What was counted before the last reset."""
         self._reset_term()
 
     def reset(self) -> None:
-        """Begin to count anew; `lifetime` goes on."""
-        self._before = self.lifetime()
+        """Begin to count anew; `before` has what was counted so far."""
+        self.before.add(self)
         super().__init__()
         self.load.reset()
         self._reset_term()
-
-    def lifetime(self) -> Counts:
-        """Everything since the process began."""
-        whole = Counts()
-        whole.add(self._before)
-        whole.add(self)
-        return whole
 
     def plain_connected(self, host: str) -> None:
         """A client came without TLS to a server that speaks it."""

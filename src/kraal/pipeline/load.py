@@ -130,17 +130,15 @@ class Load:
         """Bytes read by the first element of the path."""
         self.writes: dict[str, Summary] = {}
         """Bytes written by the first element of the path."""
-        self._reads_before: dict[str, Summary] = {}
-        self._writes_before: dict[str, Summary] = {}
+        self.reads_before: dict[str, Summary] = {}
+        """The same before the last reset."""
+        self.writes_before: dict[str, Summary] = {}
 
     def reset(self) -> None:
         """Begin the sums by namespace anew (`srst`)."""
-        self._reads_before, self._writes_before = self.lifetime()
+        self.reads_before = _sums(self.reads_before, self.reads)
+        self.writes_before = _sums(self.writes_before, self.writes)
         self.reads, self.writes = {}, {}
-
-    def lifetime(self) -> tuple[dict[str, Summary], dict[str, Summary]]:
-        """Reads and writes since the process began."""
-        return _sums(self._reads_before, self.reads), _sums(self._writes_before, self.writes)
 
     def tick(self, now_ms: int) -> None:
         """Time passed: the next requests are looked at, however many went by before."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress
+from operator import add, mul, sub
 
 EXACT = 128
 """Values below are counted one by one; larger ones in buckets."""
+_VALUES = range(EXACT)
 STEPS_BITS = 5
 """Buckets of larger values: 32 for each power of two, so a percentile is within 3 %."""
 
@@ -44,7 +47,8 @@ class Summary:
 
     def merge(self, other: Summary) -> None:
         """Add what the other one counted."""
-        self._exact = [mine + its for mine, its in zip(self._exact, other._exact, strict=True)]
+        if any(other._exact):
+            self._exact = list(map(add, self._exact, other._exact))
         if not other._coarse:
             return
         low = other._coarse_min
@@ -60,7 +64,7 @@ class Summary:
         Minimum and maximum are exact as far as its values are counted one by one.
         """
         later = Summary()
-        later._exact = [mine - its for mine, its in zip(self._exact, earlier._exact, strict=True)]
+        later._exact = list(map(sub, self._exact, earlier._exact))
         for bucket, count in self._coarse.items():
             if more := count - earlier._coarse.get(bucket, 0):
                 later._coarse[bucket] = more
@@ -75,33 +79,34 @@ class Summary:
 
     @property
     def count(self) -> int:
+        """How many values were added."""
         return sum(self._exact) + sum(self._coarse.values())
 
     @property
     def total(self) -> int:
-        small = sum(value * count for value, count in enumerate(self._exact) if count)
+        """Their sum."""
+        small: int = sum(map(mul, self._exact, _VALUES))
         return small + self._coarse_total
 
     @property
     def minimum(self) -> int:
         """0 when nothing was added."""
-        return next((value for value, count in enumerate(self._exact) if count), self._coarse_min)
+        return next(compress(_VALUES, self._exact), self._coarse_min)
 
     @property
     def maximum(self) -> int:
         """0 when nothing was added."""
         if self._coarse:
             return self._coarse_max
-        return max((value for value, count in enumerate(self._exact) if count), default=0)
+        return max(compress(_VALUES, self._exact), default=0)
 
     def buckets(self) -> Iterator[tuple[int, int]]:
         """Values, those of larger ones rounded to the middle of a bucket, and how often they came.
 
         In ascending order.
         """
-        for value, count in enumerate(self._exact):
-            if count:
-                yield value, count
+        exact = self._exact
+        yield from zip(compress(_VALUES, exact), filter(None, exact), strict=True)
         for bucket in sorted(self._coarse):
             yield _middle(bucket), self._coarse[bucket]
 

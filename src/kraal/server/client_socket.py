@@ -11,15 +11,16 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator
+from functools import partial
 from ssl import SSLObject
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
-from kraal.admin.turns import REST_SECONDS, one_turn
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.tls.subject import subject
+from kraal.turns import portion, turns
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ TELNET_INTERRUPT = b"\xff\xf4\xff\xfd"
 NS_PER_MS = 1_000_000
 ANSWER_AHEAD_MAX_BYTES = 1 << 20
 """Of a long answer to a four-letter word so much waits for the peer to take it."""
+ANSWER_PIECE_CHARS = 32 << 10
+"""So much of it is sent at once."""
+PEER_REST_SECONDS = 0.01
+"""How often it is looked whether the peer has taken some."""
 
 
 class ClientSocket(asyncio.Protocol):
@@ -45,6 +50,7 @@ class ClientSocket(asyncio.Protocol):
         "_listener",
         "_replica",
         "_transport",
+        "_turns",
         "is_secure",
     )
 
@@ -56,6 +62,7 @@ class ClientSocket(asyncio.Protocol):
         """Where it comes from; None: it is not counted in."""
         self._replica = listener.replica
         self._frames = FrameReader(listener.config.max_buffer_bytes)
+        self._turns = turns()
         self._transport: asyncio.Transport | None = None
         self._conn: ClientConnection | None = None
         self._first = b""
@@ -101,6 +108,7 @@ class ClientSocket(asyncio.Protocol):
         if conn is None or conn.closed:
             return
         self._listener.counters.bytes_received += len(data)
+        self._turns.inputs += 1
         replica = self._replica
         if conn.session is None or replica is None:
             self._begin(conn, data)
@@ -230,7 +238,7 @@ class ClientSocket(asyncio.Protocol):
             self._listener.counters.sent += 1
             pieces = answer(word, self._listener.status, argument, secure=self.is_secure)
             if not isinstance(pieces, str):
-                self._answer(conn, pieces)
+                self._turns.later(partial(self._answer, conn, pieces, []))
                 return True
             text = pieces
         else:
@@ -239,22 +247,32 @@ class ClientSocket(asyncio.Protocol):
         self._end(conn)
         return True
 
-    def _answer(self, conn: ClientConnection, pieces: Iterator[str]) -> None:
-        """Send what can be made in one turn, and the rest while others are served.
+    def _answer(self, conn: ClientConnection, pieces: Iterator[str], made: list[str]) -> None:
+        """In a turn: make a portion of a long answer, and send it when it is large enough.
 
         A peer that does not read what it asked for holds nobody up.
         """
         transport = self._transport
         if conn.closed or transport is None or transport.is_closing():
             return
-        is_whole = False
-        if transport.get_write_buffer_size() < ANSWER_AHEAD_MAX_BYTES:
-            text, is_whole = one_turn(pieces)
-            self.write(text.encode("utf-8", "replace"))
+        more, is_whole = portion(pieces)
+        made.append("".join(more))
+        if is_whole or sum(map(len, made)) >= ANSWER_PIECE_CHARS:
+            self.write("".join(made).encode("utf-8", "replace"))
+            made.clear()
         if is_whole:
             self._end(conn)
         else:
-            self._listener.later(REST_SECONDS, self._answer, conn, pieces)
+            self._go_on(conn, pieces, made)
+
+    def _go_on(self, conn: ClientConnection, pieces: Iterator[str], made: list[str]) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.get_write_buffer_size() < ANSWER_AHEAD_MAX_BYTES:
+            self._turns.later(partial(self._answer, conn, pieces, made))
+        else:
+            self._listener.later(PEER_REST_SECONDS, self._go_on, conn, pieces, made)
 
     def _end(self, conn: ClientConnection) -> None:
         self.close()

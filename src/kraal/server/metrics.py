@@ -6,20 +6,21 @@ Source: reference/operations.md sections 4.2 to 4.4.
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kraal.admin import java_text
 from kraal.model.path import first_element
 from kraal.model.zxid import counter
 from kraal.pipeline.counters import Counters, Counts
-from kraal.pipeline.summary import Summary
+from kraal.pipeline.summary import Summary, merged
 from kraal.replica.leading import Leading
 from kraal.replica.replica import Replica
 from kraal.replica.status import Distribution, Figures, LeaderStatus, Mode, ServerStatus
 from kraal.tree import quota
 from kraal.tree.data_tree import DataTree
 
+_NOTHING = Distribution()
 LAST_COUNTER = 0xFFFF_FFFF
 _COUNTS = {
     "watch_bytes": "watch_bytes",
@@ -110,22 +111,24 @@ def figures(
     `disk` is how many bytes are free, and whether writes are refused for lack of them;
     `certificate_expiry_s` is when the first TLS certificate in use expires.
     """
-    counts = counters.lifetime() if lifetime else counters
+    parts: Sequence[Counts] = (counters.before, counters) if lifetime else (counters,)
     tree = replica.tree if replica is not None else DataTree()
     ensemble = status.ensemble
     leads = isinstance(replica, Leading)
     load = counters.load
-    reads, writes = load.lifetime() if lifetime else (load.reads, load.writes)
+    reads = (load.reads_before, load.reads) if lifetime else (load.reads,)
+    writes = (load.writes_before, load.writes) if lifetime else (load.writes,)
+    batches, acks = _summary("sync_batches", parts), [part.ack_latency for part in parts]
     numbers: dict[str, int | float] = {
         **_gauges(status, counters),
         **_process_gauges(),
         "kraal_zxid_counter_remaining": LAST_COUNTER - counter(max(status.last_zxid, 0)),
         "kraal_disk_free_bytes": disk[0],
         "kraal_disk_writes_refused": int(disk[1]),
-        **{name: getattr(counts, ours) for name, ours in _COUNTS.items()},
+        **{name: _count(ours, parts) for name, ours in _COUNTS.items()},
         "prep_processor_request_queued": counters.received if leads else 0,
-        "request_commit_queued": counts.commits or counts.commits_received,
-        "sync_processor_request_queued": counts.sync_batches.total,
+        "request_commit_queued": _count("commits", parts) or _count("commits_received", parts),
+        "sync_processor_request_queued": sum(each.total for each in batches),
     }
     if certificate_expiry_s is not None:
         numbers["kraal_certificate_expiry_time_seconds"] = certificate_expiry_s
@@ -138,19 +141,21 @@ def figures(
     return Figures(
         numbers=numbers,
         sets=quota_sets(tree),
-        summaries={
-            **{name: distribution(getattr(counts, ours)) for name, ours in _SUMMARIES.items()},
-            **{
-                f"node_{kind}_watch_count": distribution(summary)
-                for kind, summary in counts.watches_fired.items()
-            },
-            **_quorum_summaries(status, counts),
-        },
+        summaries=Distributions(
+            {
+                **{name: _summary(ours, parts) for name, ours in _SUMMARIES.items()},
+                **{
+                    f"node_{kind}_watch_count": [part.watches_fired[kind] for part in parts]
+                    for kind in counters.watches_fired
+                },
+                **_quorum_summaries(status, parts),
+            }
+        ),
         summary_sets={
-            "read_per_namespace": _distributions(reads),
-            "write_per_namespace": _distributions(writes),
-            "ack_latency": _distributions(
-                {str(server_id): summary for server_id, summary in counts.ack_latency.items()}
+            "read_per_namespace": _together(reads),
+            "write_per_namespace": _together(writes),
+            "ack_latency": _together(
+                [{str(server_id): each for server_id, each in table.items()} for table in acks]
             ),
             "learner_handler_qp_size": {str(sid): Distribution() for sid in learner_ids},
             "learner_handler_qp_time_ms": {str(sid): Distribution() for sid in learner_ids},
@@ -158,14 +163,23 @@ def figures(
     )
 
 
-def _quorum_summaries(status: ServerStatus, counts: Counts) -> dict[str, Distribution]:
+def _count(name: str, parts: Sequence[Counts]) -> int:
+    numbers: list[int] = [getattr(part, name) for part in parts]
+    return sum(numbers)
+
+
+def _summary(name: str, parts: Sequence[Counts]) -> list[Summary]:
+    return [getattr(part, name) for part in parts]
+
+
+def _quorum_summaries(status: ServerStatus, parts: Sequence[Counts]) -> dict[str, list[Summary]]:
     """What only members of an ensemble count."""
     if status.ensemble is None:
         return {}
-    acknowledged = {"proposal_ack_creation_latency": distribution(counts.wait_and_sync)}
+    acknowledged = {"proposal_ack_creation_latency": _summary("wait_and_sync", parts)}
     if status.mode is Mode.LEADER:
-        return acknowledged | {"quorum_ack_latency": distribution(counts.quorum_latency)}
-    return acknowledged | {"commit_propagation_latency": distribution(counts.propagation)}
+        return acknowledged | {"quorum_ack_latency": _summary("quorum_latency", parts)}
+    return acknowledged | {"commit_propagation_latency": _summary("propagation", parts)}
 
 
 def _gauges(status: ServerStatus, counters: Counters) -> dict[str, int | float]:
@@ -253,14 +267,40 @@ def quota_sets(tree: DataTree) -> dict[str, dict[str, int]]:
 
 def distribution(summary: Summary) -> Distribution:
     """The figures of a summary, as they are now."""
+    buckets = tuple(summary.buckets())
+    if not buckets:
+        return _NOTHING
     return Distribution(
         minimum=summary.minimum,
         maximum=summary.maximum,
         total=summary.total,
         count=summary.count,
-        buckets=tuple(summary.buckets()),
+        buckets=buckets,
     )
 
 
-def _distributions(summaries: Mapping[str, Summary]) -> dict[str, Distribution]:
-    return {key: distribution(summary) for key, summary in summaries.items()}
+class Distributions(Mapping[str, Distribution]):
+    """By name, each of the values of all its summaries; worked out when somebody looks.
+
+    There are hundreds, and whoever prints them all has other things to do in between.
+    """
+
+    def __init__(self, summaries: Mapping[str, Sequence[Summary]]) -> None:
+        self._summaries = summaries
+
+    def __getitem__(self, name: str) -> Distribution:
+        return distribution(merged(*self._summaries[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._summaries)
+
+    def __len__(self) -> int:
+        return len(self._summaries)
+
+
+def _together(tables: Sequence[Mapping[str, Summary]]) -> Distributions:
+    """What any of the tables has of a name."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return Distributions(
+        {name: [table[name] for table in tables if name in table] for name in names}
+    )

@@ -32,9 +32,10 @@ from kraal.storage.inspection.backup import MANIFEST, BackedUp, Manifest
 from kraal.storage.interface import FileSystem, failing
 from kraal.storage.log_reader import list_logs
 from kraal.storage.names import needed_logs
+from kraal.turns import turns
 
-PIECE_BYTES = 128 << 10
-REST_SECONDS = 0.002
+PIECE_BYTES = 64 << 10
+REST_SECONDS = 0.001
 """After each piece: a receiver on a fast line shall not have the server for itself."""
 COMMIT_SECONDS = 10.0
 """How long what is logged may take to be committed, before there is no leader to speak of."""
@@ -154,6 +155,7 @@ async def _pieces(held: list[_Held], manifest: Manifest) -> AsyncIterator[bytes]
                 size = min(PIECE_BYTES, one.size - at)
                 yield await asyncio.to_thread(_read, one, at, size, checksum.update)
                 await asyncio.sleep(REST_SECONDS)
+                await turns().idle()
             yield bytes(-one.size % tarfile.BLOCKSIZE)
             files.append(BackedUp(one.name, one.size, checksum.hexdigest()))
     finally:

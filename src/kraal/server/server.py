@@ -56,7 +56,7 @@ EXIT_UNEXPECTED = 1
 EXIT_DATA_DIR = 3
 # Young objects are looked through in small portions and the long-lived heap never: a full
 # collection over a million znodes would be a pause of a second.
-GC_THRESHOLDS = (20_000, 1_000_000, 1_000_000)
+GC_THRESHOLDS = (2_000, 1_000_000, 1_000_000)
 
 
 def monotonic_ms() -> int:

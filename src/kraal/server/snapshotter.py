@@ -1,6 +1,6 @@
-"""Snapshots while serving: slices of the tree between the loop's turns, a thread that writes.
+"""Snapshots while serving: slices of the tree in turns of the loop, a thread that writes.
 
-No slice takes longer than a fraction of a millisecond, so a snapshot of any size is no pause
+No turn takes longer than a fraction of a millisecond, so a snapshot of any size is no pause
 for the clients (storage-formats.md section 4.5 says why a snapshot may be fuzzy).
 """
 
@@ -14,16 +14,14 @@ from time import perf_counter
 
 from kraal.model.zxid import counter
 from kraal.server.disk_thread import DiskThread
-from kraal.storage.snapshot_store import SnapshotStore, SnapshotWriter
+from kraal.storage.snapshot_store import WRITE_BYTES, SnapshotStore, SnapshotWriter
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
+from kraal.turns import portion, turns
 
 logger = logging.getLogger("kraal.server.snapshot")
-TURN_SECONDS = 0.0003
-REST_SECONDS = 0.001
-TURN_SHARE = 0.1
-"""Of a busy loop's time a snapshot takes this share, so that it ends under any load."""
-SLICES_AHEAD_MAX = 64
+PIECES_AHEAD_MAX = 16
+POLL_SECONDS = 0.001
 
 
 class Snapshotter:
@@ -112,8 +110,11 @@ class Snapshotter:
     async def _write_slices(
         self, thread: DiskThread, writer: SnapshotWriter, slices: Iterator[bytes]
     ) -> None:
-        """Encode in short turns; the thread may lag behind by a bounded number of slices."""
-        room = asyncio.Semaphore(SLICES_AHEAD_MAX)
+        """Encode in turns; the thread may lag behind by a bounded number of pieces.
+
+        It gets much at once: each time it takes the interpreter from the loop.
+        """
+        room = asyncio.Semaphore(PIECES_AHEAD_MAX)
         errors: list[BaseException] = []
 
         def written(error: BaseException | None) -> None:
@@ -121,18 +122,17 @@ class Snapshotter:
             if error is not None:
                 errors.append(error)
 
-        now = perf_counter()
-        turn_ends = now + TURN_SECONDS
-        for piece in slices:
+        is_whole = False
+        while not is_whole:
+            piece: list[bytes] = []
+            while not is_whole and sum(map(len, piece)) < WRITE_BYTES:
+                made, is_whole = await turns().call(partial(portion, slices))
+                piece += made
             await room.acquire()
             if errors:
                 raise errors[0]
-            thread.submit(partial(writer.write, piece), written)
-            if (now := perf_counter()) >= turn_ends:
-                await asyncio.sleep(REST_SECONDS)
-                rested = perf_counter() - now
-                turn_ends = now + rested + max(TURN_SECONDS, rested * TURN_SHARE)
-        for _ in range(SLICES_AHEAD_MAX):  # until every slice is written
+            thread.submit(partial(writer.write, b"".join(piece)), written)
+        for _ in range(PIECES_AHEAD_MAX):  # until every piece is written
             await room.acquire()
         if errors:
             raise errors[0]
@@ -144,7 +144,7 @@ async def _until_durable(durable: Callable[[], int], zxid: int) -> None:
     The zxid that an epoch begins with is in no log.
     """
     while counter(zxid) and durable() < zxid:
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _ignore(_error: BaseException | None) -> None:

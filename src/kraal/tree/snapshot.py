@@ -63,7 +63,12 @@ _LAST_ZXID_BYTES = 8 + 8 + len(_END)
 _ZERO = bytes(4)
 _SLASH = ROOT[0]
 _UNCOUNTED = SYSTEM + b"/"
-SLICE_NODES = 200
+SLICE_NODES = 50
+SLICE_BYTES = 64 << 10
+"""A slice ends with the znode that takes it over one of both."""
+CHILD_BYTES = 32
+"""As which each child counts that is found."""
+SLICE_SESSIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +124,49 @@ def encode_stream(tree: DataTree) -> Iterator[bytes]:
 
 def _contents(tree: DataTree) -> Iterator[bytes]:
     """What files and streams have in common: sessions, ACL lists and znodes."""
-    base_zxid = tree.last_zxid
-    paths = list(tree.nodes)
-    head = [_COUNT.pack(len(tree.sessions))]
-    head += [_SESSION.pack(*session) for session in tree.sessions.items()]
-    lists = list(tree.acls)
-    head.append(_COUNT.pack(len(lists)))
-    head += [_LONG.pack(acl.id) + acl.encoded for acl in lists]
+    newest = _LONG.pack(tree.last_zxid)
+    ids, timeouts, lists = list(tree.sessions), list(tree.sessions.values()), list(tree.acls)
     known = {OPEN_ID, *(acl.id for acl in lists)}
-    yield b"".join(head)
-    for begin in range(0, len(paths), SLICE_NODES):
-        yield _slice(tree, paths[begin : begin + SLICE_NODES], base_zxid, known)
+    yield _COUNT.pack(len(ids))
+    for begin in range(0, len(ids), SLICE_SESSIONS):
+        end = begin + SLICE_SESSIONS
+        yield b"".join(map(_SESSION.pack, ids[begin:end], timeouts[begin:end]))
+    yield _COUNT.pack(len(lists))
+    for begin in range(0, len(lists), SLICE_SESSIONS):
+        some = lists[begin : begin + SLICE_SESSIONS]
+        yield b"".join(_LONG.pack(acl.id) + acl.encoded for acl in some)
+    below = [b""]
+    while below:
+        yield _slice(tree, below, newest, known)
 
 
-def _slice(tree: DataTree, paths: list[bytes], base_zxid: int, known: set[int]) -> bytes:
-    """The znodes of these paths; like decoding, it moves slices of the stat."""
+def _slice(tree: DataTree, below: list[bytes], newest: bytes, known: set[int]) -> bytes:
+    """Some of the znodes that are `below`, their children, and so on; what is left stays there.
+
+    A walk from the root, and no copy of all paths, which takes long in a large tree. Like
+    decoding, it moves slices of the stat. `newest` is the first slice's zxid.
+    """
     nodes = tree.nodes
-    newest = _LONG.pack(base_zxid)
     parts: list[bytes] = []
-    for path in paths:
+    size = 0
+    paths = below[-SLICE_NODES:]
+    del below[-SLICE_NODES:]
+    for number, path in enumerate(paths):
+        if size >= SLICE_BYTES:
+            below += paths[number:]
+            break
         node = nodes.get(path)
-        if node is None or path == ROOT:  # the root is written under its empty name
+        if node is None:
             continue
         stat = node.stat
         if stat[:8] > newest:  # czxid
             continue
+        if node.children:
+            below += node.children
+            size += CHILD_BYTES * len(node.children)
         data = node.data
+        if data:
+            size += len(data)
         # A list set after the first slice is not in the file; its setACL will be replayed.
         acl_id = node.acl.id if node.acl.id in known else OPEN_ID
         stored = stat[:52] + stat[60:]

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import inf, nan
 
 from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
 
 from kraal.admin.catalogue import CATALOGUE, Kind, Metric, Where
 from kraal.admin.source import AdminSource
@@ -39,7 +38,7 @@ def _number(value: float) -> str:
     return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}.get(text, text)
 
 
-class MetricsCollector(Collector):
+class MetricsCollector:
     """Turns a server's figures into families of samples."""
 
     def __init__(self, source: AdminSource) -> None:
@@ -47,8 +46,8 @@ class MetricsCollector(Collector):
         self._before: deque[tuple[int, dict[str, Buckets]]] = deque()
         """Copies of all summaries, STEP_MS apart, the oldest of which is WINDOW_MS old."""
 
-    def collect(self) -> Iterator[Family]:
-        """What is to be scraped."""
+    def collect(self) -> Iterator[Family | None]:
+        """What is to be scraped; None in between, where others may have a turn."""
         figures = self._source.figures(lifetime=True)
         before = self._window(figures)
         # A follower has no observers unless it serves some; the reference exports 0 then.
@@ -61,7 +60,8 @@ class MetricsCollector(Collector):
             if metric.kind in _PLAIN:
                 _add_numbers(family, metric, figures)
             else:
-                _add_summaries(family, metric, figures, before)
+                for _ in _add_summaries(family, metric, figures, before):
+                    yield None
             yield family
         for name, (summary, meaning) in HISTOGRAMS.items():
             yield _histogram(name, meaning, figures.summaries[summary])
@@ -99,13 +99,14 @@ def _add_numbers(family: Family, metric: Metric, figures: Figures) -> None:
 
 def _add_summaries(
     family: Family, metric: Metric, figures: Figures, before: Mapping[str, Buckets]
-) -> None:
+) -> Iterator[None]:
     name = metric.name
+    rows: Iterable[tuple[dict[str, str], str, Distribution]]
     if metric.is_set:
-        rows = [
+        rows = (
             ({"key": key}, f"{name}/{key}", summary)
             for key, summary in figures.summary_sets.get(name, {}).items()
-        ]
+        )
     else:
         rows = [({}, name, figures.summaries.get(name, Distribution()))]
     for labels, key, summary in rows:
@@ -115,6 +116,7 @@ def _add_summaries(
             family.add_sample(name, {**labels, "quantile": str(quantile)}, value)
         family.add_sample(f"{name}_count", labels, summary.count)
         family.add_sample(f"{name}_sum", labels, summary.total)
+        yield
 
 
 def _recent(summary: Distribution, before: Buckets) -> Distribution:
@@ -138,12 +140,15 @@ def _histogram(name: str, meaning: str, summary: Distribution) -> Family:
     return family
 
 
-def lines(families: Iterable[Family], names: frozenset[str] = frozenset()) -> Iterator[str]:
+def lines(families: Iterable[Family | None], names: frozenset[str] = frozenset()) -> Iterator[str]:
     """The text format 0.0.4; with `names` only samples of these names.
 
     As the reference writes it: counters have no `_total`, which `prometheus_client` would add.
     """
     for family in families:
+        if family is None:
+            yield ""
+            continue
         samples = [sample for sample in family.samples if not names or sample.name in names]
         if names and not samples:
             continue

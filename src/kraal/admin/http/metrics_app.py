@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from collections.abc import Iterator
+
+from prometheus_client import GCCollector, PlatformCollector
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,22 +13,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kraal.admin.http.exposition import CONTENT_TYPE, MetricsCollector, lines
+from kraal.admin.http.process_figures import process_figures
 from kraal.admin.http.responses import sliced_response
 from kraal.admin.source import AdminSource
 
 
 def build_metrics(source: AdminSource) -> Starlette:
     """The application of the metrics port."""
-    registry = CollectorRegistry()
-    registry.register(MetricsCollector(source))
-    if source.config.admin.export_process_info:
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+    collector, process = MetricsCollector(source), CollectorRegistry()
+    exports_process = source.config.admin.export_process_info
+    if exports_process:
+        PlatformCollector(registry=process)
+        GCCollector(registry=process)
+
+    def families() -> Iterator[Family | None]:
+        yield from collector.collect()
+        if exports_process:
+            yield from process_figures(source.figures().numbers)
+            yield from process.collect()
 
     async def metrics(request: Request) -> Response:
         names = frozenset(request.query_params.getlist("name[]"))
-        text = lines(registry.collect(), names)
-        return sliced_response(iter(text), 200, {"content-type": CONTENT_TYPE})
+        return sliced_response(lines(families(), names), 200, {"content-type": CONTENT_TYPE})
 
     return Starlette(routes=[Route("/metrics", metrics, methods=["GET", "HEAD"])])

@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from itertools import chain
+from functools import partial
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from kraal.admin.json_text import Json, pieces
-from kraal.admin.turns import FIRST_SECONDS, REST_SECONDS, one_turn
+from kraal.turns import portion, turns
 
 JSON = "application/json"
+PIECE_CHARS = 64 << 10
+"""So much of an answer is sent at once; most are shorter."""
 
 
 def json_response(
     reply: Mapping[str, Json], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A short answer at once; of a long one the rest in slices, while others are served."""
+    """A short answer as one, a long one in pieces; made while others are served."""
     return sliced_response(pieces(reply), status, {"content-type": JSON, **(headers or {})})
 
 
 def sliced_response(slices: Iterator[str], status: int, headers: Mapping[str, str]) -> Response:
     """The same for any text."""
-    first, is_whole = one_turn(slices, FIRST_SECONDS)
-    if is_whole:
-        return Response(first.encode("utf-8", "replace"), status, headers)
-    return StreamingResponse(_in_turns(chain([first], slices)), status, headers)
+    return _SlicedResponse(slices, status, headers)
 
 
-async def _in_turns(slices: Iterator[str]) -> AsyncIterator[bytes]:
+class _SlicedResponse(Response):
+    """Text that is made in turns of the loop, and sent as one if it is not long."""
+
+    def __init__(self, slices: Iterator[str], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(None, status, headers)
+        self._slices, self._sent_headers = slices, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first, is_whole = await _piece(self._slices)
+        response: Response
+        if is_whole:
+            response = Response(first, self.status_code, self._sent_headers)
+        else:
+            content = _pieces(first, self._slices)
+            response = StreamingResponse(content, self.status_code, self._sent_headers)
+        await response(scope, receive, send)
+
+
+async def _piece(slices: Iterator[str]) -> tuple[bytes, bool]:
+    """The next piece, and whether it is the last."""
+    made: list[str] = []
+    size, is_whole = 0, False
+    while not is_whole and size < PIECE_CHARS:
+        more, is_whole = await turns().call(partial(portion, slices))
+        made.append("".join(more))
+        size += len(made[-1])
+    return "".join(made).encode("utf-8", "replace"), is_whole
+
+
+async def _pieces(first: bytes, slices: Iterator[str]) -> AsyncIterator[bytes]:
+    yield first
     is_whole = False
     while not is_whole:
-        text, is_whole = one_turn(slices)
-        if text:
-            yield text.encode("utf-8", "replace")
-        await asyncio.sleep(REST_SECONDS)
+        piece, is_whole = await _piece(slices)
+        if piece:
+            yield piece
 
 
 def command_response(
