@@ -23,6 +23,7 @@ from kraal.pipeline.counters import Counts
 from kraal.pipeline.prepare import multi
 from kraal.pipeline.read import Reader
 from kraal.pipeline.session_tracker import SessionTracker
+from kraal.pipeline.watch_limit import WatchLimit
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Handshake
 from kraal.server import config_file
@@ -189,8 +190,9 @@ def _reader() -> tuple[Reader, ClientConnection]:
     tree = seeds.tree()
     authority = Authority(SecurityConfig())
     client = Listening(World(small_config()))
-    watches = WatchTable(lambda _conn, _acl: True, lambda _conn, _data: None, Counts())
-    return Reader(tree, watches, authority), client.conn
+    counts = Counts()
+    watches = WatchTable(lambda _conn, _acl: True, lambda _conn, _data: None, counts)
+    return Reader(tree, watches, authority, WatchLimit(100, counts)), client.conn
 
 
 def acls(data: bytes) -> None:

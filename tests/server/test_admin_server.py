@@ -233,6 +233,22 @@ def test_long_lists_come_in_pages(tmp_path: Path) -> None:
         assert "negative or too large" in str(kraal.json("/commands/cons?offset=-1")["error"])
 
 
+def test_what_is_watched_most(tmp_path: Path) -> None:
+    with serving(tmp_path) as kraal, connected(kraal.server.port) as client:
+        assert create(client, "/busy") == 0
+        for number in range(5):
+            client.call("exists", raw.path_and_watch(f"/w{number}", True))
+        with connected(kraal.server.port) as other:
+            other.call("getData", raw.path_and_watch("/busy", True))
+            client.call("getData", raw.path_and_watch("/busy", True))
+            client.call("getChildren", raw.path_and_watch("/busy", True))
+            said = kraal.json("/commands/most_watched?limit=1")
+    assert said["watches"] == 8
+    assert said["paths"] == [{"path": "/busy", "data_watches": 2, "child_watches": 1}]
+    session = said["sessions"][0]  # type: ignore[index]
+    assert (session["watches"], session["host"]) == (7, HOST)
+
+
 def test_a_long_answer_comes_while_clients_are_served(tmp_path: Path) -> None:
     with serving(tmp_path, jute__maxbuffer=32 << 20) as kraal:
         with connected(kraal.server.port) as client:

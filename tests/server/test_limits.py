@@ -404,3 +404,47 @@ class TestManyOfThem:
             print(f"{count} writes: at most {highest} in flight, {grown / MIB:.1f} MiB more")
             assert highest <= 1002
             assert grown < 100 * MIB
+
+
+# Watches
+
+
+class TestWatches:
+    QUOTA_EXCEEDED, NO_NODE = -125, -101
+
+    def test_of_a_session(self, tmp_path: Path) -> None:
+        with running(tmp_path, maxWatchesPerSession=3) as server, connected(server.port) as client:
+            for path in ("/a", "/b", "/c"):
+                create(client, path)
+
+            def get(path: str) -> int:
+                return client.call("getData", raw.path_and_watch(path, True)).err
+
+            def add(path: str, mode: int) -> int:
+                return client.call("addWatch", raw.path_and_int(path, mode)).err
+
+            assert [get("/a"), get("/b"), get("/a")] == [OK] * 3, "one that is there is not new"
+            assert add("/c", 0) == self.QUOTA_EXCEEDED, "it would be two"
+            assert add("/c", 1) == OK
+            assert get("/d") == self.NO_NODE
+            exists = client.call("exists", raw.path_and_watch("/d", True))
+            assert exists.err == self.QUOTA_EXCEEDED
+            children = client.call("getChildren", raw.path_and_watch("/a", True))
+            assert children.err == self.QUOTA_EXCEEDED
+            # Nothing else has changed for this session, nor anything for others.
+            assert client.call("getChildren", raw.path_and_watch("/a", False)).err == OK
+            assert figure(server, "kraal_watches_refused") == 3
+            with connected(server.port) as other:
+                assert other.call("exists", raw.path_and_watch("/d", True)).err == self.NO_NODE
+            client.call("setData", raw.set_data_body("/a", b"", -1))
+            assert get("/b") == OK
+            assert get("/a") == OK, "its watch has fired"
+            assert "would have more than 3 watches" in server.log_path.read_text()
+
+    def test_those_that_a_client_brings_along_are_taken(self, tmp_path: Path) -> None:
+        with running(tmp_path, maxWatchesPerSession=2) as server, connected(server.port) as client:
+            paths = [f"/none/{number}" for number in range(5)]
+            assert client.call("setWatches", raw.set_watches_body(0, [], paths, [])).err == OK
+            assert figure(server, "watch_count") == 5
+            refused = client.call("exists", raw.path_and_watch("/d", True))
+            assert refused.err == self.QUOTA_EXCEEDED

@@ -20,6 +20,8 @@ from kraal.replica.status import (
     SessionStatus,
     SlowRequestStatus,
     SnapshotFile,
+    WatchedPath,
+    WatchingSession,
     WatchStatus,
 )
 
@@ -112,6 +114,14 @@ class AdminSource(StatusSource, Protocol):
 
     def znode_sizes(self) -> Iterator[LargeZnode]:
         """All znodes, one by one, while the tree changes."""
+        ...
+
+    def watched_paths(self) -> Iterator[WatchedPath]:
+        """All that are watched, one by one, while watches come and go."""
+        ...
+
+    def watching_sessions(self) -> Iterator[WatchingSession]:
+        """All that are connected and watch, one by one."""
         ...
 
     def child_paths(self, path: bytes) -> Sequence[bytes] | None:

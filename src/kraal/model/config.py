@@ -122,6 +122,8 @@ class ThrottleConfig:
     connection_token_fill_time_ms: int = 1
     connection_token_fill_count: int = 1
     sessionless_timeout_ms: int = limits.SESSIONLESS_TIMEOUT_MS
+    watches_of_session: int = 0
+    """`maxWatchesPerSession`, kraal's own; 0: any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ class Counts:
         self.large_requests_rejected = 0
         self.near_limit_writes = 0
         self.near_limit_answers = 0
+        self.watches_refused = 0
+        """Requests that would have set more watches than a session may have."""
         self.read_latency = Summary()
         self.update_latency = Summary()
         self.watches_fired: dict[str, Summary] = {

@@ -24,6 +24,7 @@ from kraal.pipeline.reply import (
     reply,
     sync_reply,
 )
+from kraal.pipeline.watch_limit import WatchLimit
 from kraal.pipeline.watch_table import PERSISTENT, RECURSIVE, WatcherType, WatchTable, notification
 from kraal.tree.data_tree import DataTree, EventType
 from kraal.tree.znode import Znode
@@ -62,11 +63,14 @@ def path_and_watch(frame: bytes) -> tuple[bytes, bool]:
 class Reader:
     """Answers reads; `handlers` maps opcodes to its methods."""
 
-    def __init__(self, tree: DataTree, watches: WatchTable, authority: Authority) -> None:
+    def __init__(
+        self, tree: DataTree, watches: WatchTable, authority: Authority, limit: WatchLimit
+    ) -> None:
         self._tree = tree
         self._nodes = tree.nodes
         self._watches = watches
         self._authority = authority
+        self._limit = limit
         self.handlers: dict[int, ReadHandler] = {
             OpCode.GET_DATA: self.get_data,
             OpCode.EXISTS: self.exists,
@@ -94,11 +98,21 @@ class Reader:
             raise RequestError(ErrorCode.NO_AUTH)
         return node
 
+    def _watch_data(self, conn: ClientConnection, path: bytes) -> None:
+        if self._limit.most:
+            self._limit.admit(conn, path not in conn.data_watches)
+        self._watches.add_data(path, conn)
+
+    def _watch_children(self, conn: ClientConnection, path: bytes) -> None:
+        if self._limit.most:
+            self._limit.admit(conn, path not in conn.child_watches)
+        self._watches.add_child(path, conn)
+
     def get_data(self, conn: ClientConnection, xid: int, frame: bytes) -> bytes:
         path, watch = path_and_watch(frame)
         node = self._readable(conn, path)
         if watch:
-            self._watches.add_data(canonical(path), conn)
+            self._watch_data(conn, canonical(path))
         data = node.data
         zxid = self._tree.last_zxid
         if data is None:
@@ -113,19 +127,19 @@ class Reader:
             if b"\0" in path:
                 raise RequestError(ErrorCode.BAD_ARGUMENTS)
             if watch:
-                self._watches.add_data(canonical(path), conn)
+                self._watch_data(conn, canonical(path))
             return refusal(xid, self._tree.last_zxid, ErrorCode.NO_NODE)
         if not node.acl.world & READ and not self._authority.permits(node.acl, READ, conn.auth):
             raise RequestError(ErrorCode.NO_AUTH)
         if watch:
-            self._watches.add_data(canonical(path), conn)
+            self._watch_data(conn, canonical(path))
         return _STAT_REPLY.pack(84, xid, self._tree.last_zxid, 0, node.stat)
 
     def _children(self, conn: ClientConnection, frame: bytes) -> tuple[bytes, Znode]:
         path, watch = path_and_watch(frame)
         node = self._readable(conn, path)
         if watch:
-            self._watches.add_child(canonical(path), conn)
+            self._watch_children(conn, canonical(path))
         return self._tree.children_reply(path, node), node
 
     def get_children(self, conn: ClientConnection, xid: int, frame: bytes) -> bytes:
@@ -200,6 +214,9 @@ class Reader:
             raise DecodeError(f"unknown watch mode {request.mode}")
         if request.path is not None:
             path = canonical(request.path)
+            if self._limit.most:
+                with_children = request.mode == 0 and path not in conn.child_watches
+                self._limit.admit(conn, (path not in conn.data_watches) + with_children)
             if request.mode == 0:
                 self._watches.add_data(path, conn, PERSISTENT)
                 self._watches.add_child(path, conn, PERSISTENT)

@@ -28,6 +28,7 @@ from kraal.pipeline.reply import connect_response
 from kraal.pipeline.room import grows
 from kraal.pipeline.session_journal import What
 from kraal.pipeline.session_tracker import Session, Sessions
+from kraal.pipeline.watch_limit import WatchLimit
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Decision, Handshake
 from kraal.replica.local_sessions import LocalSessions, creates_ephemeral
@@ -90,7 +91,8 @@ class Replica:
             self._audit,
         )
         self.watches = WatchTable(self._may_read, self._clients.send, self.counters)
-        reader = Reader(tree, self.watches, self.authority)
+        watch_limit = WatchLimit(config.throttle.watches_of_session, self.counters)
+        reader = Reader(tree, self.watches, self.authority, watch_limit)
         self._clients.start(reader.handlers, answers_sync=answers_sync)
         ensemble = config.ensemble
         self._local = (

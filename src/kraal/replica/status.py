@@ -218,6 +218,24 @@ class WatchStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedPath:
+    """How many sessions watch a path's data, or its children."""
+
+    path: bytes
+    data: int
+    children: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchingSession:
+    """How many watches a session has."""
+
+    session_id: int
+    host: str
+    watches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeavyRow:
     """A client, path or operation and its share of the load."""
 

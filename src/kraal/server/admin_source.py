@@ -26,6 +26,8 @@ from kraal.replica.status import (
     SessionEventStatus,
     SlowRequestStatus,
     SnapshotFile,
+    WatchedPath,
+    WatchingSession,
     ZnodeKind,
 )
 from kraal.server import online_backup
@@ -132,6 +134,24 @@ class ServerAdminSource(ServerStatusSource):
                 children=len(children),
                 children_bytes=size,
             )
+
+    def watched_paths(self) -> Iterator[WatchedPath]:
+        replica = self._server.replica
+        if replica is None:
+            return
+        data, child = replica.watches.data, replica.watches.child
+        for path in [*data, *(path for path in child if path not in data)]:
+            yield WatchedPath(
+                path=path, data=len(data.get(path, ())), children=len(child.get(path, ()))
+            )
+
+    def watching_sessions(self) -> Iterator[WatchingSession]:
+        replica = self._server.replica
+        for conn in list(replica.connections) if replica is not None else ():
+            watches = len(conn.data_watches) + len(conn.child_watches)
+            if watches and conn.session is not None:
+                session_id = conn.session.id & 0xFFFF_FFFF_FFFF_FFFF
+                yield WatchingSession(session_id=session_id, host=conn.host, watches=watches)
 
     def child_paths(self, path: bytes) -> Sequence[bytes] | None:
         replica = self._server.replica

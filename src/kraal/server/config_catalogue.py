@@ -55,6 +55,7 @@ largeRequestThreshold | bytes | -1 | Requests from that size on count as large; 
 largeRequestMaxBytes | bytes | 104857600 | Large requests that may be in process together.
 4lw.commands.whitelist | list | srvr | Four-letter words that are answered, with commas; `*` is all.
 readonlymode.enabled | true/false | false | A member without a leader serves reads. (jvm)
+maxWatchesPerSession | number | 0 | Requests that would set more watches are refused with QuotaExceeded; 0: any number. (own)
 slowRequestThresholdMs | ms | 1000 | Requests that take longer are remembered for `slow_requests`. (own)
 """
 

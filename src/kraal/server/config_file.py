@@ -374,6 +374,7 @@ def _throttle(settings: Settings, voters: int) -> ThrottleConfig:
         sessionless_timeout_ms=number(
             "nio.sessionlessCnxnTimeout", limits.SESSIONLESS_TIMEOUT_MS, minimum=1
         ),
+        watches_of_session=number("maxWatchesPerSession", 0, minimum=0),
     )
 
 

@@ -61,6 +61,7 @@ _COUNTS = {
     "kraal_tree_resyncs": "tree_resyncs",
     "kraal_near_limit_requests": "near_limit_writes",
     "kraal_near_limit_answers": "near_limit_answers",
+    "kraal_watches_refused": "watches_refused",
 }
 """Counters: the reference's name and ours."""
 

@@ -323,6 +323,8 @@ COMMANDS: tuple[Command, ...] = (
        " it, the sessions that are remembered.", is_own=True),
     _C(("largest_znodes",), own_commands.largest_znodes, "The znodes and lists of children that"
        " are nearest to `jute.maxbuffer`. `limit`.", is_own=True),
+    _C(("most_watched",), own_commands.most_watched, "The paths that most sessions watch, and the"
+       " sessions with most watches. `limit`.", is_own=True),
     _C(("children",), children.children, "Children of the znode `path` by name, with their kinds,"
        " in pages: at most `limit` of those whose names come behind `after` and begin with"
        " `prefix`; `next` is the `after` of the next page.", is_own=True, needs_access=True),

@@ -1,15 +1,19 @@
-"""Commands that the reference has not: load, slow requests, sessions, large znodes, log levels."""
+"""Commands that the reference has not: load, slow requests, sessions, large znodes and the like."""
 
 from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
+from kraal.admin import java_text
 from kraal.admin.http.reply import CommandError, Parameters, Reply
 from kraal.admin.json_text import PAUSE, Json, Pause, Rows
 from kraal.admin.source import AdminSource
-from kraal.replica.status import HeavyRow, LargeZnode
+from kraal.replica.status import HeavyRow
+
+T = TypeVar("T")
 
 ROWS_MAX = 20
 LIMIT_MAX = 1000
@@ -89,27 +93,75 @@ def largest_znodes(source: AdminSource, parameters: Parameters) -> Reply:
 
 
 def _largest(source: AdminSource, limit: int) -> Iterator[Json | Pause]:
-    found: list[tuple[int, int, LargeZnode]] = []
-    for number, znode in enumerate(source.znode_sizes()):
+    weighted = (
+        (max(znode.data_bytes, znode.children_bytes), znode) for znode in source.znode_sizes()
+    )
+    for size, znode in _heaviest(weighted, limit):
+        yield (
+            PAUSE
+            if znode is None
+            else {
+                "path": znode.path,
+                "data_bytes": znode.data_bytes,
+                "children": znode.children,
+                "children_bytes": znode.children_bytes,
+                "share": round(size / source.config.max_buffer_bytes, 4),
+            }
+        )
+
+
+def _heaviest(weighted: Iterable[tuple[int, T]], limit: int) -> Iterator[tuple[int, T | None]]:
+    """The heaviest first, earlier ones before later ones; None wherever others may have a turn."""
+    found: list[tuple[int, int, T]] = []
+    for number, (weight, item) in enumerate(weighted):
         if number % SLICE == 0:
-            yield PAUSE
-        row = (_size(znode), -number, znode)
+            yield 0, None
+        row = (weight, -number, item)
         if len(found) < limit:
             heapq.heappush(found, row)
         elif found and row > found[0]:
             heapq.heapreplace(found, row)
-    for _, _, znode in sorted(found, reverse=True):
-        yield {
-            "path": znode.path,
-            "data_bytes": znode.data_bytes,
-            "children": znode.children,
-            "children_bytes": znode.children_bytes,
-            "share": round(_size(znode) / source.config.max_buffer_bytes, 4),
-        }
+    for weight, _, item in sorted(found, reverse=True):
+        yield weight, item
 
 
-def _size(znode: LargeZnode) -> int:
-    return max(znode.data_bytes, znode.children_bytes)
+def most_watched(source: AdminSource, parameters: Parameters) -> Reply:
+    """Found by looking at every watch, in slices: for many watches it takes its time."""
+    limit = _limit(parameters)
+    return {
+        "watches": source.server_status().watch_count,
+        "max_watches_per_session": source.config.throttle.watches_of_session,
+        "paths": Rows(_watched_paths(source, limit)),
+        "sessions": Rows(_watching_sessions(source, limit)),
+    }
+
+
+def _watched_paths(source: AdminSource, limit: int) -> Iterator[Json | Pause]:
+    weighted = ((path.data + path.children, path) for path in source.watched_paths())
+    for _, path in _heaviest(weighted, limit):
+        yield (
+            PAUSE
+            if path is None
+            else {
+                "path": java_text.path(path.path),
+                "data_watches": path.data,
+                "child_watches": path.children,
+            }
+        )
+
+
+def _watching_sessions(source: AdminSource, limit: int) -> Iterator[Json | Pause]:
+    weighted = ((session.watches, session) for session in source.watching_sessions())
+    for _, session in _heaviest(weighted, limit):
+        yield (
+            PAUSE
+            if session is None
+            else {
+                "session_id": f"0x{session.session_id:x}",
+                "host": session.host,
+                "watches": session.watches,
+            }
+        )
 
 
 def log_levels(_source: AdminSource, _parameters: Parameters) -> Reply:
