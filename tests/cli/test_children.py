@@ -52,6 +52,14 @@ def kraal(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["children", *map(str, arguments)], prog_name="kraal")
 
 
+def shell(port: int | str, *words: str, lines: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kraal", "shell", "-q", "-server", f"{HOST}:{port}", *words],
+        input=lines, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, **KRAAL_PATH},
+    )  # fmt: skip
+
+
 def test_all_children_of_a_znode_that_clients_cannot_list(many: Listed) -> None:
     with connected(many.port) as client:
         seen = client.call("getChildren", raw.path_and_watch("/many", False)).value
@@ -142,15 +150,46 @@ def test_a_subtree_that_clients_cannot_list_is_deleted_by_a_pipe(many: Listed) -
             create(client, f"/doomed/{number:04}")
         create(client, "/doomed/0007/below")
     paths = kraal(many.admin, "/doomed", "--all", "--paths").stdout
-    done = subprocess.run(
-        [sys.executable, "-m", "kraal", "shell", "-q", "-server", f"{HOST}:{many.port}",
-         "deleteall", "-b", "50", "-"],
-        input=paths, capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, **KRAAL_PATH},
-    )  # fmt: skip
+    done = shell(many.port, "deleteall", "-b", "50", "-", lines=paths)
     assert done.returncode == 0, done.stderr
     assert kraal(many.admin, "/doomed").stdout == ""
     assert kraal(many.admin, "/", "--prefix", "doomed").stdout == "doomed\n"
+
+
+def test_an_export_has_the_kinds(many: Listed, tmp_path: Path) -> None:
+    with connected(many.port) as client:
+        for path in ("/out", "/out/box", "/out/box/plain", "/out/box/plain/inner"):
+            kind = "createContainer" if path.endswith(("box", "inner")) else "create"
+            flags = 4 if kind == "createContainer" else 0
+            assert client.call(kind, raw.create_body(path, b"", raw.OPEN_ACL, flags)).err == 0
+        ttl = raw.create_ttl_body("/out/box/lease", b"", raw.OPEN_ACL, 5, 86_400_000)
+        assert client.call("createTTL", ttl).err == 0
+    file = tmp_path / "box.json"
+    for root, path in (("", "/out/box"), ("/out", "/box")):
+        exported = shell(
+            f"{many.port}{root}", "export", "--force", "--admin", many.admin, path, str(file)
+        )
+        assert exported.returncode == 0, exported.stderr
+        kinds = {
+            entry["path"]: (entry.get("kind"), entry.get("ttl"))
+            for entry in json.loads(file.read_text())["znodes"]
+        }
+        assert kinds == {
+            "/": ("container", None),
+            "/lease": ("ttl", 86_400_000),
+            "/plain": (None, None),
+            "/plain/inner": ("container", None),
+        }
+    assert shell(many.port, "import", str(file), "/out/copy").returncode == 0
+    copied = kraal(many.admin, "/out/copy", "-o", "json").stdout.splitlines()
+    rows = [json.loads(row) for row in copied]
+    assert [(row["kind"], row.get("ttl_ms")) for row in rows] == [
+        ("ttl", 86_400_000), ("persistent", None),
+    ]  # fmt: skip
+    nowhere = shell(many.port, "export", "--admin", f"{HOST}:{free_port()}", "/out")
+    assert nowhere.returncode == 1
+    assert "does not answer" in nowhere.stderr
+    assert "is no admin port" in shell(many.port, "export", "--admin", "zk1", "/out").stderr
 
 
 @pytest.mark.apache

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+ADMIN_AUTH_VARIABLE = "KRAAL_ADMIN_AUTH"
+ADMIN_AUTH_DEFAULT = "ip"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -70,7 +72,7 @@ def server_access(function: F) -> F:
             help="Who may have signed the certificate of an https server.",
         ),
         click.option(
-            "--auth", default="ip", show_default=True, envvar="KRAAL_ADMIN_AUTH",
+            "--auth", default=ADMIN_AUTH_DEFAULT, show_default=True, envvar=ADMIN_AUTH_VARIABLE,
             show_envvar=True, metavar="'SCHEME CREDENTIAL'",
             help="Who asks a running server; it wants all permissions on the root.",
         ),

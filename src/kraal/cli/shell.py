@@ -13,6 +13,7 @@ from kraal.cli import options
 
 if TYPE_CHECKING:
     from kraal.client import DigestMd5, Gssapi
+    from kraal.shell.kinds import KindSource
 
 PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
 
@@ -99,9 +100,15 @@ def shell(
         hosts=hosts, timeout_ms=timeout_ms, is_read_only=read_only, waits=waits,
         is_json=is_json, is_quiet=quiet, stops=stops,
         tls=config.tls, sasl=sasl, max_request_bytes=config.max_request_bytes,
-        warnings=config.warnings,
+        kinds=_kinds, warnings=config.warnings,
     )  # fmt: skip
     options.end(modes.run(settings, words))
+
+
+def _kinds(target: str) -> KindSource:
+    from kraal.cli.tools.kinds import AdminKinds  # noqa: PLC0415 - few commands ask
+
+    return AdminKinds(target)
 
 
 def _sasl(user: str | None, *, is_kerberos: bool) -> DigestMd5 | Gssapi | None:

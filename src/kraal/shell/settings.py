@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kraal.client import DigestMd5, Gssapi, TlsOptions
 from kraal.model.limits import MAX_BUFFER_BYTES
+from kraal.shell.kinds import OpenKinds
 
 DEFAULT_HOSTS = "localhost:2181"
 DEFAULT_TIMEOUT_MS = 30_000
@@ -30,5 +31,7 @@ class Settings:
     """Whether nothing is said but the answers: no greeting, no events of the session."""
     stops: bool = False
     """Whether lines end at the first command that fails."""
+    kinds: OpenKinds | None = None
+    """How the kinds of znodes are asked for at an admin port; None: they cannot be."""
     warnings: tuple[str, ...] = ()
     """What is to be said of the configuration before anything else."""

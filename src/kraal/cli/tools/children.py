@@ -13,6 +13,11 @@ from kraal.cli.tools.admin_client import Access, AdminClient
 from kraal.cli.tools.terminal import FailedError, failing, write_json
 
 COMMAND = "children"
+_GONE = "Node does not exist"
+
+
+class GoneError(FailedError):
+    """There is no such znode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,9 @@ class Pages:
             said = self._client.members(response)
         rows, following = said.get("children"), said.get("next")
         if not isinstance(rows, list) or not isinstance(following, str | None):
-            raise self._client.refused(said, COMMAND)
+            refused = self._client.refused(said, COMMAND)
+            is_gone = str(said.get("error")).startswith(_GONE)
+            raise GoneError(refused.message) if is_gone else refused
         self.next = following
         above = self.path if self.path != "/" else ""
         for row in rows:
@@ -57,6 +64,12 @@ class Pages:
             if not isinstance(name, str):
                 raise FailedError(f"{self._client.name} answers what is no list of children")
             yield Child(f"{above}/{name}", name, row)
+
+    def all(self, after: str | None = None) -> Iterator[Child]:
+        """All pages, one behind the other. Raises FailedError."""
+        yield from self.page(after)
+        while self.next is not None:
+            yield from self.page(self.next)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +92,8 @@ class Shown:
 @failing
 def listed(pages: Pages, shown: Shown, after: str | None, *, is_all: bool) -> int:
     """Print one page, or all from there on."""
-    while True:
-        for child in pages.page(after):
-            shown.write(child)
-        after = pages.next
-        if after is None:
-            return 0
-        if not is_all:
-            click.echo(f"There are more: --after {shlex.quote(after)}, or --all", err=True)
-            return 0
+    for child in pages.all(after) if is_all else pages.page(after):
+        shown.write(child)
+    if pages.next is not None:
+        click.echo(f"There are more: --after {shlex.quote(pages.next)}, or --all", err=True)
+    return 0

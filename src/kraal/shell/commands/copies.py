@@ -15,11 +15,12 @@ from kraal.shell.context import Context
 from kraal.shell.documents import FORMAT, FORMS, STDIN, VERSION, Form, Writer, form
 from kraal.shell.errors import CommandError
 from kraal.shell.importing import Action, Counts, Existing, Importer, Step
-from kraal.shell.options import FILE, PATH, Given, choice, flag, optional, value
+from kraal.shell.kinds import Kinds
+from kraal.shell.options import FILE, PATH, Given, choice, flag, optional, text, value
 from kraal.shell.results import JsonObject, Lines, Result, Results
 from kraal.shell.selection import ALL, counted, refuse_more, walked
 from kraal.shell.survey import Source
-from kraal.shell.walk import RESERVED, Znode
+from kraal.shell.walk import RESERVED
 from kraal.shell.znodes import Entry, NodeKind, entry_json, kind_of
 
 GROUP = "Subtrees"
@@ -28,6 +29,12 @@ FORMAT_OPTION = value(
     "o", "json or yaml, whatever the file's name", long="format", of=choice("format", *FORMS)
 )
 ACLS = flag("A", "with the ACLs", long="acls")
+ADMIN = value(
+    "k",
+    "the admin port of a kraal server, which tells containers and TTLs",
+    long="admin",
+    of=text("host:port"),
+)
 EPHEMERALS = flag("e", "with ephemerals, which are marked", long="ephemerals")
 FORCE = flag("f", "replace a file that exists", long="force")
 
@@ -58,15 +65,17 @@ class Exported(Result):
 
 @command(
     "export", "[options] path [file]",
-    PATH, optional(FILE), ALL, FORMAT_OPTION, ACLS, EPHEMERALS, FORCE,
+    PATH, optional(FILE), ALL, FORMAT_OPTION, ACLS, EPHEMERALS, FORCE, ADMIN,
     group=GROUP, own=True,
 )  # fmt: skip
 async def export(shell: Context, given: Given) -> Results:
     """Write a znode and all below it to a file, as JSON or YAML; without a file, to the screen.
 
     The file's name decides, .json or .yaml, or --format. Data is text, or base64 where it is no
-    UTF-8; null data stays null. Ephemerals are left out unless --ephemerals is given. Servers do
-    not tell which znodes are containers or have a time to live: these are exported as persistent.
+    UTF-8; null data stays null. Ephemerals are left out unless --ephemerals is given. The protocol
+    does not tell which znodes are containers or have a time to live: these are exported as
+    persistent, unless --admin names the admin port of a kraal server, which tells; KRAAL_ADMIN_AUTH
+    is who asks it.
 
     It is no snapshot: each znode is read for itself while others may write. The file is there
     when all was written, and not before. Exit code 1 if znodes could not be read.
@@ -98,6 +107,7 @@ async def _entries(
 ) -> AsyncGenerator[Entry, None]:
     """What is to be exported."""
     acl = given.has(ACLS.key)
+    kinds = _kinds(shell, given)
     znodes = walked(
         shell, "exporting", path, given, data=True, acl=acl, streams=answer.file == STDIN
     )
@@ -109,13 +119,18 @@ async def _entries(
                 answer.ephemerals += 1
             else:
                 answer.znodes += 1
-                yield _entry(path, znode)
+                seen = paths.seen_from(path, znode.path)
+                yield Entry(seen, znode.data, *await kinds.of(znode), znode.acl)
 
 
-def _entry(root: str, znode: Znode) -> Entry:
-    assert znode.stat is not None
-    path = paths.seen_from(root, znode.path)
-    return Entry(path, znode.data, kind_of(znode.stat), None, znode.acl)
+def _kinds(shell: Context, given: Given) -> Kinds:
+    """Raises CommandError where --admin is given and nobody can be asked."""
+    target, opened = given.value(ADMIN.key), shell.settings.kinds
+    if target is None:
+        return Kinds(None)
+    if opened is None:
+        raise CommandError("--admin: this shell cannot ask an admin port")
+    return Kinds(opened(target), parse_hosts(shell.hosts)[1])
 
 
 async def _shown(writer: Writer, root: str, entries: AsyncGenerator[Entry, None]) -> Results:
