@@ -476,9 +476,9 @@ class TestUnknownKeys:
         }  # fmt: skip
 
     def test_keys_of_features_to_come_are_named_in_one_warning(self, tmp_path: Path) -> None:
-        text = "ssl.quorum.clientAuth=need\nflushDelay=1\nleaderServes=no"
+        text = "maxBatchSize=9\nflushDelay=1\nleaderServes=no"
         assert load_text(tmp_path, text).warnings == (
-            "not served by this version yet, so without effect: flushDelay, ssl.quorum.clientAuth",
+            "not served by this version yet, so without effect: flushDelay, maxBatchSize",
         )
 
     def test_what_is_off_anyway_is_not_worth_a_warning(self, tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ class TestMember:
             ("snapshotSizeFactor=x", "0.33 is used", "snapshot_size_factor", 0.33),
             ("electionPortBindRetry=-1", "3 is used", "election_port_bind_retry", 3),
             ("leaderServes=false", "it counts as yes", "leader_serves", True),
-            ("portUnification=true", "only plain connections are", "multi_address", False),
             ("oraclePath=/o", "without effect", "multi_address", False),
         ],
     )
@@ -292,7 +291,7 @@ class TestWhoIsAMember:
         ("1", THREE + LIMITS + "cnxTimeout=5s", 'cnxTimeout=5s: For input string: "5s"'),
         ("1", THREE + LIMITS + "cnxTimeout=0", "cnxTimeout=0: must be positive"),
         ("1", THREE + LIMITS + "syncEnabled=yes", "Invalid option yes for syncEnabled."),
-        ("1", THREE + LIMITS + "sslQuorum=true", "TLS between servers is not served by this"),
+        ("1", THREE + LIMITS + "sslQuorum=true\nssl.quorum.clientAuth=x", "neither none nor want"),
         (
             "1",
             THREE + LIMITS + "quorum.auth.enableSasl=true",

@@ -204,6 +204,12 @@ class EnsembleSettings:
     leader_connect_delay_ms: int = 100
     """Between the attempts to dial the leader."""
     quorum_listen_on_all_ips: bool = False
+    tls: TlsSettings | None = None
+    """None: members speak no TLS with each other."""
+    dials_tls: bool = False
+    """`sslQuorum`: others are dialled by TLS."""
+    unified_quorum_ports: bool = False
+    """`portUnification`: connections without TLS are accepted, too."""
     leader_no_delay: bool = True
     follower_no_delay: bool = True
 

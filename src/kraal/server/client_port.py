@@ -31,7 +31,8 @@ class ClientPort:
         if is_secure or config.unified_client_port:
             assert config.client_tls is not None
             assert tls is not None
-            port = self._tls_port = TlsPort("client port", tls, self)
+            port = self._tls_port = TlsPort("client port", tls, self._begin)
+            port.on_end = self._end
             port.handshakes_max = config.outstanding_handshakes_max
             port.on_failure = counters.handshake_failed
             port.on_excess = counters.handshake_exceeded
@@ -77,17 +78,16 @@ class ClientPort:
             self._server.close()
 
     async def wait_closed(self) -> None:
+        if self._tls_port is not None:
+            await self._tls_port.wait_closed()
         if self._server is not None:
             await self._server.wait_closed()
 
-    # As the doorkeeper of its port
-
-    def begin(self, host: str) -> asyncio.Protocol | None:
+    def _begin(self, host: str) -> asyncio.Protocol | None:
         """A socket within the limits, which count before the handshake."""
         socket = ClientSocket(self._listener, is_secure=self._is_secure)
         return socket if socket.enter(show(host)) else None
 
-    def failed(self, protocol: asyncio.Protocol) -> None:
-        """There is no connection after all."""
+    def _end(self, protocol: asyncio.Protocol) -> None:
         assert isinstance(protocol, ClientSocket)
         protocol.leave()

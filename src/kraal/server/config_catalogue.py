@@ -103,6 +103,8 @@ electionAlg | number | 3 | Only 3 is accepted.
 peerType | participant, observer | participant | The member's line decides; another role here is warned about.
 standaloneEnabled | true/false | true | false: a single member is an ensemble of one, and can grow.
 reconfigEnabled | true/false | false | The membership can be changed while serving.
+sslQuorum | true/false | false | Servers dial each other by TLS.
+portUnification | true/false | false | Their ports accept TLS and what is none.
 quorumListenOnAllIPs | true/false | false | Quorum and election port listen on all addresses.
 multiAddress.enabled | true/false | false | A member may have several addresses, joined by bars.
 localSessionsEnabled | true/false | false | Sessions that only their server knows.
@@ -199,9 +201,13 @@ X509AuthenticationProvider.superUser | name | | The subject of the superuser's c
     + _TLS.format(*["ssl.quorum."] * 8).lstrip()
     + """
 ssl.quorum.enabledProtocols | list | as ssl.quorum.protocol, and TLSv1.2 | The versions that are spoken, with commas.
+ssl.quorum.clientAuth | none, want, need | need | Whether servers that connect show a certificate.
+ssl.quorum.hostnameVerification | true/false | true | The certificate of a server that is dialled must name its host in `server.N`.
+ssl.quorum.clientHostnameVerification | true/false | true | That of one that connects must name a host of the members, too.
+ssl.quorum.handshakeDetectionTimeoutMillis | ms | 5000 | With `portUnification`: who says nothing for so long speaks no TLS.
 """.lstrip()
 )
-"""Of clients, and of the admin port."""
+"""Of clients, and of servers among themselves with the admin port."""
 
 NOT_YET = "kraal has not the feature yet; a start warns"
 _SAID_ALONE = "kraal has not the feature yet; a start says what that means"
@@ -225,21 +231,19 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
         connection_throttle_drop_decrease connection_throttle_decrease_ratio
         connection_throttle_weight_enabled connection_throttle_global_session_weight
         connection_throttle_local_session_weight connection_throttle_renew_session_weight
-        ssl.quorum.clientAuth ssl.quorum.hostnameVerification
-        ssl.quorum.clientHostnameVerification ssl.quorum.handshakeDetectionTimeoutMillis
         """,
     ),
     (
         _SAID_ALONE,
         """
-        portUnification oraclePath
+        oraclePath
         kerberos.canonicalizeHostNames
         """,
     ),
     (
         REFUSED_YET,
         """
-        sslQuorum quorum.auth.enableSasl quorum.auth.serverRequireSasl
+        quorum.auth.enableSasl quorum.auth.serverRequireSasl
         quorum.auth.learnerRequireSasl ssl.crl ssl.ocsp
         ssl.quorum.crl ssl.quorum.ocsp
         """,

@@ -1,6 +1,6 @@
 """The election port: one connection per pair of servers, kept by the larger id.
 
-Rules: reference/quorum-protocol.md section 2. Quorum SASL and TLS are not spoken here.
+Rules: reference/quorum-protocol.md section 2. Quorum SASL is not spoken here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from kraal.errors import ConfigError, DecodeError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
 from kraal.pipeline.auth.ip import show
+from kraal.server.quorum_tls import QuorumTls, connect
+from kraal.server.tls_port import TlsPort, listen
 from kraal.wire.framing import FrameReader
 from kraal.wire.records.election import (
     MESSAGE_MAX_BYTES,
@@ -56,6 +58,7 @@ class ElectionTransport:
         *,
         tick_time_ms: int = 3000,
         failed: Callable[[OSError], None] | None = None,
+        tls: QuorumTls | None = None,
     ) -> None:
         """`received` is called with sender and notification; it may call `send` and
         `reconfigure`. `failed` is called when a reconfiguration moved this server to an address
@@ -63,11 +66,12 @@ class ElectionTransport:
         unless a setting of its own does (section 2.4).
         """
         self.me = me
+        self._tls = tls
         self._settings = settings
         self._received = received
         self._failed = failed
-        self._unreachable: set[int] = set()
-        """Servers that did not answer when they were dialled last."""
+        self._unreachable: dict[int, str] = {}
+        """Servers that could not be dialled last, and why."""
         self._config = settings.config
         self._last_seen = settings.last_seen
         limit_ms = settings.quorum_cnxn_timeout_ms
@@ -75,7 +79,7 @@ class ElectionTransport:
             limit_ms = tick_time_ms * settings.sync_limit_ticks
         self._handshake_seconds = limit_ms / 1000
         self._own: tuple[Address, ...] = ()
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[asyncio.Server | TlsPort] = []
         self._binding: asyncio.Task[None] | None = None
         self._is_running = False
         self._generation = 0
@@ -241,14 +245,18 @@ class ElectionTransport:
             else:
                 hosts[await _resolve(address), address.port] = None
         for host, port in hosts:
+            if self._tls is not None:
+                tls_port = self._tls.port("election port", self._accepted)
+                tls_port.start(await listen(host or "", port, backlog=BACKLOG))
+                self._listening.append(tls_port)
+                continue
             server = await loop.create_server(
-                lambda: _Connection(self, None, self._generation),
-                host,
-                port,
-                backlog=BACKLOG,
-                reuse_address=True,
+                self._accepted, host, port, backlog=BACKLOG, reuse_address=True
             )
             self._listening.append(server)
+
+    def _accepted(self) -> _Connection:
+        return _Connection(self, None, self._generation)
 
     # Dialling
 
@@ -261,22 +269,23 @@ class ElectionTransport:
         task.add_done_callback(lambda _: self._dialled(server_id, task))
 
     async def _dial_each(self, server_id: int, addresses: Sequence[Address]) -> None:
-        loop = asyncio.get_running_loop()
         limit = self._settings.cnx_timeout_ms / 1000
+        hosts = {known.host for known in self._addresses(server_id) or addresses}
         for host, port in addresses:
             connection = _Connection(self, server_id, self._generation)
             try:
                 async with asyncio.timeout(limit):
-                    await loop.create_connection(lambda: connection, host, port)  # noqa: B023
+                    await connect(self._tls, connection, host, port, hosts)
             except asyncio.CancelledError:
                 connection.give_up()
                 raise
             except (OSError, TimeoutError, UnicodeError) as error:
                 connection.give_up()
                 reason = str(error) or "no answer"
-                # Once for each server that is down, not with every notification.
-                level = logging.DEBUG if server_id in self._unreachable else logging.WARNING
-                self._unreachable.add(server_id)
+                # Once for each server and reason, not with every notification.
+                is_known = self._unreachable.get(server_id) == reason
+                level = logging.DEBUG if is_known else logging.WARNING
+                self._unreachable[server_id] = reason
                 logger.log(
                     level,
                     "Cannot dial server %d at %s: %s",
@@ -381,7 +390,7 @@ class ElectionTransport:
         """From now on this is the connection with that server."""
         before = self._links.get(server_id)
         self._links[server_id] = link
-        self._unreachable.discard(server_id)
+        self._unreachable.pop(server_id, None)
         link.server_id = server_id
         if before is not None:
             before.abort()

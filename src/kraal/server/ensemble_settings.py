@@ -17,6 +17,7 @@ from kraal.model.ensemble import EnsembleConfig, Role
 from kraal.model.setting import decimal, refuse
 from kraal.server.membership import NO_SERVER
 from kraal.server.settings import Settings
+from kraal.server.tls_settings import QUORUM, tls_settings
 
 _SIZE_FACTOR = 0.33
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -49,6 +50,8 @@ def ensemble_settings(
             f" {', '.join(map(str, config.members))}: with reconfigEnabled=true it would join"
         )
     number, flag = settings.number, settings.flag
+    dials_tls = settings.parsed_flag("sslQuorum", False)
+    is_unified = settings.parsed_flag("portUnification", False)
     return EnsembleSettings(
         config=config,
         init_limit_ticks=init_limit,
@@ -74,6 +77,9 @@ def ensemble_settings(
         max_time_to_wait_for_epoch_ms=number("leader.maxTimeToWaitForEpoch", -1, minimum=-1),
         leader_connect_delay_ms=number("leaderConnectDelayDuringRetryMs", 100, minimum=0),
         quorum_listen_on_all_ips=settings.parsed_flag("quorumListenOnAllIPs", False),
+        tls=tls_settings(settings, QUORUM) if dials_tls or is_unified else None,
+        dials_tls=dials_tls,
+        unified_quorum_ports=is_unified,
         leader_no_delay=flag("leader.nodelay", True),
         follower_no_delay=flag("follower.nodelay", True),
         observer_reconnect_delay_ms=number("observer.reconnectDelayMs", 0, minimum=0),
@@ -101,17 +107,9 @@ def outstanding_limit(settings: Settings, voters: int) -> int:
 
 def _refuse_unserved(settings: Settings) -> None:
     """Security that was asked for must not be left out silently."""
-    for key, what in (
-        ("sslQuorum", "TLS between servers"),
-        ("quorum.auth.enableSasl", "SASL between servers"),
-    ):
-        if settings.parsed_flag(key, False):
-            raise refuse(key, settings.values[key], f"{what} is not served by this version yet")
-    if settings.parsed_flag("portUnification", False):
-        settings.warn(
-            "portUnification",
-            "TLS between servers is not served by this version yet; only plain connections are",
-        )
+    if settings.parsed_flag(key := "quorum.auth.enableSasl", False):
+        what = "SASL between servers"
+        raise refuse(key, settings.values[key], f"{what} is not served by this version yet")
     if settings.text("oraclePath"):
         settings.warn("oraclePath", "not served by this version yet, so without effect")
     if settings.flag("kerberos.canonicalizeHostNames", False):

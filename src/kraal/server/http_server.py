@@ -90,22 +90,17 @@ class HttpServer:
         self._task = asyncio.create_task(self._uvicorn.serve([]))
         patience = self._config.timeout_keep_alive
         tls_port = self._tls_port = TlsPort(
-            "admin port", self._tls, self, handshake_seconds=patience
+            "admin port", self._tls, self._begin, handshake_seconds=patience
         )
         if (count := self.plain_too) is not None:
             tls_port.detection_seconds = patience
             tls_port.on_plain = lambda _host: count()
         tls_port.start([self._socket])
 
-    # HTTPS, alone or with HTTP on the same port
-
-    def begin(self, _host: str) -> asyncio.Protocol | None:
-        """As the doorkeeper of its port."""
+    def _begin(self, _host: str) -> asyncio.Protocol | None:
+        """For a connection to a port that speaks TLS."""
         assert self._tls_port is not None
         return None if self._tls_port.pending >= CONNECTIONS_MAX else self._protocol()
-
-    def failed(self, _protocol: asyncio.Protocol) -> None:
-        """As the doorkeeper of its port."""
 
     def _protocol(self) -> asyncio.Protocol:
         make: Callable[..., asyncio.Protocol] = self._config.http_protocol_class

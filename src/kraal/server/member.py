@@ -23,6 +23,7 @@ from kraal.server import joining
 from kraal.server.election_transport import ElectionTransport
 from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
 from kraal.server.storage_driver import StorageDriver
+from kraal.server.tls_contexts import TlsContexts
 from kraal.storage import dynamic_config, epochs, history
 from kraal.storage.epochs import Epochs
 from kraal.storage.interface import FileSystem, is_out_of_space
@@ -70,6 +71,7 @@ class Member:
         lacked_room: Callable[[BaseException, int | None], None],
         ended: Callable[[int], None],
         counters: Counters,
+        tls: TlsContexts | None = None,
     ) -> None:
         assert config.ensemble is not None
         self._fs = fs
@@ -95,16 +97,20 @@ class Member:
             counters=counters, logged=self._flushed, lacked_room=lacked_room, ended=ended,
         )  # fmt: skip
         self.storage.abandon_snapshot()
+        quorum_tls = tls.of_quorum(self._hosts) if tls is not None else None
         self._elections = ElectionTransport(
             config.server_id,
             self._settings,
             self._notified,
             tick_time_ms=config.tick_time_ms,
             failed=self._election_port_failed,
+            tls=quorum_tls,
         )
-        self._listener = QuorumListener(self._learner_link)
-        self._observer_listener = QuorumListener(self._observer_link)
-        self._dialer = QuorumDialer(self._leader_link, self._leader_connected, self._dial_failed)
+        self._listener = QuorumListener(self._learner_link, quorum_tls)
+        self._observer_listener = QuorumListener(self._observer_link, quorum_tls)
+        self._dialer = QuorumDialer(
+            self._leader_link, self._leader_connected, self._dial_failed, quorum_tls
+        )
         self.counters = counters
         self.peer = Peer(
             config,
@@ -206,6 +212,17 @@ class Member:
         if self.peer.tree is not tree:
             raise RestoreError("another member was elected meanwhile, and nothing has changed")
         raise RestoreError("no quorum has taken the snapshot yet; it still may")
+
+    def _hosts(self) -> frozenset[str]:
+        """Of all who are members, or are about to be."""
+        configs = (self.peer.config, self.peer.last_seen, self._settings.config)
+        return frozenset(
+            address.host
+            for config in configs
+            if config is not None
+            for member in config.members.values()
+            for address in (*member.quorum, *member.election)
+        )
 
     # The election
 

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import cast
 
 from kraal.model.ensemble import Address
 from kraal.pipeline.auth.ip import show
+from kraal.server.quorum_tls import QuorumTls, connect
+from kraal.server.tls_port import TlsPort
 
 logger = logging.getLogger("kraal.server.quorum")
 OUTPUT_MAX_BYTES = 256 << 20
@@ -171,9 +173,10 @@ LinkFactory = Callable[[], QuorumLink]
 class QuorumListener:
     """The leader's quorum port, bound while it leads."""
 
-    def __init__(self, factory: LinkFactory) -> None:
+    def __init__(self, factory: LinkFactory, tls: QuorumTls | None = None) -> None:
         self._factory = factory
-        self._servers: list[asyncio.Server] = []
+        self._tls = tls
+        self._servers: list[asyncio.Server | TlsPort] = []
         self._starting: list[asyncio.Task[None]] = []
         self._sockets: list[socket.socket] = []
 
@@ -186,6 +189,11 @@ class QuorumListener:
                 (address.host, address.port), family=family, backlog=BACKLOG
             )
             listening.setblocking(False)
+            if self._tls is not None:
+                port = self._tls.port("quorum port", self._factory)
+                port.start([listening])
+                self._servers.append(port)
+                continue
             self._sockets.append(listening)
             self._starting.append(loop.create_task(self._serve(listening)))
 
@@ -220,8 +228,10 @@ class QuorumDialer:
         factory: LinkFactory,
         connected: Callable[[QuorumLink], None],
         failed: Callable[[], None],
+        tls: QuorumTls | None = None,
     ) -> None:
         self._factory = factory
+        self._tls = tls
         self._connected = connected
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
@@ -242,8 +252,10 @@ class QuorumDialer:
     async def _dial(self, addresses: Sequence[Address], delay_ms: int, limit: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
+        hosts = {address.host for address in addresses}
         tasks = [
-            loop.create_task(self._dial_one(address, delay_ms, deadline)) for address in addresses
+            loop.create_task(self._dial_one(address, hosts, delay_ms, deadline))
+            for address in addresses
         ]
         pending, answered = set(tasks), None
         try:
@@ -262,7 +274,7 @@ class QuorumDialer:
             self._failed()
 
     async def _dial_one(
-        self, address: Address, delay_ms: int, deadline: float
+        self, address: Address, hosts: Collection[str], delay_ms: int, deadline: float
     ) -> QuorumLink | None:
         """None: it does not answer."""
         loop = asyncio.get_running_loop()
@@ -272,7 +284,7 @@ class QuorumDialer:
             try:
                 async with asyncio.timeout_at(deadline):
                     # A name is resolved anew at each attempt.
-                    await loop.create_connection(lambda: link, address.host, address.port)  # noqa: B023
+                    await connect(self._tls, link, address.host, address.port, hosts)
             except (OSError, TimeoutError, UnicodeError) as error:
                 link.close()
                 reason = str(error) or "no answer"

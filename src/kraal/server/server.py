@@ -284,6 +284,7 @@ class Server:
             lacked_room=self.lack_room,
             ended=self._end,
             counters=self.counters,
+            tls=self.tls,
         )
         self.storage = self.member.storage
         await self.member.start()

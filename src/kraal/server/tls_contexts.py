@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from kraal.model.config import ServerConfig
-from kraal.tls.contexts import accepting, reloading
+from kraal.server.quorum_tls import QuorumTls
+from kraal.tls.contexts import accepting, dialling, reloading
 from kraal.tls.reloading import ReloadingContext
 
 
@@ -12,14 +15,35 @@ class TlsContexts:
 
     def __init__(self, config: ServerConfig) -> None:
         """Raises ConfigError for files that cannot be used."""
+        self._ensemble = ensemble = config.ensemble
         self.clients: ReloadingContext | None = None
         """None: no port for clients speaks TLS."""
+        self._servers: ReloadingContext | None = None
+        self._dialling: ReloadingContext | None = None
         if config.client_tls is not None:
             self.clients = reloading(accepting, config.client_tls)
+        if ensemble is not None and ensemble.tls is not None:
+            self._servers = reloading(accepting, ensemble.tls)
+            if ensemble.dials_tls:
+                self._dialling = reloading(dialling, ensemble.tls)
+
+    def of_quorum(self, hosts: Callable[[], Collection[str]]) -> QuorumTls | None:
+        """None: members speak no TLS. `hosts` are those of all members."""
+        ensemble = self._ensemble
+        if ensemble is None or ensemble.tls is None or self._servers is None:
+            return None
+        return QuorumTls(
+            ensemble.tls,
+            accepting=self._servers,
+            dialling=self._dialling,
+            is_unified=ensemble.unified_quorum_ports,
+            hosts=hosts,
+        )
 
     @property
     def _all(self) -> list[ReloadingContext]:
-        return [context for context in (self.clients,) if context is not None]
+        every = (self.clients, self._servers, self._dialling)
+        return [context for context in every if context is not None]
 
     def look_at_files(self) -> None:
         """Take up files that have changed, also when nobody connects."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ssl import SSLObject
 from typing import cast
 
 FULL_BYTES = 64 << 10
@@ -23,7 +24,7 @@ class TlsGuard(asyncio.Protocol):
         """Held: the protocol learns of its connection when it is released."""
         self._protocol = protocol
         self._is_held = is_held
-        self._is_lost = False
+        self._is_lost = self._is_given_up = False
         self._is_full = self._is_told = self._is_telling = False
         self._transport: asyncio.Transport | None = None
 
@@ -39,14 +40,24 @@ class TlsGuard(asyncio.Protocol):
                 transport.resume_reading()
         return True
 
+    @property
+    def tls(self) -> SSLObject | None:
+        """What was agreed upon with the other end; None: there is no connection."""
+        if self._transport is None:
+            return None
+        return cast("SSLObject | None", self._transport.get_extra_info("ssl_object"))
+
     def abort(self) -> None:
-        """Close now, if there is a connection."""
+        """Close now, or as soon as the loop makes the connection after all."""
+        self._is_given_up = True
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._is_held:
+        if self._is_given_up:
+            self._transport.abort()
+        elif self._is_held:
             self._transport.pause_reading()
         else:
             self._open(self._transport)

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from ssl import SSLContext, SSLObject
 from time import monotonic
-from typing import Protocol
 
 from kraal.model.ensemble import readable
 from kraal.server.tls_guard import TlsGuard
@@ -28,6 +27,7 @@ HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
 COMPLAINT_SECONDS = 1.0
 REST_SECONDS = 1.0
+ACCEPTED_PER_TURN = 64
 _REASONS = {
     "HTTP_REQUEST": "it speaks HTTP and not TLS",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
@@ -42,33 +42,26 @@ _REASONS = {
 """OpenSSL's words, and what they mean to an operator."""
 
 
-class Doorkeeper(Protocol):
-    """Whose port it is."""
-
-    def begin(self, host: str) -> asyncio.Protocol | None:
-        """What takes the connection from this address; None: it is closed at once."""
-        ...
-
-    def failed(self, protocol: asyncio.Protocol) -> None:
-        """There will be no connection: the peer left, or the handshake failed."""
-        ...
-
-
 class TlsPort:
-    """Serves what a doorkeeper gives it, on sockets that listen."""
+    """Gives connections to protocols, on sockets that listen."""
 
     def __init__(
         self,
         name: str,
         context: Callable[[], SSLContext],
-        doorkeeper: Doorkeeper,
+        begin: Callable[[str], asyncio.Protocol | None],
         *,
         handshake_seconds: float = HANDSHAKE_SECONDS,
     ) -> None:
-        """`context` is asked for that of each connection; `name` is what the log calls the port."""
+        """`name` is what the log calls the port; `context` is asked for that of each connection.
+
+        `begin` gives what takes a connection from an address; None: it is closed at once.
+        """
         self._name = name
         self._context = context
-        self._doorkeeper = doorkeeper
+        self._begin = begin
+        self.on_end: Callable[[asyncio.Protocol], None] = lambda _protocol: None
+        """Told of a protocol that gets no connection: the peer left, or the handshake failed."""
         self._handshake_seconds = handshake_seconds
         self.detection_seconds: float | None = None
         """Set before the start: the plain protocol is spoken, too, and silence is plain."""
@@ -86,7 +79,6 @@ class TlsPort:
         """Told of a connection that was closed because too many shake hands."""
         self._complains_at = 0.0
         self._listening: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._admitting: set[asyncio.Task[None]] = set()
 
     @property
@@ -104,35 +96,45 @@ class TlsPort:
 
     def start(self, listening: Iterable[socket.socket]) -> None:
         """Accept on these sockets, which are its own from now on."""
-        loop = asyncio.get_running_loop()
         for each in listening:
             each.setblocking(False)
             self._listening.append(each)
-            self._accepting.append(loop.create_task(self._accept(each)))
+            self._watch(each)
 
     def close(self) -> None:
         """Accept nobody; who shakes hands is closed, other connections stay."""
-        for task in (*self._accepting, *self._admitting):
+        for task in self._admitting:
             task.cancel()
         for each in self._listening:
-            # Not before the loop has taken it off its list: its number may be another's then.
-            asyncio.get_running_loop().call_soon(each.close)
-        self._accepting.clear()
+            asyncio.get_running_loop().remove_reader(each)
+            each.close()
         self._listening.clear()
 
-    async def _accept(self, listening: socket.socket) -> None:
+    async def wait_closed(self) -> None:
+        """Until those who were shaking hands are gone."""
+        await asyncio.gather(*self._admitting, return_exceptions=True)
+
+    def _watch(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(ACCEPTED_PER_TURN):
             try:
-                accepted, address = await loop.sock_accept(listening)
+                accepted, address = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:
                 logger.warning("Accepting a connection to the %s failed: %s", self._name, error)
-                await asyncio.sleep(REST_SECONDS)
-                continue
-            protocol = self._doorkeeper.begin(address[0])
+                loop.remove_reader(listening)
+                loop.call_later(REST_SECONDS, self._watch, listening)
+                return
+            protocol = self._begin(address[0])
             if protocol is None:
                 accepted.close()
                 continue
+            accepted.setblocking(False)
             task = loop.create_task(self._admit(accepted, address[:2], protocol))
             self._admitting.add(task)
             task.add_done_callback(self._admitting.discard)
@@ -158,7 +160,7 @@ class TlsPort:
         finally:
             if not is_open:
                 accepted.close()
-                self._doorkeeper.failed(protocol)
+                self.on_end(protocol)
 
     async def _shake_hands(
         self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol

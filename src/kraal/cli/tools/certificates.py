@@ -18,6 +18,7 @@ def examine_certificates(config: ServerConfig, report: Report) -> None:
     for tls, otherwise in (
         (config.admin.tls if config.admin.enabled else None, "the admin port stays closed"),
         (config.client_tls, "the server does not start"),
+        (config.ensemble.tls if config.ensemble else None, "the server does not start"),
     ):
         if tls is not None:
             _examine(tls, otherwise, report)
