@@ -70,6 +70,8 @@ class Certificates:
     def jks(self, pem: Path) -> Path:
         """The same store for Java, made by keytool."""
         target, between = pem.with_suffix(".jks"), pem.with_suffix(".p12")
+        if target.exists() and target.stat().st_mtime >= pem.stat().st_mtime:
+            return target
         if shutil.which("keytool") is None or shutil.which("openssl") is None:
             pytest.skip("keytool or openssl is not installed")
         if pem == self.trust:
