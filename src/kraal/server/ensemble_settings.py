@@ -41,14 +41,7 @@ def ensemble_settings(
     sync_limit = _limit(settings, "syncLimit")
     if server_id is None or server_id == NO_SERVER:
         raise ConfigError("myid file is missing")
-    member = config.members.get(server_id)
-    if member is not None:
-        _compare_roles(settings, member.role)
-    elif not settings.parsed_flag("reconfigEnabled", False):
-        raise ConfigError(
-            f"My id {server_id} not in the peer list, which names"
-            f" {', '.join(map(str, config.members))}: with reconfigEnabled=true it would join"
-        )
+    _look_for(settings, config, server_id)
     number, flag = settings.number, settings.flag
     dials_tls = settings.parsed_flag("sslQuorum", False)
     is_unified = settings.parsed_flag("portUnification", False)
@@ -97,6 +90,18 @@ def ensemble_settings(
         multi_address=settings.parsed_flag("multiAddress.enabled", False),
         tree_resync_interval_ms=number("treeResyncIntervalMs", 3_600_000, minimum=0),
     )
+
+
+def _look_for(settings: Settings, config: EnsembleConfig, server_id: int) -> None:
+    """This server is a member, or may become one."""
+    member = config.members.get(server_id)
+    if member is not None:
+        _compare_roles(settings, member.role)
+    elif not settings.parsed_flag("reconfigEnabled", False):
+        raise ConfigError(
+            f"My id {server_id} not in the peer list, which names"
+            f" {', '.join(map(str, config.members))}: with reconfigEnabled=true it would join"
+        )
 
 
 def outstanding_limit(settings: Settings, voters: int) -> int:
