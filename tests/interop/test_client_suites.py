@@ -111,20 +111,6 @@ def test_stand_in_appends_the_server_output_to_a_file(interpreter: Path, tmp_pat
     assert log.read_text().splitlines()[2:] == ["/other", "-m", "kraal", "serve", "zoo.cfg"]
 
 
-def test_stand_in_leaves_out_lines_of_the_config(interpreter: Path, tmp_path: Path) -> None:
-    config = tmp_path / "zoo.cfg"
-    config.write_text("clientPort=1\nsecureClientPort=2\ntickTime=3\n")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "KRAAL_PYTHON": str(interpreter),
-        "KRAAL_DROP": "^secureClientPort=",
-    }
-    command = [str(suites.HERE / "java"), "-Da=b", MAIN_CLASS, str(config)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[4:] == ["serve", f"{config}.kraal", "-D", "a=b"]
-    assert Path(f"{config}.kraal").read_text() == "clientPort=1\ntickTime=3\n"
-
-
 def test_stand_in_leaves_other_programs_to_the_real_java(interpreter: Path, tmp_path: Path) -> None:
     real = tmp_path / "bin" / "java"
     real.parent.mkdir()
