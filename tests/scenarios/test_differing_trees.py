@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kraal.replica import following
 from kraal.replica.following import Following
 from kraal.sim.checks.watcher import Watcher
 from kraal.tree.data_tree import DataTree
@@ -166,3 +169,20 @@ def test_a_new_leader_is_told_the_truth() -> None:
     story.start(3)
     _until_sound(story, 1, 2, 3)
     assert story.leader() == 2
+
+
+def test_a_tree_that_never_agrees_is_noticed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader's tree may not be what its own digest says: taking it mends nothing."""
+    monkeypatch.setattr(following, "MIXTURE_TXNS_MAX", 5)
+    story, client = _written()
+    story.tree(3).digest += 1
+    client.create("/seen")
+    story.until(lambda: _resyncs(story, 1) == _resyncs(story, 2) == 1)
+    story.until(lambda: all(story.serves(server) is not None for server in (1, 2)))
+    for number in range(10):
+        client.create(f"/{number}")
+    story.run(5 * INIT_LIMIT_MS)
+    assert _is_different(story, 1)
+    assert _is_different(story, 2)
+    assert _resyncs(story, 1) == _resyncs(story, 2) == 1
+    assert story.leader() == 3

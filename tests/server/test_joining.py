@@ -200,6 +200,19 @@ def newest_dynamic_file(server: Joiner) -> Path:
     return Path(found[1])
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["its own", "those of others"])
+def test_who_waits_for_names_is_stopped(tmp_path: Path, number: int) -> None:
+    lines = (
+        f"server.1=no-such-host.invalid:2888:3888\nserver.{number + 2}=no-such-host.invalid:1:2\n"
+    )
+    server = Joiner(tmp_path, number, lines)
+    with ending(server):
+        server.launch()
+        until(lambda: "No way to" in server.log() or "cannot be resolved" in server.log(), server)
+        assert server.server is not None
+        assert server.server.stop() == 0
+
+
 def test_without_reconfigurations_it_is_refused(tmp_path: Path) -> None:
     line = f"server.1={HOST}:1:2;3\nserver.2={HOST}:4:5;6\n"
     stranger = Joiner(tmp_path, 7, line, reconfigEnabled="false")

@@ -53,6 +53,9 @@ class Upstream(Protocol):
         """Ask whether a session lives; `Following.revalidated` is the answer."""
 
 
+MIXTURE_TXNS_MAX = 1000
+"""Behind so many transactions a tree that came while it changed is one state, or wrong."""
+
 Forwarded = tuple[int, int, int, ClientConnection, int]
 """Session id, cxid, opcode, whom to answer, when it was received."""
 
@@ -85,6 +88,7 @@ class Following(Replica):
         self._upstream = upstream
         self.is_different = False
         """Whether the digest of a transaction did not match."""
+        self._unmatched = 0
         self._slow_ms = config.admin.slow_request_threshold_ms
         self._forwarded: deque[Forwarded] = deque()
         self._syncs: deque[Callable[[], None]] = deque()
@@ -200,7 +204,8 @@ class Following(Replica):
         except RequestError as refused:
             error = refused.code  # the tree had the effect, or a part of it, already
         if not digest_matches(tree, txn):
-            if not tree.is_mixture:
+            self._unmatched += tree.is_mixture
+            if not tree.is_mixture or self._unmatched > MIXTURE_TXNS_MAX:
                 self._differs(zxid)
         elif tree.is_mixture and txn.digest is not None:
             tree.is_mixture = False

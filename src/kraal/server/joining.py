@@ -10,6 +10,7 @@ with "My id N not in the peer list" instead (reference/operations.md section 9, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,9 @@ from kraal.model import properties
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import ANY_HOST, Address, EnsembleConfig, Member
 from kraal.storage import dynamic_config
+
+logger = logging.getLogger("kraal.server.joining")
+RETRY_SECONDS = 1.0
 
 
 async def own_line(config: ServerConfig) -> Member:
@@ -66,8 +70,7 @@ async def _can_listen(addresses: Sequence[Address]) -> bool:
 async def _proposed(config: ServerConfig, known: EnsembleConfig) -> Member:
     """This host as the members see it, with the ports that most of them have."""
     members = list(known.members.values())
-    hosts = await _addresses(address.host for member in members for address in member.quorum)
-    host = next(filter(None, map(_source, hosts.values())), None) or socket.gethostname()
+    host, hosts = await _own_host([address.host for one in members for address in one.quorum])
     taken = {
         (hosts.get(address.host), address.port)
         for member in members
@@ -94,6 +97,24 @@ async def _proposed(config: ServerConfig, known: EnsembleConfig) -> Member:
         client=client,
         secure_client=secure_client,
     )
+
+
+async def _own_host(names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """This host's address on the way to the members, and theirs by name.
+
+    Waits for a member whose name resolves and to which a way leads: in containers both may come
+    late.
+    """
+    is_told = False
+    while True:
+        found = await _addresses(names)
+        for address in found.values():
+            if (own := _source(address)) is not None:
+                return own, found
+        if not is_told:
+            is_told = True
+            logger.warning("No way to %s yet, of whom one is to be asked", ", ".join(names))
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _addresses(names: Iterable[str]) -> dict[str, str]:

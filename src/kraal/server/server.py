@@ -101,7 +101,7 @@ class Server:
             lock = data_dir.lock(self.fs, self.config.storage)
             recovered = await self._recover_at_start()
             self.disk.judge(self.disk.measure())
-            await self._start(recovered)
+            await self._start_or_stop(recovered)
         except (KraalError, OSError, ValueError) as error:
             logger.error("%s", error)
             self.failure = str(error)
@@ -111,7 +111,7 @@ class Server:
                 return EXIT_ELECTION_PORT
             return EXIT_DATA_DIR if isinstance(error, DataDirError) else EXIT_UNEXPECTED
         self._audit("serverStart", "success")
-        if ready is not None:
+        if ready is not None and not self._stopping.is_set():
             ready.set()
         timers = [
             asyncio.create_task(self._tick()),
@@ -194,6 +194,19 @@ class Server:
         counters.replayed.add(recovered.replayed)
         counters.recovery_time.add(monotonic_ms() - began)
         return recovered
+
+    async def _start_or_stop(self, recovered: Recovered) -> None:
+        """A start may have to wait, such as for a name, and must not outlast the server."""
+        starting = asyncio.create_task(self._start(recovered))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            starting.cancel()  # nothing happens to one that is done
+            await asyncio.wait((starting,))
+        if not starting.cancelled():
+            starting.result()
 
     async def _start(self, recovered: Recovered) -> None:
         config = self.config
