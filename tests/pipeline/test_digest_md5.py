@@ -15,7 +15,7 @@ USERS = {"bob": "secret", "al@KRAAL.TEST": "x", "eve@ELSEWHERE": "y", "a@b@c": "
 
 def exchange() -> DigestMd5:
     rules = NameRules(short_name=auth_to_local.rules("DEFAULT", "KRAAL.TEST"))
-    return DigestMd5(USERS, rules, "nonce")
+    return DigestMd5(USERS, rules.authorization_id, "nonce")
 
 
 def login(username: str, password: str, authzid: str | None = None) -> DigestMd5:

@@ -38,6 +38,8 @@ BASE = {
     "java.security.auth.login.config": str(JAAS),
     "authProvider.1": SASL_PROVIDER,
     "sslQuorum": "true",
+    "quorum.auth.enableSasl": "true",
+    "quorum.auth.learnerRequireSasl": "true",
     "secureClientPort": "2281",
     "client.portUnification": "true",
     "ssl.keyStore.location": "/key.pem",
@@ -82,6 +84,9 @@ VALUES = {
     "java.security.auth.login.config": str(JAAS.with_name("jaas-other.conf")),
     "authProvider.N": "a.Class",
     "sasl.serverconfig": "Other",
+    "quorum.auth.learnerRequireSasl": "false",
+    "quorum.auth.server.saslLoginContext": "OtherServer",
+    "quorum.auth.learner.saslLoginContext": "OtherLearner",
     "security.auth_to_local": "RULE:[1:$1]",
 }
 """Where another value than that of `of_kind` is needed."""
@@ -97,12 +102,13 @@ WARNED = {"electionAlg": "3", "peerType": "observer"}
 """Keys whose effect is that a wrong value is refused, or another one warned about."""
 ALONE = frozenset(
     {
-        "dataDir", "dynamicConfigFile", "ssl.quorum.keyStore.passwordPath", "ssl.authProvider",
+        "dataDir", "dynamicConfigFile", "quorum.auth.enableSasl",
+        "ssl.quorum.keyStore.passwordPath", "ssl.authProvider",
         "ssl.quorum.trustStore.passwordPath", "ssl.keyStore.passwordPath",
         "ssl.trustStore.passwordPath",
     }
 )  # fmt: skip
-"""Keys with a test of their own: their value is a file or directory that must be there."""
+"""Keys with a test of their own: their value must be there, or goes with that of others."""
 SOURCES = ("file", "environment", "define")
 
 
@@ -308,3 +314,14 @@ def test_keys_that_the_parser_checks_are_known() -> None:
 def test_the_page_is_current() -> None:
     command = "python -m kraal.server.config_reference > docs/reference/configuration.md"
     assert PAGE.read_text() == page(), f"run: {command}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sasl_between_servers_counts_from_every_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.delitem(BASE, "quorum.auth.learnerRequireSasl")
+    for value in ("true", "false"):
+        ensemble = load_with(tmp_path, "quorum.auth.enableSasl", value, source).config.ensemble
+        assert ensemble is not None
+        assert (ensemble.sasl is not None) is (value == "true")

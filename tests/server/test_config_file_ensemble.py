@@ -295,7 +295,7 @@ class TestWhoIsAMember:
         (
             "1",
             THREE + LIMITS + "quorum.auth.enableSasl=true",
-            "SASL between servers is not served by this version yet",
+            "java.security.auth.login.config must name a file",
         ),
         ("1", THREE + LIMITS + "group.1=1:2", "Server 3is not in a group"),
         ("1", THREE + LIMITS + "group.1=1:2\ngroup.2=2:3", "Server 2is in multiple groups"),

@@ -394,7 +394,7 @@ class TestPort:
                 raise unresolved.pop()
             return address.host
 
-        monkeypatch.setattr(election_transport, "_resolve", resolve)
+        monkeypatch.setattr(election_transport, "resolve", resolve)
 
         async def main() -> None:
             ours = Ours(2, settings_of(ensemble(1, 2), election_port_bind_retry=1))

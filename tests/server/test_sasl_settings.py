@@ -7,9 +7,10 @@ from pathlib import Path, PurePath
 import pytest
 
 from kraal.errors import ConfigError
-from kraal.model.config import KerberosLogin, SecurityConfig
+from kraal.model.config import KerberosLogin, QuorumSaslConfig, SecurityConfig
 from kraal.server.config_file import LoadedConfig
 from tests.server.test_config_file import load_text
+from tests.server.test_config_file_ensemble import load_text as load_member
 
 PROVIDER = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 DIGEST = "org.apache.zookeeper.server.auth.DigestLoginModule"
@@ -127,3 +128,48 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_text(tmp_path, f"{key}={tmp_path}/jaas")
     with pytest.raises(ConfigError, match=f"sasl.serverconfig=Mine: {key} must name"):
         load_text(tmp_path, "sasl.serverconfig=Mine")
+
+
+# Between servers
+
+MEMBERS = "initLimit=10\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2\nquorum.auth.enableSasl=true"
+BETWEEN = (
+    f'QuorumServer {{ {DIGEST} required user_zk="secret" user_old="x"; }};'
+    f'QuorumLearner {{ {DIGEST} required username="zk" password="secret"; }};'
+)
+
+
+def member(tmp_path: Path, text: str = "", jaas: str = BETWEEN) -> LoadedConfig:
+    (tmp_path / "jaas.conf").write_text(jaas)
+    named = f"java.security.auth.login.config={tmp_path}/jaas.conf"
+    return load_member(tmp_path, f"{MEMBERS}\n{named}\n{text}\n", myid="1")
+
+
+def test_how_servers_log_in_to_each_other(tmp_path: Path) -> None:
+    found = member(tmp_path, "quorum.auth.learnerRequireSasl=true")
+    assert not [said for said in found.warnings if "SASL" in said]
+    assert found.config.ensemble is not None
+    assert found.config.ensemble.sasl == QuorumSaslConfig(
+        username="zk",
+        password="secret",
+        passwords={"zk": "secret", "old": "x"},
+        learner_requires=True,
+    )
+    assert found.config.security.sasl is None
+    assert "secret" not in repr(found.config)
+
+
+@pytest.mark.parametrize(
+    ("text", "jaas", "reason"),
+    [
+        ("quorum.auth.serverRequireSasl=true", BETWEEN, "learnerRequireSasl is disabled"),
+        ("", "Server { };", "there is no section QuorumServer"),
+        ("", BETWEEN.partition("QuorumLearner")[0], "there is no section QuorumLearner"),
+        ("quorum.auth.server.saslLoginContext=Mine", BETWEEN, "there is no section Mine"),
+        ("", BETWEEN.replace(' password="secret"', ""), "the learner has no password"),
+        ("", BETWEEN.replace("DigestLogin", "Krb5Login"), "by DigestLoginModule alone"),
+    ],
+)
+def test_what_is_refused_between_servers(tmp_path: Path, text: str, jaas: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        member(tmp_path, text, jaas)

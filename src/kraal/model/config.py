@@ -167,6 +167,21 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumSaslConfig:
+    """How servers log in to each other (reference/quorum-protocol.md section 2.5)."""
+
+    username: str
+    """Who this server is to those that it dials."""
+    password: str = field(repr=False)
+    passwords: Mapping[str, str] = field(repr=False)
+    """Of those that dial it."""
+    learner_requires: bool = False
+    """Whether this server logs in where it dials."""
+    server_requires: bool = False
+    """Whether it demands a login of those that dial it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleSettings:
     """What a member of an ensemble is told beyond its own server's settings.
 
@@ -210,6 +225,8 @@ class EnsembleSettings:
     """`sslQuorum`: others are dialled by TLS."""
     unified_quorum_ports: bool = False
     """`portUnification`: connections without TLS are accepted, too."""
+    sasl: QuorumSaslConfig | None = None
+    """None: servers do not log in to each other."""
     leader_no_delay: bool = True
     follower_no_delay: bool = True
 

@@ -105,6 +105,11 @@ standaloneEnabled | true/false | true | false: a single member is an ensemble of
 reconfigEnabled | true/false | false | The membership can be changed while serving.
 sslQuorum | true/false | false | Servers dial each other by TLS.
 portUnification | true/false | false | Their ports accept TLS and what is none.
+quorum.auth.enableSasl | true/false | false | Servers may log in to each other by SASL; the JAAS file has how.
+quorum.auth.learnerRequireSasl | true/false | false | This server logs in to those that it dials.
+quorum.auth.serverRequireSasl | true/false | false | This server demands a login of those that dial it.
+quorum.auth.server.saslLoginContext | name | QuorumServer | The section with the users that other servers are.
+quorum.auth.learner.saslLoginContext | name | QuorumLearner | The section that says who this server is to others.
 quorumListenOnAllIPs | true/false | false | Quorum and election port listen on all addresses.
 multiAddress.enabled | true/false | false | A member may have several addresses, joined by bars.
 localSessionsEnabled | true/false | false | Sessions that only their server knows.
@@ -216,7 +221,7 @@ _JVM = "it is about the JVM and its libraries"
 _STAGES = "it is about threads, queues and buffers that kraal has not"
 _CACHES = "it is about caches and watch tables that kraal has not"
 _DEBUG = "it is about a log for debugging that kraal has not"
-_SASL = "it is about SASL between servers, or Kerberos as the JVM has it, which kraal has not"
+_SASL = "it is about Kerberos between servers, or as the JVM has it, which kraal has not"
 _OTHERWISE = "kraal does it always, or otherwise"
 _BY_CONTENT = "what is in a store says of which type it is"
 
@@ -243,8 +248,7 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
         REFUSED_YET,
         """
-        quorum.auth.enableSasl quorum.auth.serverRequireSasl
-        quorum.auth.learnerRequireSasl ssl.crl ssl.ocsp
+        ssl.crl ssl.ocsp
         ssl.quorum.crl ssl.quorum.ocsp
         """,
     ),
@@ -257,7 +261,6 @@ WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
     (
         _SASL,
         """
-        quorum.auth.learner.saslLoginContext quorum.auth.server.saslLoginContext
         quorum.auth.kerberos.servicePrincipal requireKerberosConfig
         kinit quorum.cnxn.threads.size
         """,

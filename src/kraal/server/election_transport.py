@@ -1,23 +1,23 @@
 """The election port: one connection per pair of servers, kept by the larger id.
 
-Rules: reference/quorum-protocol.md section 2. Quorum SASL is not spoken here.
+Rules: reference/quorum-protocol.md section 2.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import cast
 
 from kraal.errors import ConfigError, DecodeError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
 from kraal.pipeline.auth.ip import show
+from kraal.server.addresses import is_wildcard, resolve
+from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError, QuorumSasl
 from kraal.server.quorum_tls import QuorumTls, connect
 from kraal.server.tls_port import TlsPort, listen
 from kraal.wire.framing import FrameReader
@@ -67,6 +67,7 @@ class ElectionTransport:
         """
         self.me = me
         self._tls = tls
+        self._sasl = QuorumSasl(settings.sasl) if settings.sasl is not None else None
         self._settings = settings
         self._received = received
         self._failed = failed
@@ -243,7 +244,7 @@ class ElectionTransport:
             if self._settings.quorum_listen_on_all_ips:
                 hosts[None, address.port] = None
             else:
-                hosts[await _resolve(address), address.port] = None
+                hosts[await resolve(address), address.port] = None
         for host, port in hosts:
             if self._tls is not None:
                 tls_port = self._tls.port("election port", self._accepted)
@@ -276,6 +277,7 @@ class ElectionTransport:
             try:
                 async with asyncio.timeout(limit):
                     await connect(self._tls, connection, host, port, hosts)
+                    await connection.login.over()
             except asyncio.CancelledError:
                 connection.give_up()
                 raise
@@ -306,7 +308,7 @@ class ElectionTransport:
 
     def _dial_back(self, server_id: int, advertised: Sequence[Address]) -> None:
         """Make the connection that a smaller id asked for."""
-        usable = tuple(address for address in advertised if not _is_wildcard(address.host))
+        usable = tuple(address for address in advertised if not is_wildcard(address.host))
         addresses = usable or self._addresses(server_id)
         if server_id in self._dials:
             self._advertised[server_id] = addresses
@@ -340,13 +342,20 @@ class ElectionTransport:
             return
         multi_address = self._settings.multi_address
         connection.write(encode_initial(self.me, self._own, multi_address=multi_address))
-        if server_id < self.me:
+        connection.log_in(self._sasl.dialled() if self._sasl is not None else None)
+
+    def logged_in(self, connection: _Connection) -> None:
+        """A connection may be used; who is at its other end is known."""
+        server_id = connection.server_id
+        if server_id is None:
+            self._identified(connection)
+        elif server_id < self.me:
             self._use(connection, server_id)
-            return
-        connection.close()
-        self._introduced.add(server_id)
-        loop = asyncio.get_running_loop()
-        loop.call_later(DIAL_BACK_SECONDS, self._introduced.discard, server_id)
+        else:
+            connection.close()
+            self._introduced.add(server_id)
+            loop = asyncio.get_running_loop()
+            loop.call_later(DIAL_BACK_SECONDS, self._introduced.discard, server_id)
 
     def _await_identity(self, connection: _Connection) -> None:
         if len(self._unidentified) >= UNIDENTIFIED_MAX:
@@ -368,9 +377,14 @@ class ElectionTransport:
         if timer is not None:
             timer.cancel()
 
-    def identified(self, connection: _Connection, initial: InitialMessage) -> None:
-        """A peer that connected has said who it is (section 2.1)."""
+    def identified(self, connection: _Connection) -> None:
+        """A peer that connected has said who it is (section 2.1), and may have to prove it."""
+        connection.log_in(self._sasl.accepted() if self._sasl is not None else None)
+
+    def _identified(self, connection: _Connection) -> None:
         self._forget_unidentified(connection)
+        initial = connection.initial
+        assert initial is not None, "who has not said who it is has not logged in"
         server_id = initial.server_id
         if server_id == self.me:
             logger.warning("%s claims to be this server, %d", connection.peer, self.me)
@@ -441,7 +455,9 @@ class _Connection(asyncio.Protocol):
         self.peer = "?"
         self._owner = owner
         self._first = b""
-        self._is_identified = server_id is not None
+        self.initial: InitialMessage | None = None
+        """What a peer that connected has said of itself."""
+        self.login = Login()
         self._is_given_up = False
         self._frames = FrameReader(MESSAGE_MAX_BYTES)
         self._transport: asyncio.Transport | None = None
@@ -468,7 +484,12 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         if self._transport is not None:
             self._transport = None
+            self.login.fail("the connection is closed")
             self._owner.closed(self)
+
+    def eof_received(self) -> None:
+        if self.login.may_end():
+            self._owner.logged_in(self)
 
     def pause_writing(self) -> None:
         self._is_blocked = True
@@ -490,6 +511,12 @@ class _Connection(asyncio.Protocol):
         """Send bytes at once."""
         if self._transport is not None and self._is_usable:
             self._transport.write(data)
+
+    def log_in(self, end: AuthEnd | None) -> None:
+        """Begin this end of an exchange; None: there is none."""
+        self.write(self.login.begin(end))
+        if end is None:
+            self._owner.logged_in(self)
 
     def close(self) -> None:
         """Close when what was written is sent."""
@@ -515,17 +542,18 @@ class _Connection(asyncio.Protocol):
         """Raises DecodeError when the peer does not follow the protocol."""
         if not self._is_usable:
             return
-        if not self._is_identified:
+        if self.server_id is None and self.initial is None:
             self._first += data
             decoded = decode_initial(self._first)
             if decoded is None:
                 return
-            initial, end = decoded
+            self.initial, end = decoded
             data, self._first = self._first[end:], b""
-            self._is_identified = True
-            self._owner.identified(self, initial)
-            if not data:
-                return
+            self._owner.identified(self)
+        if self.login.is_going_on:
+            data = self._log_in_on(data)
+        if not data:
+            return
         frames, error = self._frames.feed(data)
         for frame in frames:
             if not self._is_usable:
@@ -536,21 +564,17 @@ class _Connection(asyncio.Protocol):
         if error is not None:
             raise error
 
-
-async def _resolve(address: Address) -> str:
-    """The first address of a host, of IPv4 if there is one. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise OSError(f"{address.host!r} is no host name: {error}") from None
-    found.sort(key=lambda one: one[0] != socket.AF_INET)
-    host = found[0][4][0]
-    assert isinstance(host, str)
-    return host
-
-
-def _is_wildcard(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_unspecified
-    return False
+    def _log_in_on(self, data: bytes) -> bytes:
+        """What arrived behind the exchange, once it is over."""
+        try:
+            self.write(self.login.feed(data))
+        except QuorumAuthError as error:
+            logger.warning("Closing the election connection of %s: %s", self.peer, error)
+            self.write(self.login.last_words)
+            self.close()
+            return b""
+        if self.login.is_going_on:
+            return b""
+        rest = self.login.rest
+        self._owner.logged_in(self)
+        return rest

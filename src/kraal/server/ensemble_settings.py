@@ -16,6 +16,7 @@ from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig, Role
 from kraal.model.setting import decimal, refuse
 from kraal.server.membership import NO_SERVER
+from kraal.server.sasl_settings import quorum_sasl_config
 from kraal.server.settings import Settings
 from kraal.server.tls_settings import QUORUM, tls_settings
 
@@ -36,7 +37,7 @@ def ensemble_settings(
 
     `server_id` is what `myid` says, `static` is where reconfigurations are recorded.
     """
-    _refuse_unserved(settings)
+    _warn_of_unserved(settings)
     init_limit = _limit(settings, "initLimit")
     sync_limit = _limit(settings, "syncLimit")
     if server_id is None or server_id == NO_SERVER:
@@ -69,6 +70,7 @@ def ensemble_settings(
         ),
         max_time_to_wait_for_epoch_ms=number("leader.maxTimeToWaitForEpoch", -1, minimum=-1),
         leader_connect_delay_ms=number("leaderConnectDelayDuringRetryMs", 100, minimum=0),
+        sasl=quorum_sasl_config(settings),
         quorum_listen_on_all_ips=settings.parsed_flag("quorumListenOnAllIPs", False),
         tls=tls_settings(settings, QUORUM) if dials_tls or is_unified else None,
         dials_tls=dials_tls,
@@ -110,11 +112,8 @@ def outstanding_limit(settings: Settings, voters: int) -> int:
     return max(1, limit // (voters - 1)) if voters > 2 else limit
 
 
-def _refuse_unserved(settings: Settings) -> None:
-    """Security that was asked for must not be left out silently."""
-    if settings.parsed_flag(key := "quorum.auth.enableSasl", False):
-        what = "SASL between servers"
-        raise refuse(key, settings.values[key], f"{what} is not served by this version yet")
+def _warn_of_unserved(settings: Settings) -> None:
+    """What was asked for must not be left out silently."""
     if settings.text("oraclePath"):
         settings.warn("oraclePath", "not served by this version yet, so without effect")
     if settings.flag("kerberos.canonicalizeHostNames", False):

@@ -21,6 +21,7 @@ from kraal.replica.replica import Replica
 from kraal.replica.status import Mode
 from kraal.server import joining
 from kraal.server.election_transport import ElectionTransport
+from kraal.server.quorum_sasl import QuorumSasl
 from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
 from kraal.server.storage_driver import StorageDriver
 from kraal.server.tls_contexts import TlsContexts
@@ -111,6 +112,8 @@ class Member:
         self._dialer = QuorumDialer(
             self._leader_link, self._leader_connected, self._dial_failed, quorum_tls
         )
+        sasl = self._settings.sasl
+        self._sasl = None if sasl is None else QuorumSasl(sasl)
         self.counters = counters
         self.peer = Peer(
             config,
@@ -259,6 +262,8 @@ class Member:
             received=self._learner_received,
             lost=self._learner_lost,
             no_delay=self._settings.leader_no_delay,
+            auth=None if self._sasl is None else self._sasl.accepted(),
+            auth_seconds=self._config.tick_time_ms * self._settings.init_limit_ticks / 1000,
         )
 
     def _observer_link(self) -> QuorumLink:
@@ -268,6 +273,8 @@ class Member:
             received=self._learner_received,
             lost=self._learner_lost,
             no_delay=self._settings.leader_no_delay,
+            auth=None if self._sasl is None else self._sasl.accepted(),
+            auth_seconds=self._config.tick_time_ms * self._settings.init_limit_ticks / 1000,
             output_max_bytes=self._settings.observer_master_size_limit_bytes,
         )
 
@@ -301,6 +308,7 @@ class Member:
             received=self._leader_received,
             lost=self._leader_lost,
             no_delay=self._settings.follower_no_delay,
+            auth=None if self._sasl is None else self._sasl.dialled(),
         )
 
     def _leader_connected(self, link: QuorumLink) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 from kraal.model.ensemble import Address
 from kraal.pipeline.auth.ip import show
+from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError
 from kraal.server.quorum_tls import QuorumTls, connect
 from kraal.server.tls_port import TlsPort
 
@@ -41,7 +42,14 @@ class QuorumLink(asyncio.Protocol):
         lost: Callable[[QuorumLink], None],
         no_delay: bool = True,
         output_max_bytes: int = OUTPUT_MAX_BYTES,
+        auth: AuthEnd | None = None,
+        auth_seconds: float = 10.0,
     ) -> None:
+        """`opened` is called when an exchange of `auth`, which has so much time, is over."""
+        self._auth = auth
+        self._auth_seconds = auth_seconds
+        self.login = Login()
+        self._limit: asyncio.TimerHandle | None = None
         self._opened = opened
         self._received = received
         self._lost = lost
@@ -66,16 +74,49 @@ class QuorumLink(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self._no_delay))
         # Send at once, not at the end of the loop's turn: the peer works meanwhile.
         self._transport.set_write_buffer_limits(high=0)
-        self._opened(self)
+        first = self.login.begin(self._auth)
+        if not self.login.is_going_on:
+            self._opened(self)
+            return
+        self._transport.write(first)
+        self._limit = asyncio.get_running_loop().call_later(self._auth_seconds, self._too_late)
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self.login.is_going_on:
+            data = self._log_in_on(data)
+        if self._transport is not None and data:
             self._received(self, data)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if self._transport is not None:
+            was_opened = not self.login.is_going_on
             self._forget()
-            self._lost(self)
+            if was_opened:
+                self._lost(self)
+
+    def _log_in_on(self, data: bytes) -> bytes:
+        """What arrived behind the exchange, once it is over."""
+        transport = self._transport
+        if transport is None:
+            return b""
+        try:
+            transport.write(self.login.feed(data))
+        except QuorumAuthError as error:
+            logger.warning("Closing the connection of %s: %s", self.name, error)
+            transport.write(self.login.last_words)
+            self._forget()
+            transport.close()
+            return b""
+        if self.login.is_going_on:
+            return b""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._opened(self)
+        return self.login.rest
+
+    def _too_late(self) -> None:
+        logger.warning("Closing the connection of %s: it does not log in", self.name)
+        self.close()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -163,6 +204,9 @@ class QuorumLink(asyncio.Protocol):
 
     def _forget(self) -> None:
         self._transport = None
+        self.login.fail("the connection is closed")
+        if self._limit is not None:
+            self._limit.cancel()
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -285,6 +329,7 @@ class QuorumDialer:
                 async with asyncio.timeout_at(deadline):
                     # A name is resolved anew at each attempt.
                     await connect(self._tls, link, address.host, address.port, hosts)
+                    await link.login.over()
             except (OSError, TimeoutError, UnicodeError) as error:
                 link.close()
                 reason = str(error) or "no answer"

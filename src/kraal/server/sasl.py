@@ -29,8 +29,8 @@ def mechanism(config: SaslConfig | None) -> Mechanism | None:
         acceptor = Acceptor(config.kerberos)
         kerberos_rules = _rules(config, acceptor.default_realm)
         return lambda: Gssapi(acceptor, kerberos_rules)
-    rules = _rules(config, "")
-    return lambda: DigestMd5(config.passwords, rules, nonce())
+    authorize = _rules(config, "").authorization_id
+    return lambda: DigestMd5(config.passwords, authorize, nonce())
 
 
 def _rules(config: SaslConfig, default_realm: str) -> NameRules:

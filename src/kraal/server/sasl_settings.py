@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from kraal.errors import ConfigError
-from kraal.model.config import KerberosLogin, SaslConfig
+from kraal.model.config import KerberosLogin, QuorumSaslConfig, SaslConfig
 from kraal.model.setting import refuse
 from kraal.pipeline.auth import auth_to_local
 from kraal.server import jaas
@@ -100,6 +100,50 @@ def users(module: LoginModule) -> dict[str, str]:
     }
 
 
+def quorum_sasl_config(settings: Settings) -> QuorumSaslConfig | None:
+    """How servers log in to each other; None: they do not. Raises ConfigError."""
+    is_enabled = settings.parsed_flag("quorum.auth.enableSasl", False)
+    learner_requires = settings.parsed_flag("quorum.auth.learnerRequireSasl", False)
+    server_requires = settings.parsed_flag("quorum.auth.serverRequireSasl", False)
+    if not is_enabled:
+        return None
+    if server_requires and not learner_requires:
+        raise refuse(
+            "quorum.auth.serverRequireSasl",
+            "true",
+            "quorum.auth.learnerRequireSasl is disabled, so cannot enable it",
+        )
+    passwords: dict[str, str] = {}
+    for module in _quorum_modules(settings, "server", "QuorumServer"):
+        passwords |= users(module)
+    learner = _quorum_modules(settings, "learner", "QuorumLearner")[0].options
+    for name in ("username", "password"):
+        if name not in learner:
+            raise refuse(JAAS_FILE, settings.values[JAAS_FILE], f"the learner has no {name}")
+    return QuorumSaslConfig(
+        username=learner["username"],
+        password=learner["password"],
+        passwords=passwords,
+        learner_requires=learner_requires,
+        server_requires=server_requires,
+    )
+
+
+def _quorum_modules(settings: Settings, side: str, default: str) -> tuple[LoginModule, ...]:
+    path = settings.text(JAAS_FILE)
+    if path is None:
+        raise refuse("quorum.auth.enableSasl", "true", f"{JAAS_FILE} must name a file")
+    section = settings.text(f"quorum.auth.{side}.saslLoginContext") or default
+    modules = read_sections(path).get(section)
+    if not modules:
+        raise refuse(JAAS_FILE, path, f"there is no section {section}")
+    for module in modules:
+        if module.name != _DIGEST_MODULE:
+            reason = f"{section}: servers log in to each other by {_DIGEST_MODULE} alone"
+            raise refuse(JAAS_FILE, path, reason)
+    return modules
+
+
 def _kerberos_login(path: str, module: LoginModule) -> KerberosLogin:
     """Keys are always those of a keytab: a server has nobody to ask for a password."""
     principal, keytab = module.options.get("principal"), module.options.get("keyTab")
@@ -122,7 +166,8 @@ def _server_modules(settings: Settings) -> tuple[LoginModule, ...]:
         return sections[section]
     if named is not None:
         raise refuse(SECTION, named, f"{path} has no such section")
-    settings.warn(JAAS_FILE, f"there is no section {section}: no client can log in by SASL")
+    if not settings.parsed_flag("quorum.auth.enableSasl", False):
+        settings.warn(JAAS_FILE, f"there is no section {section}: no client can log in by SASL")
     return ()
 
 

@@ -5,11 +5,10 @@ Rules: reference/operations.md section 7.5. The nonce is given, so that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from kraal.errors import DecodeError
-from kraal.pipeline.auth.kerberos_name import NameRules
 from kraal.pipeline.auth.sasl import LoginRefusedError, shown
 from kraal.wire import digest_md5
 
@@ -30,14 +29,15 @@ class DigestMd5:
     def __init__(
         self,
         passwords: Mapping[str, str],
-        rules: NameRules,
+        authorize: Callable[[str, str | None], str],
         nonce: str,
         *,
         realm: str = digest_md5.REALM,
         digest_uri: str = digest_md5.DIGEST_URI,
     ) -> None:
+        """`authorize` says who a user is that asks to be somebody, or raises LoginRefusedError."""
         self._passwords = passwords
-        self._rules = rules
+        self._authorize = authorize
         self._nonce = nonce
         self._realm = realm
         self._digest_uri = digest_uri
@@ -71,5 +71,5 @@ class DigestMd5:
         proof = claim.proof(password)
         if proof is None:
             raise LoginRefusedError(f"the password of {shown(claim.username)} is wrong")
-        self.authorization_id = self._rules.authorization_id(claim.username, claim.authzid)
+        self.authorization_id = self._authorize(claim.username, claim.authzid)
         return proof
