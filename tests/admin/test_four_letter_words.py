@@ -135,7 +135,7 @@ def test_mntr_begins_with_version_state_and_gauges() -> None:
     }  # fmt: skip
     assert {key: shown.get(f"zk_{key}") for key in expected} == expected
     assert "zk_quorum_size" not in shown
-    assert len(lines) == 494 + 5 + 7, "with a namespace and what kraal adds"
+    assert len(lines) == 494 + 5 + 8, "with a namespace and what kraal adds"
 
 
 def test_envi_lists_the_reference_s_keys_in_order() -> None:

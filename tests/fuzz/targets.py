@@ -70,9 +70,14 @@ class Target:
 
 def framing(data: bytes) -> None:
     """The whole, byte by byte, and in pieces of every size up to ten."""
-    whole = FrameReader(FRAME_LIMIT).feed(data)
+    for dropped_max in (0, 2 * FRAME_LIMIT):
+        _framing(data, dropped_max)
+
+
+def _framing(data: bytes, dropped_max: int) -> None:
+    whole = FrameReader(FRAME_LIMIT, dropped_max).feed(data)
     for size in range(1, 11):
-        reader = FrameReader(FRAME_LIMIT)
+        reader = FrameReader(FRAME_LIMIT, dropped_max)
         frames: list[bytes] = []
         failed = False
         for at in range(0, len(data), size):

@@ -75,17 +75,34 @@ class TestFrameLength:
             assert reply.err == OK
             assert len(data_of(client, "/edge") or b"") > 1_048_500
 
-    def test_one_byte_more_closes(self, server: Server) -> None:
+    def test_one_byte_more_is_refused(self, server: Server) -> None:
         with connected(server.port) as client:
-            client.send("setData", padded_set_data(MAX_FRAME + 1))
+            before = figure(server, "kraal_too_long_requests")
+            for op in ("setData", "create", "multi", "getData", "reconfig"):
+                assert client.call(op, padded_set_data(MAX_FRAME + 1)).err == MARSHALLING, op
+            assert client.call("getData", raw.path_and_watch("/", False)).err == OK
+            assert figure(server, "kraal_too_long_requests") == before + 5
+            assert "bytes, more than jute.maxbuffer=1048575" in server.log_path.read_text()
+
+    def test_a_long_one_takes_no_memory(self, server: Server) -> None:
+        with connected(server.port) as client:
+            memory = Memory(server)
+            length = 60 * MIB
+            client.socket.sendall(raw.i32(length) + raw.i32(7) + raw.i32(5))
+            for _ in range(length // MIB - 1):
+                client.socket.sendall(bytes(MIB))
+            assert memory.peak_growth() < 20 * MIB
+            client.socket.sendall(bytes(MIB - 8))
+            reply = raw.Reader(client.receive_frame())
+            assert (reply.i32(), reply.i64() > 0, reply.i32()) == (7, True, MARSHALLING)
+            client.socket.sendall(raw.i32(65 * MIB))
             assert client.receive_until_closed() == []
 
     def test_a_limit_of_ones_own(self, tmp_path: Path) -> None:
         with running(tmp_path, jute__maxbuffer=2000) as server, connected(server.port) as client:
             create(client, "/edge")
             assert client.call("setData", padded_set_data(2000)).err == OK
-            client.send("setData", padded_set_data(2001))
-            assert client.receive_until_closed() == []
+            assert client.call("setData", padded_set_data(2001)).err == MARSHALLING
 
     def test_replies_may_be_longer_than_requests(self, tmp_path: Path) -> None:
         with running(tmp_path, jute__maxbuffer=2000) as server, connected(server.port) as client:

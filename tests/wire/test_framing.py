@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kraal.model.limits import MAX_BUFFER_BYTES
-from kraal.wire.framing import FrameReader
+from kraal.wire.framing import KEPT_BYTES, FrameReader
 
 
 def framed(*bodies: bytes) -> bytes:
@@ -82,3 +82,18 @@ def test_a_byte_at_a_time_is_not_quadratic() -> None:
     for at in range(len(data) - 1):
         assert reader.feed(data[at : at + 1]) == ([], None)
     assert reader.feed(data[-1:]) == ([b"x" * 1_000_000], None)
+
+
+@pytest.mark.parametrize("size", [1, 5, 13, 1000])
+def test_of_a_frame_that_is_too_long_the_beginning_is_kept(size: int) -> None:
+    long = bytes(range(200)) + bytes(801)
+    data = framed(b"before", long, b"after", long[:101], b"end")
+    reader = FrameReader(100, 1001)
+    found: list[bytes] = []
+    for at in range(0, len(data), size):
+        frames, error = reader.feed(data[at : at + size])
+        found += frames
+        assert error is None
+    assert found == [b"before", long[:KEPT_BYTES], b"after", long[:KEPT_BYTES], b"end"]
+    assert reader.too_long == [1001, 101]
+    assert reader.feed(framed(bytes(1002)))[1] is not None

@@ -242,6 +242,7 @@ kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
 
 KRAALS_OWN_COUNTERS = """
 kraal_near_limit_requests | Writes that are larger than four fifths of `jute.maxbuffer`.
+kraal_too_long_requests | Requests refused because they are longer than `jute.maxbuffer`.
 kraal_tree_resyncs | Times that this member's tree differed and gave way to the leader's.
 kraal_watches_refused | Requests for more watches than `maxWatchesPerSession`.
 kraal_near_limit_answers | Answers that are larger than four fifths of `jute.maxbuffer`.

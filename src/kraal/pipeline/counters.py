@@ -49,6 +49,8 @@ class Counts:
         self.requests_stalled = 0
         """Times that a connection had to wait for room."""
         self.large_requests_rejected = 0
+        self.requests_too_long = 0
+        """Refused because they were longer than `jute.maxbuffer`."""
         self.near_limit_writes = 0
         self.near_limit_answers = 0
         self.watches_refused = 0

@@ -17,6 +17,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
+from kraal.model.limits import TOO_LONG_MAX_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.tls.subject import subject
@@ -114,11 +115,26 @@ class ClientSocket(asyncio.Protocol):
             self._begin(conn, data)
             return
         frames, error = self._frames.feed(data)
+        if self._frames.too_long:
+            self._tell_too_long(conn)
         if frames:
             replica.frames(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, conn, frames)
         if error is not None:
             logger.warning("closing %s:%d: %s", conn.host, conn.port, error)
             self._end(conn)
+
+    def _tell_too_long(self, conn: ClientConnection) -> None:
+        """What is left of such a request does not decode, and is refused in its turn for that."""
+        counters = self._listener.counters
+        for length in self._frames.too_long:
+            counters.requests_too_long += 1
+            count = counters.requests_too_long
+            logger.log(
+                logging.DEBUG if count & count - 1 else logging.WARNING,
+                "%s:%d sent a request of %d bytes, more than jute.maxbuffer=%d: it is refused",
+                conn.host, conn.port, length, self._frames.limit,
+            )  # fmt: skip
+        self._frames.too_long.clear()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         conn, self._conn = self._conn, None
@@ -216,6 +232,7 @@ class ClientSocket(asyncio.Protocol):
             if not self._listener.admit_session(now_ms):
                 self._end(conn)
                 return
+            self._frames.dropped_max = TOO_LONG_MAX_BYTES  # it speaks the protocol
             replica.connect(now_ms, wall_ms, conn, frames[0])
             if frames[1:] and not conn.closed:
                 replica.frames(now_ms, wall_ms, conn, frames[1:])

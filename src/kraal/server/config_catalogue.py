@@ -46,7 +46,7 @@ connection_throttle_fill_count | number | 1 | How many are added each time.
 tickTime | ms | 3000 | The unit of session timeouts, initLimit and syncLimit.
 minSessionTimeout | ms | 2 ticks | Least timeout that a client gets; -1 is the default, too.
 maxSessionTimeout | ms | 20 ticks | Largest timeout that a client gets; -1 is the default, too.
-jute.maxbuffer | bytes | 1048575 | Largest request, and data of a znode. (jvm)
+jute.maxbuffer | bytes | 1048575 | Largest request, and data of a znode; longer ones are refused. (jvm)
 jute.maxbuffer.extrasize | bytes | as jute.maxbuffer | Room beyond that in what servers write themselves.
 globalOutstandingLimit | number | 1000 | Requests in process, shared by the voters; beyond, clients are not read.
 request_throttle_max_requests | number | 0 | Requests in process at this server; 0: no limit.

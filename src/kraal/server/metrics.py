@@ -59,6 +59,7 @@ _COUNTS = {
     "revalidate_count": "sessions_revalidated",
     "quit_leading_due_to_disloyal_voter": "disloyal_voters",
     "kraal_tree_resyncs": "tree_resyncs",
+    "kraal_too_long_requests": "requests_too_long",
     "kraal_near_limit_requests": "near_limit_writes",
     "kraal_near_limit_answers": "near_limit_answers",
     "kraal_watches_refused": "watches_refused",

@@ -12,15 +12,23 @@ from kraal.errors import DecodeError
 _LENGTH = struct.Struct(">i")
 _unpack = _LENGTH.unpack_from
 LENGTH_BYTES = 4
+KEPT_BYTES = 8
+"""Of a frame that is too long: xid and type of a request."""
 
 
 class FrameReader:
     """Cuts what a socket delivers into frames; keeps at most one frame that is not complete."""
 
-    __slots__ = ("_needed", "_rest", "limit")
+    __slots__ = ("_left_out", "_needed", "_rest", "dropped_max", "limit", "too_long")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, dropped_max: int = 0) -> None:
+        """A frame longer than `limit` is an error; up to `dropped_max` its beginning is kept."""
         self.limit = limit
+        self.too_long: list[int] = []
+        """Lengths of frames that were cut to their first `KEPT_BYTES`; who looks clears it."""
+        self.dropped_max = dropped_max
+        self._left_out = 0
+        """Bytes of such a frame that are still to come, and to be dropped."""
         self._rest = bytearray()
         self._needed = LENGTH_BYTES
 
@@ -29,6 +37,10 @@ class FrameReader:
 
         Frames in front of the bad length are returned with it.
         """
+        if self._left_out:
+            dropped = min(self._left_out, len(data))
+            self._left_out -= dropped
+            data = data[dropped:]
         if self._rest:
             # Joined only when a frame is complete: a byte at a time must not cost a copy each.
             self._rest += data
@@ -41,7 +53,18 @@ class FrameReader:
         while at + LENGTH_BYTES <= size:
             (length,) = _unpack(data, at)
             if length < 0 or length > self.limit:
-                return frames, DecodeError(f"frame length {length}")
+                if not KEPT_BYTES <= length <= self.dropped_max:
+                    return frames, DecodeError(f"frame length {length}")
+                kept = at + LENGTH_BYTES + KEPT_BYTES
+                if kept > size:
+                    self._needed = LENGTH_BYTES + KEPT_BYTES
+                    self._rest += data[at:]
+                    return frames, None
+                self.too_long.append(length)
+                frames.append(data[at + LENGTH_BYTES : kept])
+                at += LENGTH_BYTES + length
+                self._left_out = max(0, at - size)
+                continue
             end = at + LENGTH_BYTES + length
             if end > size:
                 self._needed = LENGTH_BYTES + length
