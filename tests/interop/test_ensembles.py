@@ -61,6 +61,13 @@ def test_members_are_replaced_by_the_other_kind_and_back() -> None:
     check(Plan(members=(APACHE, APACHE, APACHE), scenarios=("rolling",), minutes=0))
 
 
+@pytest.mark.timeout(180)
+def test_an_ensemble_that_speaks_tls_keeps_its_promises_under_faults() -> None:
+    plan = Plan(members=(KRAAL, KRAAL, KRAAL), observers=(KRAAL,), scenarios=("chaos",),
+                minutes=SHORT, seed=12, tls=True)  # fmt: skip
+    assert check(plan).counted["acknowledged"] > 500
+
+
 # ---- Long -----------------------------------------------------------------------------
 
 
@@ -72,6 +79,13 @@ def test_ensembles_of_kraal_under_many_faults(count: int, seed: int) -> None:
     plan = Plan(members=(KRAAL,) * count, observers=(KRAAL,), scenarios=("leaders", "chaos"),
                 minutes=LONG, seed=seed)  # fmt: skip
     check(plan)
+
+
+@pytest.mark.apache
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_mixture_that_speaks_tls_under_many_faults() -> None:
+    check(Plan(members=(KRAAL, APACHE, KRAAL), observers=(KRAAL,), minutes=LONG, tls=True))
 
 
 @pytest.mark.apache

@@ -14,7 +14,7 @@ import pytest
 
 import kraal
 from kraal.client import TlsOptions
-from tests.server.conftest import assert_alive, connected, create, data_of, figure
+from tests.server.conftest import Memory, assert_alive, connected, create, data_of, figure
 from tests.support import raw_client as raw
 from tests.support import servers
 from tests.support.certificates import ALICE, Certificates, certificates, server_settings
@@ -153,6 +153,23 @@ def test_large_data_goes_through(served: tuple[Server, int]) -> None:
         value = reply.value
         assert isinstance(value, tuple)
         assert value[0] == data
+
+
+def test_who_does_not_read_costs_little(served: tuple[Server, int]) -> None:
+    server, port = served
+    client, slow = TlsClient(port).begin(), TlsClient(port).begin()
+    assert create(client, "/heavy", bytes(900_000)) == 0
+    memory = Memory(server)
+    for _ in range(200):
+        slow.send("getData", raw.path_and_watch("/heavy", False))
+    while f":{slow.socket.getsockname()[1]}[0]" not in word(port, "cons"):
+        time.sleep(0.01)  # it is not read any more
+    assert client.call("sync", raw.ustring("/")).err == 0
+    assert memory.peak_growth() < 64 << 20
+    for _ in range(200):
+        reply = slow.receive()
+        assert isinstance(reply, raw.Reply)
+        assert reply.err == 0
 
 
 def test_kraals_own_client_speaks_with_it(served: tuple[Server, int]) -> None:

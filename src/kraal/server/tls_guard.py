@@ -14,7 +14,7 @@ Not nothing: uvloop would ask for it as soon as it has shaken hands, and never t
 
 
 class TlsGuard(asyncio.Protocol):
-    """Hands everything on, but tells of pauses in a turn of their own, and perhaps later begins.
+    """Hands everything on, but perhaps begins later, and lets writing go on in a turn of its own.
 
     A TLS transport asks to pause and to resume within one and the same `write`: a protocol that
     goes on writing when it may would do so in the middle of what it is writing.
@@ -76,23 +76,18 @@ class TlsGuard(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._tell_soon()
+        if not self._is_told and not self._is_held:
+            self._is_told = True
+            self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         self._is_full = False
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
-        if not self._is_telling:
+        if self._is_told and not self._is_telling:
             self._is_telling = True
             asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:
         self._is_telling = False
-        if self._is_lost or self._is_full == self._is_told:
-            return
-        self._is_told = self._is_full
-        if self._is_full:
-            self._protocol.pause_writing()
-        else:
+        if self._is_told and not self._is_full and not self._is_lost:
+            self._is_told = False
             self._protocol.resume_writing()

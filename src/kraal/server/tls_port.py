@@ -178,6 +178,10 @@ class TlsPort:
             reason = None
             if self.verify is not None:
                 reason = await self.verify(transport.get_extra_info("ssl_object"), peer[0])
+        except ConnectionResetError as error:
+            # Probes come and go like that; who has something to say is heard.
+            self.on_failure()
+            raise OSError(f"it did not shake hands: {error or 'closed'}") from error
         except OSError as error:
             reason = failure(error)
         finally:
