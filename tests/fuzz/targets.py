@@ -18,6 +18,7 @@ from kraal.model.config import SecurityConfig, ServerConfig, SnapshotCodec
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.path import is_valid
 from kraal.pipeline.auth.authority import Authority
+from kraal.pipeline.auth.sasl import LoginRefusedError
 from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counts
 from kraal.pipeline.prepare import multi
@@ -27,6 +28,7 @@ from kraal.pipeline.watch_limit import WatchLimit
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Handshake
 from kraal.server import config_file
+from kraal.server.quorum_sasl import QuorumAuthError
 from kraal.storage import log_format
 from kraal.storage.snapshot_codec import decoded
 from kraal.tree import quota, snapshot
@@ -36,7 +38,7 @@ from kraal.wire.jute.schema import Record
 from kraal.wire.records import proto
 from kraal.wire.records.data import decode_acls, encode_acls
 from kraal.wire.records.txn import Txn
-from tests.fuzz import quorum, seeds
+from tests.fuzz import quorum, sasl, seeds
 from tests.fuzz.fake_socket import FakeSocket
 from tests.fuzz.requests import Request
 from tests.fuzz.world import Client, World, small_config
@@ -45,7 +47,10 @@ from tests.support import raw_client as raw
 FRAME_LIMIT = 4096
 RECORD_LIMIT = 1 << 20
 NOWHERE = PurePath("unused")
-_IGNORED_KEYS = ("dataDir", "dataLogDir", "clientPortAddress", "dynamicConfigFile")
+_IGNORED_KEYS = (
+    "dataDir", "dataLogDir", "clientPortAddress", "dynamicConfigFile",
+    "java.security.auth.login.config",
+)  # fmt: skip
 """Settings that would make the loader read other files or look names up."""
 
 
@@ -330,7 +335,7 @@ def environment(data: bytes) -> ServerConfig:
     """Pairs of lines: the name behind `KRAAL_`, and the value."""
     lines = iter(data.decode("latin-1").split("\n"))
     variables = {f"KRAAL_{name}": value for name, value in zip(lines, lines, strict=False)}
-    ignored = {key.lower() for key in _IGNORED_KEYS}
+    ignored = {key.replace(".", "").lower() for key in _IGNORED_KEYS}
     kept = {
         name: value
         for name, value in variables.items()
@@ -401,6 +406,11 @@ TARGETS: dict[str, Target] = {
     "learner": Target(quorum.learner, (), quorum.learner_seeds),
     "learner-txns": Target(quorum.learner_txns, (), quorum.txn_seeds),
     "notification": Target(quorum.notification, (), quorum.notification_seeds),
+    "sasl-response": Target(sasl.client_response, (LoginRefusedError,), sasl.client_responses),
+    "sasl-challenge": Target(sasl.challenge, (DecodeError,), sasl.challenges),
+    "sasl-accepted": Target(sasl.accepted, (), sasl.packets),
+    "sasl-dialled": Target(sasl.dialled, (QuorumAuthError,), sasl.packets),
+    "jaas": Target(sasl.jaas_file, (ConfigError,), lambda: [sasl.JAAS]),
     "membership": Target(membership, (ConfigError,), seeds.memberships),
     "config": Target(config_text, (ConfigError,), seeds.texts),
     "environment": Target(
