@@ -25,7 +25,7 @@ from tests.interop.ensemble_faults import Faults
 from tests.interop.ensemble_load import Pace
 from tests.interop.ensemble_trial import SETTINGS, Figures, Trial
 from tests.interop.kill_check import BrokenPromiseError
-from tests.support.certificates import certificates
+from tests.support.certificates import members_settings
 from tests.support.ensembles import APACHE, KRAAL, EnsembleError, Member, Shape, known_kind
 from tests.support.links import host_name
 
@@ -54,21 +54,13 @@ class Plan:
     tls: bool = False
 
     def shape(self) -> Shape:
-        return Shape(
-            participants=self.members, observers=self.observers, tick_ms=self.tick_ms,
-            settings={**SETTINGS, **(self._tls() if self.tls else {})}, proxied=True,
-            log_level=self.log_level,
-        )  # fmt: skip
-
-    def _tls(self) -> dict[str, object]:
         count = len(self.members) + len(self.observers)
         names = [host_name(number) for number in range(1, count + 1)]
-        made = certificates()
-        return {
-            "sslQuorum": "true",
-            "ssl.quorum.keyStore.location": made.issue(f"members-{count}", *names),
-            "ssl.quorum.trustStore.location": made.trust,
-        }
+        return Shape(
+            participants=self.members, observers=self.observers, tick_ms=self.tick_ms,
+            settings={**SETTINGS, **(members_settings(names) if self.tls else {})}, proxied=True,
+            log_level=self.log_level,
+        )  # fmt: skip
 
 
 def leaders(trial: Trial) -> None:

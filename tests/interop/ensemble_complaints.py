@@ -22,8 +22,10 @@ _NO_NEWS = re.compile(r"^(\tat |\s*\.\.\. \d+ )")
 _LOST = (
     r"java\.io\.EOFException: null|java\.io\.IOException: (Connection reset by peer|Broken pipe)"
     r"|java\.net\.SocketException: (Connection reset|Connection reset by peer|Broken pipe|Socket "
-    r"closed|Closed by interrupt)|java\.net\.SocketTimeoutException: (Read|[Cc]onnect) timed out"
+    r"(is )?closed|Closed by interrupt|Connection or outbound has closed)"
+    r"|java\.net\.SocketTimeoutException: (Read|[Cc]onnect) timed out"
     r"|java\.net\.ConnectException: Connection refused"
+    r"|javax\.net\.ssl\.SSLHandshakeException: Remote host terminated the handshake"
 )
 
 

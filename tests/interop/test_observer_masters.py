@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support import raw_client as raw
+from tests.support.certificates import members_settings
 from tests.support.ensembles import APACHE, KRAAL, Ensemble, Member, Shape, quiet_ports
-from tests.support.links import LinksMissingError, build_resolver
+from tests.support.links import LinksMissingError, build_resolver, host_name
 from tests.support.servers import require_reference
 
 TIMEOUT_MS = 4000
@@ -52,6 +54,18 @@ def connected(
         answer = client.connect(raw.connect_request(session, password, timeout=TIMEOUT_MS))
         assert answer.session == session
     return client
+
+
+def test_an_observer_of_a_follower_that_speaks_tls(tmp_path: Path) -> None:
+    shape = shape_of((KRAAL, KRAAL, KRAAL), KRAAL)
+    tls = members_settings([host_name(number) for number in range(1, 5)])
+    with Ensemble(tmp_path, replace(shape, settings={**shape.settings, **tls})) as ensemble:
+        ensemble.start()
+        outside = ensemble.members[4]
+        assert served_by(ensemble, outside).mode() == "follower"
+        with ExitStack() as stack:
+            client = connected(stack, outside)
+            assert client.call("create", raw.create_body("/e", b"", raw.OPEN_ACL, 1)).err == 0
 
 
 @pytest.mark.apache

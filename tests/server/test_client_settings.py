@@ -8,6 +8,7 @@ import pytest
 
 from kraal.errors import ConfigError
 from kraal.model.tls import ClientAuth
+from kraal.server.client_settings import X509_PROVIDER
 from kraal.server.config_file import load
 from tests.server.test_config_file import load_text
 
@@ -44,6 +45,13 @@ def test_without_tls_its_keys_are_not_read(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         load_text(tmp_path, f"client.portUnification=true\n{text}")
+
+
+def test_the_scheme_can_be_there_without_tls(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, f"authProvider.1={X509_PROVIDER}")
+    assert loaded.config.security.x509_provided
+    assert loaded.config.client_tls is None
+    assert loaded.warnings == ()
 
 
 def test_a_certificate_can_be_required(tmp_path: Path) -> None:

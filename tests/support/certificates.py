@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -104,4 +105,14 @@ def server_settings(made: Certificates, prefix: str = "ssl.") -> dict[str, objec
     return {
         f"{prefix}keyStore.location": made.directory / "server.pem",
         f"{prefix}trustStore.location": made.trust,
+    }
+
+
+def members_settings(names: Sequence[str]) -> dict[str, object]:
+    """The keys of members that speak TLS with each other; they share a certificate."""
+    made = certificates()
+    return {
+        "sslQuorum": "true",
+        "ssl.quorum.keyStore.location": made.issue(f"members-{len(names)}", *names),
+        "ssl.quorum.trustStore.location": made.trust,
     }

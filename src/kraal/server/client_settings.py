@@ -16,6 +16,7 @@ from kraal.server.tls_settings import CLIENT, tls_settings
 
 _WILDCARDS = ("", "0.0.0.0", "::")
 _X509 = "x509"
+X509_PROVIDER = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,11 @@ def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
         host=host, port=port, secure_host=secure_host, secure_port=secure_port,
         is_unified=is_unified, tls=tls,
     )  # fmt: skip
+
+
+def has_x509(settings: Settings, tls: TlsSettings | None) -> bool:
+    """Whether there is the scheme `x509`: with TLS always, else if `authProvider.X` asks for it."""
+    return settings.names_provider(X509_PROVIDER) or tls is not None
 
 
 def _agreed(

@@ -17,6 +17,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
+from kraal.errors import DecodeError
 from kraal.model.limits import TOO_LONG_MAX_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
@@ -88,10 +89,10 @@ class ClientSocket(asyncio.Protocol):
         # Send at once, not at the end of the loop's turn: the client works meanwhile.
         self._transport.set_write_buffer_limits(high=0)
         self._conn = ClientConnection(self, host, port, time_ns() // NS_PER_MS)
-        if config.client_tls is not None:
-            self._identify(self._conn, transport.get_extra_info("ssl_object"))
         if self._replica is not None:
             self._replica.opened(self._conn)
+        if config.client_tls is not None:
+            self._identify(self._conn, transport.get_extra_info("ssl_object"))
 
     def _identify(self, conn: ClientConnection, tls: SSLObject | None) -> None:
         """By the certificate, if the client speaks TLS and has shown one."""
@@ -101,7 +102,13 @@ class ClientSocket(asyncio.Protocol):
         certificate = tls.getpeercert(binary_form=True)
         if certificate is None or self._replica is None:
             return
-        for identity in self._replica.authority.certified(subject(certificate)):
+        try:
+            name = subject(certificate)
+        except DecodeError as error:
+            logger.warning("closing %s:%d: its certificate: %s", conn.host, conn.port, error)
+            self._end(conn)
+            return
+        for identity in self._replica.authority.certified(name):
             conn.add_identity(identity)
 
     def data_received(self, data: bytes) -> None:

@@ -28,7 +28,7 @@ from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
 from kraal.server import config_keys, sasl_settings
 from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
-from kraal.server.client_settings import client_ports
+from kraal.server.client_settings import client_ports, has_x509
 from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
 from kraal.server.membership import Membership, membership
 from kraal.server.settings import Settings
@@ -206,7 +206,7 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
     _check_words(settings.values)
     reconfig_enabled = settings.parsed_flag("reconfigEnabled", False)
     ensemble = _ensemble(settings, members, myid, static, reconfig_enabled=reconfig_enabled)
-    security = _security(settings, has_tls=ports.tls is not None)
+    security = _security(settings, has_x509=has_x509(settings, ports.tls))
     return ServerConfig(
         storage=storage,
         security=security,
@@ -305,7 +305,7 @@ def _snapshot_codec(settings: Settings) -> SnapshotCodec:
     return SnapshotCodec(text)
 
 
-def _security(settings: Settings, *, has_tls: bool) -> SecurityConfig:
+def _security(settings: Settings, *, has_x509: bool) -> SecurityConfig:
     digest_enabled = settings.flag("DigestAuthenticationProvider.enabled", True)
     algorithm = settings.text("DigestAuthenticationProvider.digestAlg") or "SHA1"
     try:
@@ -317,7 +317,7 @@ def _security(settings: Settings, *, has_tls: bool) -> SecurityConfig:
     sasl = sasl_settings.sasl_config(settings, is_provided=sasl_provided)
     available = {
         "ip": True, "digest": digest_enabled, "sasl": sasl is not None and sasl_provided,
-        "x509": has_tls,
+        "x509": has_x509,
     }  # fmt: skip
     return SecurityConfig(
         digest_enabled=digest_enabled,
@@ -330,7 +330,7 @@ def _security(settings: Settings, *, has_tls: bool) -> SecurityConfig:
         sasl_super_users=sasl_settings.super_users(settings),
         any_sasl_user=settings.text("letAnySaslUserDoX"),
         allow_sasl_failed_clients=settings.flag("allowSaslFailedClients", False),
-        x509_provided=has_tls,
+        x509_provided=has_x509,
         x509_super_user=settings.text("X509AuthenticationProvider.superUser"),
     )
 

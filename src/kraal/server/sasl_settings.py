@@ -22,7 +22,6 @@ JAAS_FILE = "java.security.auth.login.config"
 SECTION = "sasl.serverconfig"
 SUPER_PASSWORD = "SASLAuthenticationProvider.superPassword"
 PROVIDER = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
-_PROVIDER_KEY = "authProvider."
 _SUPER_USER = "superUser"
 _USER = "user_"
 _DIGEST_MODULE = "DigestLoginModule"
@@ -31,14 +30,7 @@ _KERBEROS_MODULE = "Krb5LoginModule"
 
 def is_provided(settings: Settings) -> bool:
     """Whether ACLs may have the scheme `sasl`: an `authProvider.X` line names its class."""
-    keys = [
-        key
-        for key, value in settings.values.items()
-        if key.startswith(_PROVIDER_KEY) and value == PROVIDER
-    ]
-    for key in keys:
-        settings.text(key)  # it is not one that is left out
-    return bool(keys)
+    return settings.names_provider(PROVIDER)
 
 
 def super_users(settings: Settings) -> frozenset[str]:

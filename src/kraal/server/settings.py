@@ -52,6 +52,13 @@ class Settings:
         self._read.add(key)
         return self.values.get(key)
 
+    def names_provider(self, name: str) -> bool:
+        """Whether an `authProvider.X` names this class."""
+        keys = [key for key, value in self.values.items()
+                if key.startswith("authProvider.") and value == name]  # fmt: skip
+        self._read.update(keys)  # they are not among those that are left out
+        return bool(keys)
+
     def parsed_number(self, key: str, default: int) -> int:
         """A number of section 1.2, already checked by `check_parsed`."""
         value = self.text(key)
