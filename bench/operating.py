@@ -4,7 +4,8 @@ One server with many sessions that watch. Its clients are measured quiet and bus
 one run. Busy means: the metrics are scraped, `cons` and `wchp` are asked for once a second each,
 and one online backup follows the other; of Apache ZooKeeper, which has neither that nor the
 endpoint without a package more, `mntr` and the admin command `snapshot`. Whoever asks reads and
-throws away, so that what is measured is the server and not the tools beside it.
+throws away, and only takes processor time that nobody else wants, as far as the system knows such
+a thing: elsewhere it would be another machine's.
 
 What counts is latency at a rate: a share of what the server can do at most, the same for quiet and
 busy. At saturation the clients take both cores, and there is no time for whoever asks that is not
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import resource
 import tempfile
 import threading
@@ -165,6 +167,8 @@ class Operators:
             thread.join()
 
     def _ask(self, what: str, ask: Callable[[], int]) -> None:
+        if hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # this thread alone
         while not self._stopping.is_set():
             began = time.monotonic()
             try:

@@ -18,10 +18,12 @@ from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
-TURN_SECONDS = 100e-6
+TURN_SECONDS = 50e-6
 """A portion ends with the item that takes it over this time."""
 SHARE = 0.1
 """Of the time of a loop that is never idle."""
+LOOK_SECONDS = 0.001
+"""How often it is looked for a turn while something is awaited."""
 QUIET_LOOKS = 2
 """As often nothing must have come in: asyncio's own loop reads only in the second turn."""
 
@@ -32,6 +34,8 @@ class Turns:
     def __init__(self) -> None:
         self.inputs = 0
         """Counts what came in that shall not wait."""
+        self.awaited = 0
+        """What threads are about to be done with that shall not wait: they need the interpreter."""
         self._waiting: deque[Callable[[], object]] = deque()
         self._inputs_before = 0
         self._quiet_looks = 0
@@ -63,12 +67,16 @@ class Turns:
     def _look(self) -> None:
         """Whether there is still nothing else to do."""
         now = perf_counter()
-        if self.inputs == self._inputs_before:
+        if self.inputs == self._inputs_before and not self.awaited:
             self._quiet_looks += 1
         else:
             self._inputs_before, self._quiet_looks = self.inputs, 0
         if self._quiet_looks < QUIET_LOOKS and now < self._due:
-            asyncio.get_running_loop().call_soon(self._look)
+            loop = asyncio.get_running_loop()
+            if self.awaited:
+                loop.call_later(LOOK_SECONDS, self._look)
+            else:
+                loop.call_soon(self._look)
             return
         work = self._waiting[0]
         try:

@@ -14,6 +14,7 @@ from kraal.tree import snapshot
 from kraal.tree.apply import apply
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import SnapshotDigest
+from kraal.tree.znode import EMPTY_STAT, Znode
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import (
     CreateContainerTxn,
@@ -193,3 +194,23 @@ def test_an_acl_list_that_appears_meanwhile_is_left_to_replay() -> None:
         history.next()
     pieces += stream
     assert decode(b"".join(pieces))[0].nodes
+
+
+def test_slices_are_small_in_znodes_and_in_bytes() -> None:
+    tree = DataTree.pristine()
+    sessions, children, large = 1000, 3000, 1 << 20
+    tree.sessions.update(dict.fromkeys(range(sessions), 30_000))
+    for path, data in (
+        (b"/many", b""), *((b"/many/%05d" % n, b"x" * 10) for n in range(children)),
+        (b"/large", b""), *((b"/large/%d" % n, b"y" * large) for n in range(8)),
+    ):  # fmt: skip
+        tree.load(path, Znode(data, tree.acls.open, EMPTY_STAT))
+    tree.loaded()
+    slices = list(snapshot.encode(tree))
+    assert max(piece.count(b"/many/") for piece in slices) <= snapshot.SLICE_NODES
+    assert max(map(len, slices)) < large + snapshot.SLICE_BYTES + 10_000
+    most = max(len(piece) for piece in slices if b"/" not in piece)
+    assert most <= 12 * snapshot.SLICE_SESSIONS
+    again, _ = decode(b"".join(slices))
+    assert set(again.nodes) == set(tree.nodes)
+    assert again.sessions == tree.sessions

@@ -14,6 +14,7 @@ from time import monotonic
 
 from kraal.server.disk_thread import DiskThread
 from kraal.storage.txn_log import Flush, TxnLog
+from kraal.turns import turns
 
 FEW_RECORDS = 8
 """As many at most are in a flush that the loop runs."""
@@ -76,6 +77,7 @@ class LogWriter:
         self._logged = logged
         self._failed = failed
         self._loop = asyncio.get_running_loop()
+        self._turns = turns()
         self._flush: Flush | None = None
         self._scheduled = False
         self._scheduled_at = 0.0
@@ -127,7 +129,7 @@ class LogWriter:
             self._inputs_before = self._inputs()
             self._loop.call_soon(self._look)
         elif (flush := self._take()) is not None:
-            self._disk.submit(flush.run, self._done)
+            self._submit(flush)
 
     def _look(self) -> None:
         """Whether there is still nothing else to do."""
@@ -146,7 +148,15 @@ class LogWriter:
         if is_quiet:
             self._run(flush)
         else:
-            self._disk.submit(flush.run, self._done)
+            self._submit(flush)
+
+    def _submit(self, flush: Flush) -> None:
+        self._turns.awaited += 1
+        self._disk.submit(flush.run, self._came)
+
+    def _came(self, error: BaseException | None) -> None:
+        self._turns.awaited -= 1
+        self._done(error)
 
     def _take(self) -> Flush | None:
         flush = self._flush = self._log.take()

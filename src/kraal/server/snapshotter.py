@@ -10,17 +10,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BytesIO
 from time import perf_counter
 
 from kraal.model.zxid import counter
 from kraal.server.disk_thread import DiskThread
-from kraal.storage.snapshot_store import WRITE_BYTES, SnapshotStore, SnapshotWriter
+from kraal.storage.snapshot_store import PIECE_BYTES, SnapshotStore, SnapshotWriter
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
 from kraal.turns import portion, turns
 
 logger = logging.getLogger("kraal.server.snapshot")
-PIECES_AHEAD_MAX = 16
+PIECES_AHEAD_MAX = 4
 POLL_SECONDS = 0.001
 
 
@@ -124,14 +125,14 @@ class Snapshotter:
 
         is_whole = False
         while not is_whole:
-            piece: list[bytes] = []
-            while not is_whole and sum(map(len, piece)) < WRITE_BYTES:
+            piece = BytesIO()  # grows with the slices: joining them would hold up the loop
+            while not is_whole and piece.tell() < PIECE_BYTES:
                 made, is_whole = await turns().call(partial(portion, slices))
-                piece += made
+                piece.writelines(made)
             await room.acquire()
             if errors:
                 raise errors[0]
-            thread.submit(partial(writer.write, b"".join(piece)), written)
+            thread.submit(partial(writer.write, piece.getvalue()), written)
         for _ in range(PIECES_AHEAD_MAX):  # until every piece is written
             await room.acquire()
         if errors:

@@ -63,7 +63,7 @@ _LAST_ZXID_BYTES = 8 + 8 + len(_END)
 _ZERO = bytes(4)
 _SLASH = ROOT[0]
 _UNCOUNTED = SYSTEM + b"/"
-SLICE_NODES = 50
+SLICE_NODES = 25
 SLICE_BYTES = 64 << 10
 """A slice ends with the znode that takes it over one of both."""
 CHILD_BYTES = 32
