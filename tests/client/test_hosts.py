@@ -67,7 +67,7 @@ async def test_names_are_resolved_at_each_attempt(
 
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         asked.append(host)
-        answer = answers.pop(0)
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, OSError):
             raise answer
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in answer]
@@ -75,7 +75,8 @@ async def test_names_are_resolved_at_each_attempt(
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     async with kraal.connect(f"zoo.example:{server.port}", connect_timeout=0.2) as zk:
         assert zk.server == ("zoo.example", server.port)
-    assert asked == ["zoo.example"] * 3
+    assert len(asked) >= 3  # more on a machine that is too slow for the timeout
+    assert set(asked) == {"zoo.example"}
 
 
 async def test_all_addresses_of_a_name_are_tried(

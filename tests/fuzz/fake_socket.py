@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import PurePath
 from types import SimpleNamespace
 from typing import cast
@@ -13,10 +14,18 @@ from kraal.server.client_socket import ClientSocket
 from kraal.server.listener import ClientListener
 from kraal.server.server import Server
 from kraal.server.status_source import ServerStatusSource
+from kraal.turns import Turns
 from tests.fuzz.world import World, small_config
 
 _EMPTY = PurePath(tempfile.gettempdir())
 """A directory whose size `dirs` and `mntr` may ask for."""
+
+
+class AtOnce(Turns):
+    """What is long has its turn at once: there is no loop."""
+
+    def later(self, work: Callable[[], object]) -> None:
+        work()
 
 
 class FakeSocket(asyncio.Transport):
@@ -39,6 +48,7 @@ class FakeSocket(asyncio.Transport):
         status = ServerStatusSource(cast(Server, server))
         server.listener = ClientListener(config, self.world.replica.counters, status)
         server.listener.replica = self.world.replica
+        server.listener.turns = AtOnce()
         server.listener.later = lambda _seconds, go_on, *args: go_on(*args)
         self.output = bytearray()
         self.has_ended = False

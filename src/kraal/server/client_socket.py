@@ -22,7 +22,7 @@ from kraal.model.limits import TOO_LONG_MAX_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.tls.subject import subject
-from kraal.turns import portion, turns
+from kraal.turns import portion
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ClientSocket(asyncio.Protocol):
         """Where it comes from; None: it is not counted in."""
         self._replica = listener.replica
         self._frames = FrameReader(listener.config.max_buffer_bytes)
-        self._turns = turns()
+        self._turns = listener.turns
         self._transport: asyncio.Transport | None = None
         self._conn: ClientConnection | None = None
         self._first = b""

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from ssl import SSLContext
 from time import monotonic
 from typing import ParamSpec
@@ -20,6 +20,7 @@ from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
 from kraal.server.client_port import ClientPort
 from kraal.server.client_socket import ClientSocket
+from kraal.turns import Turns, turns
 
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
@@ -60,6 +61,11 @@ class ClientListener:
         self._tls: Callable[[], SSLContext] | None = None
         self._plain: ClientPort | None = None
         self._secure: ClientPort | None = None
+
+    @cached_property
+    def turns(self) -> Turns:
+        """Those of the loop in which clients are accepted."""
+        return turns()
 
     @property
     def bound_port(self) -> int:
