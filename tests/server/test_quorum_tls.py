@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +100,20 @@ def test_members_speak_tls_and_nothing_else(tmp_path: Path) -> None:
         made.wait_mode(follower, "follower")
         write_and_read(made, "/y")
         assert all("Traceback" not in member.log_text() for member in made.members.values())
+
+
+def test_those_who_say_nothing_keep_no_member_out(tmp_path: Path) -> None:
+    with ensemble(tmp_path, TLS) as made, ExitStack() as silent:
+        made.start()
+        for member in made.members:
+            for _ in range(150):
+                address = HOST, ports(made, member)[1]
+                silent.enter_context(socket.create_connection(address, timeout=10))
+        leader = made.wait_leader()
+        leader.stop()
+        leader.launch()
+        made.wait_serving()
+        write_and_read(made, "/x")
 
 
 def test_an_ensemble_comes_to_tls_in_three_steps(tmp_path: Path) -> None:

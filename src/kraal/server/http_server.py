@@ -90,17 +90,13 @@ class HttpServer:
         self._task = asyncio.create_task(self._uvicorn.serve([]))
         patience = self._config.timeout_keep_alive
         tls_port = self._tls_port = TlsPort(
-            "admin port", self._tls, self._begin, handshake_seconds=patience
+            "admin port", self._tls, lambda _host: self._protocol(), handshake_seconds=patience
         )
+        tls_port.pending_max = CONNECTIONS_MAX
         if (count := self.plain_too) is not None:
             tls_port.detection_seconds = patience
             tls_port.on_plain = lambda _host: count()
         tls_port.start([self._socket])
-
-    def _begin(self, _host: str) -> asyncio.Protocol | None:
-        """For a connection to a port that speaks TLS."""
-        assert self._tls_port is not None
-        return None if self._tls_port.pending >= CONNECTIONS_MAX else self._protocol()
 
     def _protocol(self) -> asyncio.Protocol:
         make: Callable[..., asyncio.Protocol] = self._config.http_protocol_class

@@ -46,10 +46,8 @@ class QuorumTls:
     def port(self, name: str, make: Callable[[], asyncio.Protocol]) -> TlsPort:
         """One that gives connections to protocols; it is still to be started."""
 
-        def begin(_host: str) -> asyncio.Protocol | None:
-            return make() if port.pending < PENDING_MAX else None
-
-        port = TlsPort(name, self._accepting, begin)
+        port = TlsPort(name, self._accepting, lambda _host: make())
+        port.pending_max = PENDING_MAX
         if self._is_unified:
             port.detection_seconds = self._settings.detection_ms / 1000
         if self._settings.verifies_clients:

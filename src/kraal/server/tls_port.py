@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from ssl import SSLContext, SSLObject
 from time import monotonic
 
@@ -79,12 +80,10 @@ class TlsPort:
         """Told of a connection that was closed because too many shake hands."""
         self._complains_at = 0.0
         self._listening: list[socket.socket] = []
-        self._admitting: set[asyncio.Task[None]] = set()
-
-    @property
-    def pending(self) -> int:
-        """Connections that are not open yet."""
-        return len(self._admitting)
+        self.pending_max: int | None = None
+        """How many may not be open yet; one more closes the one that came first."""
+        self._admitting: dict[asyncio.Task[bool], None] = {}
+        """Connections that are not open yet, the first to come first."""
 
     @property
     def port(self) -> int:
@@ -135,32 +134,45 @@ class TlsPort:
                 accepted.close()
                 continue
             accepted.setblocking(False)
+            if len(self._admitting) == self.pending_max:
+                first = next(iter(self._admitting))
+                del self._admitting[first]
+                first.cancel()
             task = loop.create_task(self._admit(accepted, address[:2], protocol))
-            self._admitting.add(task)
-            task.add_done_callback(self._admitting.discard)
+            self._admitting[task] = None
+            task.add_done_callback(partial(self._admitted, accepted, protocol))
+
+    def _admitted(
+        self, accepted: socket.socket, protocol: asyncio.Protocol, task: asyncio.Task[bool]
+    ) -> None:
+        """Also where it was cancelled before it began."""
+        self._admitting.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("A connection to the %s is lost", self._name, exc_info=error)
+        if task.cancelled() or error is not None or not task.result():
+            accepted.close()
+            self.on_end(protocol)
 
     async def _admit(
         self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol
-    ) -> None:
-        is_open = False
+    ) -> bool:
+        """Whether the protocol has its connection."""
         try:
             if self.detection_seconds is not None and not await self._begins_with_tls(accepted):
                 self.on_plain(peer[0])
                 loop = asyncio.get_running_loop()
                 await loop.connect_accepted_socket(lambda: protocol, accepted)
-                is_open = True
-            elif 0 <= self.handshakes_max <= self.handshakes:
+                return True
+            if 0 <= self.handshakes_max <= self.handshakes:
                 self.on_excess()
                 self._complain("Too many TLS handshakes with the %s - max is %d; closing %s",
                                self._name, self.handshakes_max, readable(*peer))  # fmt: skip
-            else:
-                is_open = await self._shake_hands(accepted, peer, protocol)
+                return False
+            return await self._shake_hands(accepted, peer, protocol)
         except OSError as error:
             logger.debug("%s left the %s: %s", readable(*peer), self._name, error)
-        finally:
-            if not is_open:
-                accepted.close()
-                self.on_end(protocol)
+            return False
 
     async def _shake_hands(
         self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol
