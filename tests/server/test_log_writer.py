@@ -14,8 +14,16 @@ import pytest
 
 from kraal.errors import StorageError
 from kraal.model.config import StorageConfig
+from kraal.server import log_writer
 from kraal.server.disk_thread import DiskThread
-from kraal.server.log_writer import FEW_RECORDS, LONG_REST, SHORT_REST, LogWriter, Patience
+from kraal.server.log_writer import (
+    FEW_RECORDS,
+    LONG_REST,
+    QUIET_TURNS,
+    SHORT_REST,
+    LogWriter,
+    Patience,
+)
 from kraal.storage import data_dir
 from kraal.storage.filesystem import OsFile, OsFileSystem
 from kraal.storage.log_reader import records
@@ -103,6 +111,37 @@ def test_the_loop_goes_on_with_what_comes_in(tmp_path: Path) -> None:
             for _ in range(2 * SHORT_REST):
                 await made.write(1)
             assert not any(made.fs.on_loop)
+            assert made.logged == made.on_disk()
+
+    asyncio.run(main())
+
+
+def test_of_writes_that_come_alone_only_the_first_waits_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "FAST_MS", 10_000.0)
+
+    async def main() -> None:
+        came = 0
+
+        async def turns_of_a_write() -> int:
+            nonlocal came
+            came += 1
+            writing = asyncio.create_task(made.write(1))
+            turns = 0
+            while not writing.done():
+                turns += 1
+                await asyncio.sleep(0)
+            return turns
+
+        async with bench(tmp_path, lambda: came) as made:
+            while made.fs.on_loop[-3:] != [True] * 3:
+                await turns_of_a_write()
+            alone = await turns_of_a_write()
+            came += 1  # somebody asks for something else
+            assert await turns_of_a_write() == alone + QUIET_TURNS
+            assert await turns_of_a_write() == alone + QUIET_TURNS
+            assert await turns_of_a_write() == alone
             assert made.logged == made.on_disk()
 
     asyncio.run(main())

@@ -123,30 +123,29 @@ class Leading(Replica):
     def committed(self, now_ms: int, wall_ms: int, zxid: int) -> None:
         """A quorum has everything up to zxid on disk."""
         in_flight = self._in_flight
-        if in_flight and in_flight[0][0] <= zxid:
-            self._commit_up_to(now_ms, wall_ms, zxid)
+        count, last = 0, None
+        if in_flight and now_ms - in_flight[0][5] >= self._slow_ms:
+            self._note_slow(now_ms, wall_ms, zxid)
+        while in_flight and in_flight[0][0] <= zxid:
+            count, last = count + 1, in_flight.popleft()
+            self._commit(now_ms, last)
+            # At once: replies leave in the order of the requests.
+            while self._syncs and self._syncs[0][0] <= last[0]:
+                self._syncs.popleft()[1]()
         self._clients.resume_stalled(now_ms, wall_ms)
         self._clients.flush(now_ms)
+        if last is not None:
+            self._count(now_ms, last, count)  # while the clients have their answers already
 
-    def _commit_up_to(self, now_ms: int, wall_ms: int, zxid: int) -> None:
-        """Commit what is in flight up to zxid, which is something; figures are of the whole run."""
-        in_flight, counters = self._in_flight, self.counters
-        if now_ms - in_flight[0][5] >= self._slow_ms:
-            self._note_slow(now_ms, wall_ms, zxid)
-        before = len(in_flight)
-        while in_flight and in_flight[0][0] <= zxid:
-            proposal = in_flight.popleft()
-            self._commit(now_ms, proposal)
-            # At once: replies leave in the order of the requests.
-            while self._syncs and self._syncs[0][0] <= proposal[0]:
-                self._syncs.popleft()[1]()
-        count = before - len(in_flight)
-        latency_ms = now_ms - proposal[5]
+    def _count(self, now_ms: int, last: Proposal, count: int) -> None:
+        """So many were committed in one run, of which the last stands for all."""
+        counters = self.counters
+        latency_ms = now_ms - last[5]
         counters.quorum_latency.add(latency_ms, count)
         counters.propagation.add(latency_ms, count)
         counters.changes_installed += self.outstanding.installed_count
         self.outstanding.installed_count = 0
-        if changes := proposal[3][1]:
+        if changes := last[3][1]:
             path, image, _ = max(changes, key=_length_of_path)  # beside it, parents
             if image is not None:
                 counters.load.wrote(path, len(image.data or b""), count)

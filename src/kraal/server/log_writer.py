@@ -3,7 +3,8 @@
 The disk thread runs the flushes, so that the loop never waits for the disk. There is one
 exception. Changing to the thread and back costs more than a fast disk takes for some records;
 so when there are few, and nothing comes in that the loop could do instead, it runs the flush
-itself. A server with little to do answers writes sooner for it, and nobody else waits.
+itself. A server with little to do answers writes sooner for it, and nobody else waits. Where one
+write follows another and nothing else comes, it does not even look whether something does.
 """
 
 from __future__ import annotations
@@ -87,6 +88,9 @@ class LogWriter:
         self._quiet_turns = 0
         """How many turns are still to be quiet before the loop runs the flush itself."""
         self._inputs_before = 0
+        """As of the flush before, or since when it is quiet."""
+        self._was_lone = False
+        """Whether the flush before was of a write that came alone."""
         self.is_broken = False
         """Whether a flush has failed: what is on disk behind the last one, nobody knows."""
         self._idle: asyncio.Event = asyncio.Event()
@@ -125,11 +129,16 @@ class LogWriter:
         if self._flush is not None or self._quiet_turns:
             return
         if self._scheduled and self._waiting <= FEW_RECORDS and self._patience.allows():
-            self._quiet_turns = QUIET_TURNS
-            self._inputs_before = self._inputs()
-            self._loop.call_soon(self._look)
-        elif (flush := self._take()) is not None:
-            self._submit(flush)
+            inputs = self._inputs()
+            is_lone = inputs == self._inputs_before + 1
+            if is_lone and self._was_lone and self._disk.is_idle:
+                self._begin(on_loop=True)
+            else:
+                self._quiet_turns = QUIET_TURNS
+                self._loop.call_soon(self._look)
+            self._inputs_before, self._was_lone = inputs, is_lone
+        else:
+            self._begin(on_loop=False)
 
     def _look(self) -> None:
         """Whether there is still nothing else to do."""
@@ -143,30 +152,26 @@ class LogWriter:
             self._loop.call_soon(self._look)
             return
         self._quiet_turns = 0
-        flush = self._take()
-        assert flush is not None, "something was appended"
-        if is_quiet:
-            self._run(flush)
-        else:
-            self._submit(flush)
+        self._begin(on_loop=is_quiet)
 
-    def _submit(self, flush: Flush) -> None:
-        self._turns.awaited += 1
-        self._disk.submit(flush.run, self._came)
-
-    def _came(self, error: BaseException | None) -> None:
-        self._turns.awaited -= 1
-        self._done(error)
-
-    def _take(self) -> Flush | None:
+    def _begin(self, *, on_loop: bool) -> None:
+        """Flush what was appended, if anything was."""
         flush = self._flush = self._log.take()
         self._scheduled = False
         self._waiting = 0
         if flush is None:
             self._idle.set()
+            return
+        flush.waited_ms = (monotonic() - self._scheduled_at) * 1000
+        if on_loop:
+            self._run(flush)
         else:
-            flush.waited_ms = (monotonic() - self._scheduled_at) * 1000
-        return flush
+            self._turns.awaited += 1
+            self._disk.submit(flush.run, self._came)
+
+    def _came(self, error: BaseException | None) -> None:
+        self._turns.awaited -= 1
+        self._done(error)
 
     def _run(self, flush: Flush) -> None:
         error: BaseException | None = None

@@ -95,6 +95,7 @@ class StorageDriver:
 
     def _after_flush(self, flush: Flush) -> None:
         self._logged_zxid = flush.last_zxid
+        self._logged(flush)
         self._counters.flushed(flush.count, flush.waited_ms, flush.duration_ms)
         if flush.duration_ms > self._storage.fsync_warning_threshold_ms:
             self._counters.slow_syncs += 1
@@ -103,7 +104,6 @@ class StorageDriver:
                 flush.count,
                 flush.duration_ms,
             )
-        self._logged(flush)
         if self._policy.logged(flush.count, flush.grown_bytes):
             self._writer.roll()
             self._is_snapshot_due = True
