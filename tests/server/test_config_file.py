@@ -248,6 +248,7 @@ class TestEveryKey:
             readonlymode.enabled=true
             closeSessionTxn.enabled=false
             clientTcpKeepAlive=true
+            loneClientPollMicros=0
             4lw.commands.whitelist=ruok, stat ,mntr
         """
         loaded = load_text(tmp_path, text)
@@ -266,6 +267,7 @@ class TestEveryKey:
             read_only_mode=True,
             close_session_txn=False,
             client_tcp_keep_alive=True,
+            lone_client_poll_us=0,
             four_letter_words=frozenset({"srvr", "ruok", "stat", "mntr", "isro"}),
             admin=AdminConfig(enabled=True),
         )

@@ -288,6 +288,8 @@ class ServerConfig:
     read_only_mode: bool = False
     close_session_txn: bool = True
     client_tcp_keep_alive: bool = False
+    lone_client_poll_us: int = 50
+    """`loneClientPollMicros`: how long the loop stays awake for a lone client's next request."""
     audit_user: str | None = None
     """Who the server is in the audit log (`audit.enable`); None: there is no such log."""
     audit_file: PurePath | None = None

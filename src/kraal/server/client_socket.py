@@ -125,6 +125,7 @@ class ClientSocket(asyncio.Protocol):
         if self._frames.too_long:
             self._tell_too_long(conn)
         if frames:
+            self._listener.attention.asked(self)
             replica.frames(monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS, conn, frames)
         if error is not None:
             logger.warning("closing %s:%d: %s", conn.host, conn.port, error)
@@ -180,6 +181,7 @@ class ClientSocket(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         transport.write(data)
+        self._listener.attention.answered(self)
         conn = self._conn
         if (
             conn is not None

@@ -56,6 +56,7 @@ largeRequestMaxBytes | bytes | 104857600 | Large requests that may be in process
 4lw.commands.whitelist | list | srvr | Four-letter words that are answered, with commas; `*` is all.
 readonlymode.enabled | true/false | false | A member without a leader serves reads. (jvm)
 maxWatchesPerSession | number | 0 | Requests that would set more watches are refused with QuotaExceeded; 0: any number. (own)
+loneClientPollMicros | µs | 50 | How long the next request of a lone client is looked for before the server sleeps; 0: not at all. (own)
 slowRequestThresholdMs | ms | 1000 | Requests that take longer are remembered for `slow_requests`. (own)
 """
 

@@ -233,6 +233,7 @@ def _server(settings: Settings, static: Path | None) -> ServerConfig:
         read_only_mode=read_only_mode,
         close_session_txn=settings.flag("closeSessionTxn.enabled", True),
         client_tcp_keep_alive=settings.flag("clientTcpKeepAlive", False),
+        lone_client_poll_us=settings.number("loneClientPollMicros", 50, minimum=0),
         audit_file=PurePath(audit_file) if (audit_file := settings.text("audit.file")) else None,
         audit_user=_audit_user(security) if settings.flag("audit.enable", False) else None,
         four_letter_words=_four_letter_words(settings, read_only_mode),

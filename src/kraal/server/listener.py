@@ -18,6 +18,7 @@ from kraal.model.ensemble import Address, readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
+from kraal.server.attention import Attention
 from kraal.server.client_port import ClientPort
 from kraal.server.client_socket import ClientSocket
 from kraal.turns import Turns, turns
@@ -39,6 +40,7 @@ class ClientListener:
         self.replica: Replica | None = None
         """Whom clients talk to; None: nobody yet, and only four-letter words are answered."""
         self.status = status
+        self.attention = Attention(config.lone_client_poll_us)
         # A single legal reply must fit, however large requests may be.
         self.output_max_bytes = max(OUTPUT_MAX_BYTES, 4 * config.max_buffer_bytes)
         self._sockets: dict[ClientSocket, None] = {}

@@ -194,7 +194,9 @@ class Server(Context):
             "clientPort": str(port),
             "clientPortAddress": HOST,
         }
-        loaded = load(None, defines={}, environment={}, overrides={**self._settings, **place})
+        # To poll would only take the interpreter from the thread of the test.
+        defines = {"loneClientPollMicros": "0"}
+        loaded = load(None, defines=defines, environment={}, overrides={**self._settings, **place})
         zoo_cfg.check(loaded)
         return loaded.config
 
