@@ -99,8 +99,16 @@ def assert_works_again(running: Ensemble) -> None:
             assert client.call("exists", raw.path_and_watch("/after", False)).err == 0
 
 
-def test_observers_log_in(tmp_path: Path) -> None:
-    with ensemble(tmp_path, (KRAAL, KRAAL), REQUIRED, observers=(KRAAL,)) as running:
+@pytest.mark.parametrize(
+    ("voters", "observer"),
+    [
+        pytest.param((KRAAL, KRAAL), KRAAL, id="kraal"),
+        pytest.param((KRAAL, KRAAL), APACHE, id="apache observes", marks=pytest.mark.apache),
+        pytest.param((APACHE, APACHE), KRAAL, id="kraal observes", marks=pytest.mark.apache),
+    ],
+)
+def test_observers_log_in(tmp_path: Path, voters: tuple[str, ...], observer: str) -> None:
+    with ensemble(tmp_path, voters, REQUIRED, observers=(observer,)) as running:
         running.start()
         assert_works(running)
 
