@@ -63,7 +63,7 @@ class ClientSocket(asyncio.Protocol):
         self._host: str | None = None
         """Where it comes from; None: it is not counted in."""
         self._replica = listener.replica
-        self._frames = FrameReader(listener.config.max_buffer_bytes)
+        self._frames = FrameReader(listener.config.max_buffer_bytes, TOO_LONG_MAX_BYTES)
         self._turns = listener.turns
         self._transport: asyncio.Transport | None = None
         self._conn: ClientConnection | None = None
@@ -236,12 +236,13 @@ class ClientSocket(asyncio.Protocol):
             self._end(conn)
             return
         frames, error = self._frames.feed(data)
+        if self._frames.too_long:
+            self._tell_too_long(conn)
         if frames:
             now_ms, wall_ms = monotonic_ns() // NS_PER_MS, time_ns() // NS_PER_MS
             if not self._listener.admit_session(now_ms):
                 self._end(conn)
                 return
-            self._frames.dropped_max = TOO_LONG_MAX_BYTES  # it speaks the protocol
             replica.connect(now_ms, wall_ms, conn, frames[0])
             if frames[1:] and not conn.closed:
                 replica.frames(now_ms, wall_ms, conn, frames[1:])

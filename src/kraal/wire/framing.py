@@ -19,14 +19,14 @@ KEPT_BYTES = 8
 class FrameReader:
     """Cuts what a socket delivers into frames; keeps at most one frame that is not complete."""
 
-    __slots__ = ("_left_out", "_needed", "_rest", "dropped_max", "limit", "too_long")
+    __slots__ = ("_dropped_max", "_left_out", "_needed", "_rest", "limit", "too_long")
 
     def __init__(self, limit: int, dropped_max: int = 0) -> None:
         """A frame longer than `limit` is an error; up to `dropped_max` its beginning is kept."""
         self.limit = limit
         self.too_long: list[int] = []
         """Lengths of frames that were cut to their first `KEPT_BYTES`; who looks clears it."""
-        self.dropped_max = dropped_max
+        self._dropped_max = dropped_max
         self._left_out = 0
         """Bytes of such a frame that are still to come, and to be dropped."""
         self._rest = bytearray()
@@ -53,7 +53,7 @@ class FrameReader:
         while at + LENGTH_BYTES <= size:
             (length,) = _unpack(data, at)
             if length < 0 or length > self.limit:
-                if not KEPT_BYTES <= length <= self.dropped_max:
+                if not KEPT_BYTES <= length <= self._dropped_max:
                     return frames, DecodeError(f"frame length {length}")
                 kept = at + LENGTH_BYTES + KEPT_BYTES
                 if kept > size:
