@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
-TURN_SECONDS = 50e-6
+TURN_SECONDS = 25e-6
 """A portion ends with the item that takes it over this time."""
 SHARE = 0.1
 """Of the time of a loop that is never idle."""

@@ -36,7 +36,7 @@ from kraal.turns import turns
 
 PIECE_BYTES = 1 << 20
 """So much is read at once: each time a thread takes the interpreter from the loop."""
-SENT_BYTES = 64 << 10
+SENT_BYTES = 32 << 10
 REST_SECONDS = 0.001
 """After each piece: a receiver on a fast line shall not have the server for itself."""
 COMMIT_SECONDS = 10.0
