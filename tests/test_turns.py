@@ -93,13 +93,12 @@ async def test_a_loop_that_is_never_idle_gives_a_share(clock: Clock) -> None:
 
     ours.later(work)
     rest = TURN_SECONDS / module.SHARE
-    for expected in range(1, 4):
-        clock.now += 0.8 * rest
+    while clock.now < 20 * rest:
+        before = ran
+        clock.now += 0.25 * rest
         await some_turns(BUSY_TURNS, ours, busy=True)
-        assert ran == expected - 1
-        clock.now += 0.3 * rest
-        await some_turns(3, ours, busy=True)
-        assert ran == expected
+        assert ran - before <= 1
+    assert 18 <= ran <= 20
 
 
 async def test_those_who_wait_alternate_with_one_portion_in_a_turn() -> None:

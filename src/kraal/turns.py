@@ -84,7 +84,8 @@ class Turns:
         finally:
             self._waiting.popleft()
             ended = perf_counter()
-            self._due = ended + (ended - now) * (1 / SHARE - 1)
+            # What a look came late for is made up for, but not what nobody asked for.
+            self._due = max(self._due, ended - LOOK_SECONDS) + (ended - now) / SHARE
             if self._waiting:
                 self._begin_to_look()
 
