@@ -37,6 +37,7 @@ class FakeSocket(asyncio.Transport):
             storage=StorageConfig(data_dir=_EMPTY, data_log_dir=_EMPTY),
             four_letter_words=frozenset({"*"}),
             max_buffer_bytes=4096,
+            lone_client_poll_us=0,
         )
         self.world = World(config)
         server = SimpleNamespace(
