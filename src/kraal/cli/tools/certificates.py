@@ -15,21 +15,20 @@ from kraal.tls.reloading import SOON_S
 
 def examine_certificates(config: ServerConfig, report: Report) -> None:
     """Whether the stores of all ports can be read, and when what is in them expires."""
-    for tls, otherwise in (
-        (config.admin.tls if config.admin.enabled else None, "the admin port stays closed"),
-        (config.client_tls, "the server does not start"),
-        (config.ensemble.tls if config.ensemble else None, "the server does not start"),
-    ):
-        if tls is not None:
-            _examine(tls, otherwise, report)
+    servers = config.ensemble.tls if config.ensemble is not None else None
+    admin = config.admin.tls if config.admin.enabled else None
+    for tls in filter(None, (config.client_tls, servers)):
+        _examine(tls, report, Severity.ERROR, "the server does not start")
+    if admin is not None and (servers is None or admin.key != servers.key):
+        _examine(admin, report, Severity.WARNING, "the admin port stays closed")
 
 
-def _examine(tls: TlsSettings, otherwise: str, report: Report) -> None:
+def _examine(tls: TlsSettings, report: Report, severity: Severity, otherwise: str) -> None:
     try:
         expiry_s = accepting(tls).expiry_s
     except ConfigError as error:
         remedy = f"correct it: until then {otherwise}"
-        report.add("certificates", Severity.WARNING, str(error), remedy=remedy)
+        report.add("certificates", severity, str(error), remedy=remedy)
         return
     if expiry_s is None or tls.key is None:
         return
