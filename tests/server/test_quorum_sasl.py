@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from kraal.model.config import QuorumSaslConfig
+from kraal.server import election_transport
 from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError, QuorumSasl
 from kraal.server.quorum_transport import QuorumLink
 from kraal.wire.digest_md5 import parse
@@ -176,7 +177,9 @@ async def test_nobody_is_heard_without_a_login(behind: bytes) -> None:
 
 
 @pytest.mark.parametrize("required", [True, False])
-async def test_who_says_who_it_is_and_leaves_is_dialled_back(required: bool) -> None:
+async def test_who_says_who_it_is_and_leaves_is_dialled_back(
+    required: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Unless a login is demanded; it dials in order to be dialled."""
     members = ensemble(1, 2)
     ours = Ours(2, settings_of(members, sasl=config(required=required)))
@@ -197,6 +200,23 @@ async def test_who_says_who_it_is_and_leaves_is_dialled_back(required: bool) -> 
             if not required:
                 await called.wait()
         assert called.is_set() is not required
+    assert ("Server 1 at 127.0.0.1" in caplog.text) is required
+    assert ("left before it had logged in" in caplog.text) is required
+
+
+async def test_who_is_never_dialled_back_is_told_what_that_may_mean(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(election_transport, "DIAL_BACK_SECONDS", 0.0)
+    members = ensemble(1, 2)
+    ours = Ours(1, settings_of(members))
+    theirs = Ours(2, settings_of(members, sasl=config()))
+    async with asyncio.timeout(20), started(ours, theirs):
+        while "says nothing: it refuses" not in caplog.text:
+            ours.send(2, b"a vote")
+            await asyncio.sleep(0.01)
+    assert "Server 2 says nothing" in caplog.text
+    assert "Server 1 at 127.0.0.1" in caplog.text
 
 
 async def test_a_learner_that_says_nothing_is_closed() -> None:

@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.server.conftest import connected, create, data_of
 from tests.support.certificates import Certificates, certificates, server_settings
 from tests.support.ensembles import KRAAL, Ensemble, Member, Shape
@@ -150,6 +152,16 @@ def test_a_member_with_a_strangers_certificate_stays_outside(tmp_path: Path) -> 
         assert made.members[3].mode() == ""
         with connected(inside[0].client_port) as client:
             assert create(client, "/x") == 0
+
+
+@pytest.mark.parametrize("refused", [1, 3])
+def test_who_is_refused_is_told_so_by_its_own_log(tmp_path: Path, refused: int) -> None:
+    stranger = Certificates(tmp_path).issue("server", HOST)
+    own = {refused: {"ssl.quorum.keyStore.location": stranger}}
+    with ensemble(tmp_path / "ensemble", TLS, own) as made:
+        for member in made.members.values():
+            member.launch()
+        until(made.members[refused], "says nothing: it refuses")
 
 
 def test_a_certificate_must_name_a_host_of_the_server_lines(tmp_path: Path) -> None:

@@ -241,6 +241,18 @@ def test_the_operator_is_told_who_was_refused_and_why(tmp_path: Path) -> None:
     assert "secret" not in log
 
 
+def test_refusals_without_end_are_few_lines(tmp_path: Path) -> None:
+    with (
+        serving("kraal", tmp_path, allowSaslFailedClients=True) as server,
+        connected(server.port) as client,
+    ):
+        message, _ = response(client, "bob", "wrong")
+        for _ in range(300):
+            assert token(client, message).value is None
+    lines = server.log_path.read_text().count("Refused the login of 127.0.0.1")
+    assert 1 <= lines < 100
+
+
 def test_the_audit_log_names_the_user(tmp_path: Path) -> None:
     with (
         serving("kraal", tmp_path, **{"audit.enable": True}) as server,

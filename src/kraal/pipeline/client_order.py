@@ -25,6 +25,7 @@ from kraal.model.limits import (
 from kraal.pipeline.audit import Audit
 from kraal.pipeline.auth.authority import Authority
 from kraal.pipeline.auth.sasl import LoginRefusedError, Mechanism, shown
+from kraal.pipeline.complaints import Complaints
 from kraal.pipeline.connection import WRITE_IN_FLIGHT, ClientConnection
 from kraal.pipeline.counters import Counters
 from kraal.pipeline.near_limit import NearLimit
@@ -105,6 +106,7 @@ class ClientOrder:
         self._near_limit = near_limit
         self._near_from = near_limit.from_bytes
         self._audit = audit
+        self._complaints = Complaints(logger)
         self.mechanism: Mechanism | None = None
         """How clients log in by SASL, as the shell says; None: they cannot."""
         self._reads: dict[int, ReadHandler] = {}
@@ -216,7 +218,7 @@ class ClientOrder:
         if op == OpCode.AUTH:
             return self._authenticate(conn, xid, frame)
         if op == OpCode.SASL:
-            return self._log_in(conn, xid, frame)
+            return self._log_in(now_ms, conn, xid, frame)
         self._in_order(conn, frame)
         return not conn.closed
 
@@ -284,7 +286,7 @@ class ClientOrder:
         self.send(conn, refusal(xid, 0, ErrorCode.OK))
         return True
 
-    def _log_in(self, conn: ClientConnection, xid: int, frame: bytes) -> bool:
+    def _log_in(self, now_ms: int, conn: ClientConnection, xid: int, frame: bytes) -> bool:
         """One step of a login by SASL, done by the reader of the connection (section 10.7)."""
         try:
             token = proto.SaslRequest.decode(frame, HEADER_BYTES)[0].token
@@ -300,7 +302,7 @@ class ClientOrder:
         try:
             answer = exchange.evaluate(token)
         except LoginRefusedError as error:
-            return self._refuse_login(conn, xid, f"{exchange.mechanism}: {error}")
+            return self._refuse_login(now_ms, conn, xid, f"{exchange.mechanism}: {error}")
         if (name := exchange.authorization_id) is not None:
             for identity in self._authority.logged_in(name):
                 conn.add_identity(identity)
@@ -308,9 +310,11 @@ class ClientOrder:
         self.send(conn, reply(xid, 0, write_buffer(answer)))
         return True
 
-    def _refuse_login(self, conn: ClientConnection, xid: int, reason: str) -> bool:
+    def _refuse_login(self, now_ms: int, conn: ClientConnection, xid: int, reason: str) -> bool:
         """The client is told that it is refused, the operator why."""
-        logger.warning("Refused the login of %s:%d by %s", conn.host, conn.port, reason)
+        self._complaints.warn(
+            now_ms, "Refused the login of %s:%d by %s", conn.host, conn.port, reason
+        )
         if self._authority.keeps_refused:
             self.send(conn, reply(xid, 0, NULL))
             return True

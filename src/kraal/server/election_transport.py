@@ -16,6 +16,7 @@ from kraal.errors import ConfigError, DecodeError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
 from kraal.pipeline.auth.ip import show
+from kraal.pipeline.complaints import Complaints
 from kraal.server.addresses import is_wildcard, resolve
 from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError, QuorumSasl
 from kraal.server.quorum_tls import QuorumTls, connect
@@ -38,6 +39,8 @@ UNKNOWN_MAX = 64
 """Servers of neither configuration (joiners) that are connected or dialled back at a time."""
 DIAL_BACK_SECONDS = 0.5
 """How long a larger id has to dial back before it is told again that this server is there."""
+UNANSWERED_MAX = 3
+"""Connections in a row to a server that sends nothing, before that is worth a line."""
 
 _LENGTH = struct.Struct(">i")
 
@@ -97,6 +100,9 @@ class ElectionTransport:
         """Where to dial back when the dial in progress fails."""
         self._introduced: set[int] = set()
         """Larger ids that were told to dial back just now."""
+        self._unanswered: dict[int, int] = {}
+        """By server, connections that were made to it since it was heard of."""
+        self._complaints = Complaints(logger)
 
     # What the server calls
 
@@ -174,6 +180,7 @@ class ElectionTransport:
         self._last.clear()
         self._advertised.clear()
         self._introduced.clear()
+        self._unanswered.clear()
 
     # Who is who
 
@@ -214,10 +221,8 @@ class ElectionTransport:
                 # Names of containers come with a delay: no attempt to bind was made.
                 self._close_port()
                 attempt -= 1
-                logger.warning(
-                    "Own address %s cannot be resolved yet: %s",
-                    ", ".join(address.host for address in self._own), error,
-                )  # fmt: skip
+                names = ", ".join(address.host for address in self._own)
+                logger.warning("Own address %s cannot be resolved yet: %s", names, error)
             except OSError as error:
                 self._close_port()
                 logger.error("Binding the election port of server %d: %s", self.me, error)
@@ -288,13 +293,8 @@ class ElectionTransport:
                 is_known = self._unreachable.get(server_id) == reason
                 level = logging.DEBUG if is_known else logging.WARNING
                 self._unreachable[server_id] = reason
-                logger.log(
-                    level,
-                    "Cannot dial server %d at %s: %s",
-                    server_id,
-                    readable(host, port),
-                    reason,
-                )
+                at = readable(host, port)
+                logger.log(level, "Cannot dial server %d at %s: %s", server_id, at, reason)
             else:
                 return
 
@@ -354,6 +354,7 @@ class ElectionTransport:
         else:
             connection.close()
             self._introduced.add(server_id)
+            self._left(server_id)
             loop = asyncio.get_running_loop()
             loop.call_later(DIAL_BACK_SECONDS, self._introduced.discard, server_id)
 
@@ -418,6 +419,7 @@ class ElectionTransport:
     def heard(self, link: _Connection, message: bytes) -> None:
         """A notification came in."""
         if link.server_id is not None and self._links.get(link.server_id) is link:
+            self._unanswered.pop(link.server_id, None)
             self._received(link.server_id, message)
 
     def writable(self, link: _Connection) -> None:
@@ -429,6 +431,16 @@ class ElectionTransport:
                 self._last[server_id] = frame
                 link.write(frame)
 
+    def _left(self, server_id: int) -> None:
+        """A connection to that server is over; what it refused shows in nothing but its silence."""
+        self._unanswered[server_id] = self._unanswered.get(server_id, 0) + 1
+        if self._unanswered[server_id] == UNANSWERED_MAX:
+            logger.warning("Server %d says nothing: it refuses this server's login or certificate,"
+                           " or cannot dial back; its log says why", server_id)  # fmt: skip
+
+    def complain(self, text: str, *args: object) -> None:
+        self._complaints.warn(1000 * asyncio.get_running_loop().time(), text, *args)
+
     def closed(self, connection: _Connection) -> None:
         """A connection is gone; the next notification makes a new one."""
         self._open.discard(connection)
@@ -437,6 +449,8 @@ class ElectionTransport:
         if server_id is None or self._links.get(server_id) is not connection:
             return
         del self._links[server_id]
+        if connection.initial is None:
+            self._left(server_id)
         if not self._is_known(server_id):
             self._unsent.pop(server_id, None)
             self._last.pop(server_id, None)
@@ -490,6 +504,11 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         if self.login.may_end():
             self._owner.logged_in(self)
+        elif self.initial is not None and self.login.is_going_on:
+            self._owner.complain(
+                "Server %d at %s left before it had logged in, which is demanded:"
+                " has it quorum.auth.learnerRequireSasl=true?", self.initial.server_id, self.peer,
+            )  # fmt: skip
 
     def pause_writing(self) -> None:
         self._is_blocked = True

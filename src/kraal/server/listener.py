@@ -16,6 +16,7 @@ from kraal.admin.source import StatusSource
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
+from kraal.pipeline.complaints import Complaints
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
 from kraal.server.attention import Attention
@@ -25,7 +26,6 @@ from kraal.turns import Turns, turns
 
 logger = logging.getLogger("kraal.server.listener")
 DEFAULT_BACKLOG = 1024
-COMPLAINT_SECONDS = 1.0
 PLAIN, SECURE = "clientPort", "secureClientPort"
 P = ParamSpec("P")
 STOP_PATIENCE_SECONDS = 1.0
@@ -51,7 +51,7 @@ class ClientListener:
         self._closing: dict[ClientSocket, None] = {}
         """Closed by the server, while the peer has still to take what it was sent."""
         self._last_closing: dict[ClientSocket, None] = {}
-        self._complains_at = 0.0
+        self._complaints = Complaints(logger)
         self._tokens = config.throttle.connection_tokens
         self._tokens_filled_ms = 0
         self._addresses = {
@@ -164,11 +164,7 @@ class ClientListener:
 
     def _complain(self, text: str, *args: object) -> None:
         """A refused client comes again at once: of many such lines one a second is enough."""
-        now = monotonic()
-        is_due = now >= self._complains_at
-        if is_due:
-            self._complains_at = now + COMPLAINT_SECONDS
-        logger.log(logging.WARNING if is_due else logging.DEBUG, text, *args)
+        self._complaints.warn(1000 * monotonic(), text, *args)
 
     def left(self, socket: ClientSocket, host: str) -> None:
         """Count a connection out."""

@@ -19,6 +19,7 @@ from ssl import SSLContext, SSLObject
 from time import monotonic
 
 from kraal.model.ensemble import readable
+from kraal.pipeline.complaints import Complaints
 from kraal.server.tls_guard import TlsGuard
 
 logger = logging.getLogger("kraal.server.tls")
@@ -26,7 +27,6 @@ HANDSHAKE = b"\x16"
 """The first byte of whoever begins with TLS."""
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
-COMPLAINT_SECONDS = 1.0
 REST_SECONDS = 1.0
 ACCEPTED_PER_TURN = 64
 _REASONS = {
@@ -78,7 +78,7 @@ class TlsPort:
         """Told of a handshake that failed."""
         self.on_excess: Callable[[], None] = lambda: None
         """Told of a connection that was closed because too many shake hands."""
-        self._complains_at = 0.0
+        self._complaints = Complaints(logger)
         self._listening: list[socket.socket] = []
         self.pending_max: int | None = None
         """How many may not be open yet; one more closes the one that came first."""
@@ -225,11 +225,7 @@ class TlsPort:
 
     def _complain(self, text: str, *args: object) -> None:
         """Strangers come again and again: of many such lines one a second is enough."""
-        now = monotonic()
-        is_due = now >= self._complains_at
-        if is_due:
-            self._complains_at = now + COMPLAINT_SECONDS
-        logger.log(logging.WARNING if is_due else logging.DEBUG, text, *args)
+        self._complaints.warn(1000 * monotonic(), text, *args)
 
 
 def failure(error: OSError) -> str:
