@@ -28,6 +28,7 @@ def security(tmp_path: Path, text: str = "", jaas: str = TWO_USERS) -> SecurityC
 
 
 def test_users_come_from_the_section_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "jaas.conf").touch(mode=0o600)
     found = loaded(tmp_path, PROVIDER)
     assert found.warnings == ()
     assert found.config.security.sasl is not None
@@ -94,6 +95,20 @@ def test_the_audit_log_has_the_principal(tmp_path: Path) -> None:
         ),
         (PROVIDER, "Client { };", "there is no section Server: no client can log in"),
         ("", TWO_USERS, "no ACL can name them"),
+        (PROVIDER, f"Server {{ {DIGEST} required; }};", "there is no user"),
+        (PROVIDER, f"Server {{ {DIGEST} required user_=x; }};", "a user without a name"),
+        (PROVIDER, f'Server {{ {DIGEST} required user_a=""; }};', "password of 'a' is empty"),
+        (
+            PROVIDER,
+            f"Server {{ {DIGEST} required user_a=x user_a=y; }};",
+            "user_a is there more than once",
+        ),
+        (PROVIDER, TWO_USERS, "everybody on this machine can read the passwords"),
+        (
+            "X509AuthenticationProvider.superUser=CN=root\\,O\\=Acme",
+            "Server { };",
+            "must be written twice",
+        ),
         ("authProvider.1=a.Class", "Server { };", "without effect: authProvider.1"),
     ],
 )
@@ -117,6 +132,16 @@ def test_what_is_warned_about(tmp_path: Path, text: str, jaas: str, warning: str
 def test_what_is_refused(tmp_path: Path, text: str, jaas: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         loaded(tmp_path, text, jaas)
+
+
+def test_what_is_fine_is_not_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "jaas.conf").touch(mode=0o600)
+    subject = "X509AuthenticationProvider.superUser=CN=a\\\\, b,O=Acme"
+    found = loaded(tmp_path, f"{PROVIDER}\n{subject}", f"\ufeff{TWO_USERS}")
+    assert not any("jaas.conf" in said or "superUser" in said for said in found.warnings)
+    assert found.config.security.sasl is not None
+    assert set(found.config.security.sasl.passwords) == {"bob", "super"}
+    assert found.config.security.x509_super_user == "CN=a\\, b,O=Acme"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

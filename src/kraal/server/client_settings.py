@@ -5,9 +5,11 @@ Source: reference/operations.md sections 1.2 and 7.2.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kraal.errors import ConfigError
+from kraal.model import properties
 from kraal.model.ensemble import Address, Member, canonical_host
 from kraal.model.setting import refuse
 from kraal.model.tls import TlsSettings
@@ -16,7 +18,9 @@ from kraal.server.tls_settings import CLIENT, tls_settings
 
 _WILDCARDS = ("", "0.0.0.0", "::")
 _X509 = "x509"
+X509_SUPER_USER = "X509AuthenticationProvider.superUser"
 X509_PROVIDER = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
+_LONE_BACKSLASH = re.compile(r"(?<!\\)\\[,=+]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,18 @@ class ClientPorts:
     is_unified: bool
     """Whether the plain port speaks TLS, too."""
     tls: TlsSettings | None
+
+
+def x509_super_user(settings: Settings) -> str | None:
+    """The subject that may do everything. A properties file drops a backslash that stands alone,
+    and the name that is left is that of somebody else.
+    """
+    name = settings.text(X509_SUPER_USER)
+    for entry in properties.entries(settings.initial_text):
+        key = (entry.key or "").removeprefix("zookeeper.")
+        if key == X509_SUPER_USER and entry.value == name and _LONE_BACKSLASH.search(entry.lines):
+            settings.warn(X509_SUPER_USER, "a backslash of the name must be written twice here")
+    return name
 
 
 def client_ports(settings: Settings, member: Member | None) -> ClientPorts:

@@ -28,7 +28,7 @@ from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
 from kraal.server import config_keys, sasl_settings
 from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
-from kraal.server.client_settings import client_ports, has_x509
+from kraal.server.client_settings import client_ports, has_x509, x509_super_user
 from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
 from kraal.server.membership import Membership, membership
 from kraal.server.settings import Settings
@@ -332,7 +332,7 @@ def _security(settings: Settings, *, has_x509: bool) -> SecurityConfig:
         any_sasl_user=settings.text("letAnySaslUserDoX"),
         allow_sasl_failed_clients=settings.flag("allowSaslFailedClients", False),
         x509_provided=has_x509,
-        x509_super_user=settings.text("X509AuthenticationProvider.superUser"),
+        x509_super_user=x509_super_user(settings),
     )
 
 

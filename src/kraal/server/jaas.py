@@ -32,6 +32,8 @@ class LoginModule:
     class_name: str
     options: Mapping[str, str] = field(repr=False)
     """May hold passwords."""
+    repeated: tuple[str, ...] = ()
+    """Options that are there more than once; the last counts, as in Java."""
 
     @property
     def name(self) -> str:
@@ -70,14 +72,17 @@ def _module(tokens: _Tokens) -> LoginModule:
     if flag.value.lower() not in _FLAGS:
         raise ConfigError(f"line {flag.line}: the flag must be one of {', '.join(sorted(_FLAGS))}")
     options: dict[str, str] = {}
+    repeated: dict[str, None] = {}
     while not tokens.skip(";"):
         key = tokens.word("an option or ;")
         tokens.sign("=")
         value = tokens.word(f"the value of {key.value}")
         if "${" in value.value:
             raise ConfigError(f"line {value.line}: {key.value} has ${{...}}, which is of the JVM")
+        if key.value in options:
+            repeated[key.value] = None
         options[key.value] = value.value
-    return LoginModule(class_name, options)
+    return LoginModule(class_name, options, tuple(repeated))
 
 
 class _Tokens:

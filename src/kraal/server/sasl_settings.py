@@ -7,6 +7,7 @@ reference/operations.md sections 7.4 and 7.5.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
@@ -24,6 +25,7 @@ SUPER_PASSWORD = "SASLAuthenticationProvider.superPassword"
 PROVIDER = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 _SUPER_USER = "superUser"
 _USER = "user_"
+_OPEN_TO_ALL = "everybody on this machine can read the passwords: chmod 600"
 _DIGEST_MODULE = "DigestLoginModule"
 _KERBEROS_MODULE = "Krb5LoginModule"
 
@@ -61,11 +63,13 @@ def sasl_config(settings: Settings, *, is_provided: bool) -> SaslConfig | None:
         if module.name == _KERBEROS_MODULE:
             kerberos = _kerberos_login(path, module)
         elif module.name == _DIGEST_MODULE:
-            passwords |= users(module)
+            passwords |= users(settings, module)
         else:
             raise refuse(JAAS_FILE, path, f"there is no login module {module.class_name}")
     if kerberos is not None and passwords:
         settings.warn(JAAS_FILE, "with Kerberos there is no DIGEST-MD5: users count for nothing")
+    if kerberos is None and not passwords:
+        settings.warn(JAAS_FILE, "there is no user (user_NAME): no client can log in by SASL")
     if super_password is not None and "super" in passwords:
         passwords["super"] = super_password
     if not is_provided:
@@ -83,13 +87,21 @@ def sasl_config(settings: Settings, *, is_provided: bool) -> SaslConfig | None:
     )
 
 
-def users(module: LoginModule) -> dict[str, str]:
+def users(settings: Settings, module: LoginModule) -> dict[str, str]:
     """The users of DIGEST-MD5 and their passwords: options `user_NAME`."""
-    return {
+    found = {
         key.removeprefix(_USER): password
         for key, password in module.options.items()
         if key.startswith(_USER)
     }
+    for key in module.repeated:
+        settings.warn(JAAS_FILE, f"{key} is there more than once, and the last one counts")
+    if "" in found:
+        settings.warn(JAAS_FILE, f"{_USER} is a user without a name")
+    for name, password in found.items():
+        if not password:
+            settings.warn(JAAS_FILE, f"the password of {name!r} is empty: anybody can log in")
+    return found
 
 
 def quorum_sasl_config(settings: Settings) -> QuorumSaslConfig | None:
@@ -107,7 +119,9 @@ def quorum_sasl_config(settings: Settings) -> QuorumSaslConfig | None:
         )
     passwords: dict[str, str] = {}
     for module in _quorum_modules(settings, "server", "QuorumServer"):
-        passwords |= users(module)
+        passwords |= users(settings, module)
+    if not passwords:
+        settings.warn(JAAS_FILE, "there is no user (user_NAME): no server can log in here")
     learner = _quorum_modules(settings, "learner", "QuorumLearner")[0].options
     for name in ("username", "password"):
         if name not in learner:
@@ -126,7 +140,7 @@ def _quorum_modules(settings: Settings, side: str, default: str) -> tuple[LoginM
     if path is None:
         raise refuse("quorum.auth.enableSasl", "true", f"{JAAS_FILE} must name a file")
     section = settings.text(f"quorum.auth.{side}.saslLoginContext") or default
-    modules = read_sections(path).get(section)
+    modules = read_sections(settings, path).get(section)
     if not modules:
         raise refuse(JAAS_FILE, path, f"there is no section {section}")
     for module in modules:
@@ -152,7 +166,7 @@ def _server_modules(settings: Settings) -> tuple[LoginModule, ...]:
         if named is not None:
             raise refuse(SECTION, named, f"{JAAS_FILE} must name the file of the section")
         return ()
-    sections = read_sections(path)
+    sections = read_sections(settings, path)
     section = named or "Server"
     if section in sections:
         return sections[section]
@@ -163,13 +177,21 @@ def _server_modules(settings: Settings) -> tuple[LoginModule, ...]:
     return ()
 
 
-def read_sections(path: str) -> Mapping[str, tuple[LoginModule, ...]]:
-    """The sections of a JAAS file. Raises ConfigError."""
+def read_sections(settings: Settings, path: str) -> Mapping[str, tuple[LoginModule, ...]]:
+    """The sections of a JAAS file; a mark of UTF-8 at its start is skipped. Raises ConfigError."""
+    file = Path(path)
     try:
-        return jaas.parse(Path(path).read_text(encoding="utf-8"))
+        sections = jaas.parse(file.read_text(encoding="utf-8-sig"))
+        is_open_to_all = file.stat().st_mode & stat.S_IROTH
     except OSError as error:
         raise refuse(JAAS_FILE, path, error.strerror or str(error)) from error
     except UnicodeDecodeError:
         raise refuse(JAAS_FILE, path, "the file is not UTF-8") from None
     except ConfigError as error:
         raise refuse(JAAS_FILE, path, str(error)) from None
+    has_passwords = any(
+        module.name == _DIGEST_MODULE for modules in sections.values() for module in modules
+    )
+    if is_open_to_all and has_passwords and not settings.warns_of(_OPEN_TO_ALL):
+        settings.warn(JAAS_FILE, _OPEN_TO_ALL)
+    return sections

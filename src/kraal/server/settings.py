@@ -43,6 +43,10 @@ class Settings:
     def warn(self, key: str, text: str) -> None:
         self.warnings.append(self.located(key, f"{key}={self.values[key]}: {text}"))
 
+    def warns_of(self, text: str) -> bool:
+        """Whether a warning ends like this already."""
+        return any(warning.endswith(text) for warning in self.warnings)
+
     def located(self, key: str | None, text: str) -> str:
         """The text, behind the place where the key was set."""
         source = self._sources.get(key) if key is not None else None
