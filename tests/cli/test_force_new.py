@@ -12,7 +12,7 @@ from kraal.errors import StorageError
 from kraal.model.config import StorageConfig
 from kraal.model.path import CONFIG
 from kraal.model.zxid import make
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 from kraal.storage import epochs
 from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.inspection.force_new import begin_epoch

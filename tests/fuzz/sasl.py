@@ -9,7 +9,7 @@ from kraal.pipeline.auth import auth_to_local
 from kraal.pipeline.auth.digest_md5 import DigestMd5
 from kraal.pipeline.auth.kerberos_name import NameRules
 from kraal.pipeline.auth.sasl import LoginRefusedError
-from kraal.server.jaas import LoginModule, parse
+from kraal.server.config.jaas import LoginModule, parse
 from kraal.server.quorum_sasl import QuorumAuthError, QuorumSasl
 from kraal.wire import digest_md5
 from kraal.wire.records.quorum_auth import AuthPacket, AuthStatus

@@ -27,7 +27,7 @@ from kraal.pipeline.session_tracker import SessionTracker
 from kraal.pipeline.watch_limit import WatchLimit
 from kraal.pipeline.watch_table import WatchTable
 from kraal.replica.handshake import Handshake
-from kraal.server import config_file
+from kraal.server.config.file import load
 from kraal.server.quorum_sasl import QuorumAuthError
 from kraal.storage import log_format
 from kraal.storage.snapshot_codec import decoded
@@ -326,7 +326,7 @@ def config_text(data: bytes) -> ServerConfig:
     settings = {
         key: value for key, value in properties.parse(data).items() if key not in _IGNORED_KEYS
     }
-    return config_file.load(
+    return load(
         None, defines={}, environment={}, overrides={**settings, "dataDir": "/nonexistent"}
     ).config
 
@@ -342,7 +342,7 @@ def environment(data: bytes) -> ServerConfig:
         if name[6:].replace("_", "").lower() not in ignored
     }
     overrides = {"dataDir": "/nonexistent", "clientPortAddress": "127.0.0.1"}
-    return config_file.load(None, defines={}, environment=kept, overrides=overrides).config
+    return load(None, defines={}, environment=kept, overrides=overrides).config
 
 
 def membership(data: bytes) -> None:

@@ -18,7 +18,7 @@ from kraal.local.layout import (
 )
 from kraal.model import properties
 from kraal.model.ensemble import Role
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 
 
 def prepared(

@@ -14,7 +14,7 @@ import pytest
 from kraal.errors import StorageError
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.server import server as shell
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 from kraal.server.server import Server
 from kraal.storage.interface import is_out_of_space
 from kraal.storage.memory import MemoryFileSystem

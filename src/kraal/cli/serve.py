@@ -134,7 +134,7 @@ def _serve(
     import logging  # noqa: PLC0415
 
     from kraal.errors import ConfigError  # noqa: PLC0415
-    from kraal.server.config_file import load  # noqa: PLC0415
+    from kraal.server.config.file import load  # noqa: PLC0415
 
     logger = logging.getLogger("kraal.server.config")
     try:

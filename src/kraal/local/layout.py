@@ -16,9 +16,9 @@ from pathlib import Path
 from kraal.errors import ConfigError, KraalError
 from kraal.model import properties
 from kraal.model.ensemble import Role, is_membership_key
-from kraal.server import config_keys
-from kraal.server.admin_settings import PROMETHEUS
-from kraal.server.config_file import LoadedConfig, load
+from kraal.server.config import keys
+from kraal.server.config.admin import PROMETHEUS
+from kraal.server.config.file import LoadedConfig, load
 
 HOST = "127.0.0.1"
 QUORUM_OFFSET, ELECTION_OFFSET, ADMIN_OFFSET, METRICS_OFFSET = 100, 200, 300, 400
@@ -147,9 +147,9 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
 
 def _sets_chosen(name: str) -> bool:
     upper = name.upper()
-    if not upper.startswith(config_keys.ENVIRONMENT_PREFIX) or upper in config_keys.NOT_SETTINGS:
+    if not upper.startswith(keys.ENVIRONMENT_PREFIX) or upper in keys.NOT_SETTINGS:
         return False
-    key = config_keys.key_of_variable(upper)
+    key = keys.key_of_variable(upper)
     return key is not None and (key in _CHOSEN_HERE or is_membership_key(key))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kraal.pipeline.auth.ip import show
 from kraal.server.client_socket import ClientSocket
-from kraal.server.tls_peers import verify_address
-from kraal.server.tls_port import TlsPort, listen
+from kraal.server.tls.peers import verify_address
+from kraal.server.tls.port import TlsPort, listen
 
 if TYPE_CHECKING:
     from kraal.server.listener import ClientListener

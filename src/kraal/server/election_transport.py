@@ -19,8 +19,8 @@ from kraal.pipeline.auth.ip import show
 from kraal.pipeline.complaints import Complaints
 from kraal.server.addresses import is_wildcard, resolve
 from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError, QuorumSasl
-from kraal.server.quorum_tls import QuorumTls, connect
-from kraal.server.tls_port import TlsPort, listen
+from kraal.server.tls.port import TlsPort, listen
+from kraal.server.tls.quorum import QuorumTls, connect
 from kraal.wire.framing import FrameReader
 from kraal.wire.records.election import (
     MESSAGE_MAX_BYTES,

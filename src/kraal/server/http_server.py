@@ -12,7 +12,7 @@ from ssl import SSLContext
 import uvicorn
 from starlette.types import ASGIApp
 
-from kraal.server.tls_port import TlsPort
+from kraal.server.tls.port import TlsPort
 
 logger = logging.getLogger("kraal.server.http")
 BACKLOG = 128

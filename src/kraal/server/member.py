@@ -24,7 +24,7 @@ from kraal.server.election_transport import ElectionTransport
 from kraal.server.quorum_sasl import QuorumSasl
 from kraal.server.quorum_transport import QuorumDialer, QuorumLink, QuorumListener
 from kraal.server.storage_driver import StorageDriver
-from kraal.server.tls_contexts import TlsContexts
+from kraal.server.tls.contexts import TlsContexts
 from kraal.storage import dynamic_config, epochs, history
 from kraal.storage.epochs import Epochs
 from kraal.storage.interface import FileSystem, is_out_of_space

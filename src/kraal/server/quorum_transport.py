@@ -17,8 +17,8 @@ from typing import cast
 from kraal.model.ensemble import Address
 from kraal.pipeline.auth.ip import show
 from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError
-from kraal.server.quorum_tls import QuorumTls, connect
-from kraal.server.tls_port import TlsPort
+from kraal.server.tls.port import TlsPort
+from kraal.server.tls.quorum import QuorumTls, connect
 
 logger = logging.getLogger("kraal.server.quorum")
 OUTPUT_MAX_BYTES = 256 << 20

@@ -29,7 +29,7 @@ from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch
 from kraal.server.listener import ClientListener
 from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
 from kraal.server.storage_driver import StorageDriver
-from kraal.server.tls_contexts import TlsContexts
+from kraal.server.tls.contexts import TlsContexts
 from kraal.storage import data_dir, epochs, retention
 from kraal.storage.data_dir import DataDirLock
 from kraal.storage.filesystem import OsFileSystem

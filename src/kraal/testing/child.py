@@ -10,7 +10,7 @@ from kraal.local.layout import HOST, Place, make
 from kraal.local.process import ServerProcess, State
 from kraal.local.status import Figures, ask, parse_srvr
 from kraal.model import properties
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 from kraal.testing import settings as zoo_cfg
 from kraal.testing.errors import StartError
 

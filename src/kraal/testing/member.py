@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kraal.errors import ConfigError
 from kraal.local.parent import end_with
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 from kraal.server.main import LoopFactory, loop_factory, run
 from kraal.storage.filesystem import OsFileSystem
 from kraal.testing.disk import SlowDisk

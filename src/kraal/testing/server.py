@@ -15,7 +15,7 @@ from kraal.model.config import ServerConfig
 from kraal.model.session_id import show
 from kraal.replica.leading import Leading
 from kraal.server import server as shell
-from kraal.server.config_file import load
+from kraal.server.config.file import load
 from kraal.server.main import end_on_errors
 from kraal.storage import retention
 from kraal.storage.filesystem import OsFileSystem

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kraal.errors import ConfigError
 from kraal.local.layout import CHOSEN
 from kraal.model.ensemble import is_membership_key
-from kraal.server.config_file import LoadedConfig
+from kraal.server.config.file import LoadedConfig
 
 Settings = Mapping[str, str | int | bool]
 """Keys of `zoo.cfg` with their values."""

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import click
 
 from kraal.model.config import StorageConfig
-from kraal.server.config_file import LoadedConfig, load
+from kraal.server.config.file import LoadedConfig, load
 from kraal.storage.inspection.target import directories, is_data_directory, local, located
 
 FS = local()

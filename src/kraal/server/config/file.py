@@ -26,12 +26,13 @@ from kraal.model.config import (
 from kraal.model.ensemble import is_membership_key
 from kraal.model.setting import decimal, refuse
 from kraal.pipeline.auth.digest import hash_function
-from kraal.server import config_keys, sasl_settings
-from kraal.server.admin_settings import METRICS_PROVIDERS, admin_config
-from kraal.server.client_settings import client_ports, has_x509, x509_super_user
-from kraal.server.ensemble_settings import ensemble_settings, outstanding_limit
+from kraal.server.config import keys
+from kraal.server.config import sasl as sasl_settings
+from kraal.server.config.admin import METRICS_PROVIDERS, admin_config
+from kraal.server.config.client import client_ports, has_x509, x509_super_user
+from kraal.server.config.ensemble import ensemble_settings, outstanding_limit
+from kraal.server.config.settings import Settings
 from kraal.server.membership import Membership, membership
-from kraal.server.settings import Settings
 from kraal.storage import dynamic_config
 from kraal.storage.filesystem import OsFileSystem
 
@@ -135,13 +136,13 @@ def _places(path: Path) -> dict[str, str]:
 
 def _repeated_servers(path: Path) -> list[str]:
     """The original takes the last of several lines in silence, and the membership is another."""
-    keys = filter(is_membership_key, properties.repeated(path.read_bytes()))
-    return [f"{path}: {key} is set more than once, and the last line counts" for key in keys]
+    repeated = filter(is_membership_key, properties.repeated(path.read_bytes()))
+    return [f"{path}: {key} is set more than once, and the last line counts" for key in repeated]
 
 
 def _canonical(values: Mapping[str, str]) -> dict[str, str]:
     """Spell every key as the reference does; its own spelling wins over the guide's."""
-    spellings = config_keys.GUIDE_SPELLINGS
+    spellings = keys.GUIDE_SPELLINGS
     in_guide = {spellings[key]: value.strip() for key, value in values.items() if key in spellings}
     return in_guide | {key: value.strip() for key, value in values.items() if key not in spellings}
 
@@ -151,14 +152,14 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], l
     variables = [
         name
         for name, value in sorted(environment.items())
-        if name.upper().startswith(config_keys.ENVIRONMENT_PREFIX)
-        and name.upper() not in config_keys.NOT_SETTINGS
+        if name.upper().startswith(keys.ENVIRONMENT_PREFIX)
+        and name.upper() not in keys.NOT_SETTINGS
         and value.strip()
     ]
     names: dict[str, str] = {}
     unknown = []
     for name in variables:
-        key = config_keys.key_of_variable(name)
+        key = keys.key_of_variable(name)
         if key is None:
             unknown.append(name)
         elif key in names:
@@ -169,11 +170,11 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], l
 
 
 def _is_unknown(key: str) -> bool:
-    return not config_keys.is_known(key)
+    return not keys.is_known(key)
 
 
 def _unknown_warning(name: str) -> str:
-    meant = config_keys.suggestion(name)
+    meant = keys.suggestion(name)
     hint = f"; did you mean {meant}?" if meant else ""
     return f"{name} is no known setting and changes nothing{hint}"
 
@@ -500,12 +501,12 @@ def _four_letter_words(settings: Settings, read_only_mode: bool) -> frozenset[st
 
 def _passed_through(settings: Settings) -> dict[str, str]:
     """Keys that the original's parser does not know; says which will count in a later version."""
-    waiting = [key for key in sorted(settings.unread()) if config_keys.waits_for_feature(key)]
+    waiting = [key for key in sorted(settings.unread()) if keys.waits_for_feature(key)]
     if waiting:
         settings.warnings.append(
             f"not served by this version yet, so without effect: {', '.join(waiting)}"
         )
-    return {key: value for key, value in settings.values.items() if key not in config_keys.PARSED}
+    return {key: value for key, value in settings.values.items() if key not in keys.PARSED}
 
 
 def _split(csv: str) -> list[str]:

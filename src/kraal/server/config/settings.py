@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from kraal.model.setting import decimal, decode, refuse
 from kraal.model.setting import number as parse_number
-from kraal.server.config_keys import PARSED, Syntax
+from kraal.server.config.keys import PARSED, Syntax
 
 
 class Settings:

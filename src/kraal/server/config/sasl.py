@@ -15,9 +15,9 @@ from kraal.errors import ConfigError
 from kraal.model.config import KerberosLogin, QuorumSaslConfig, SaslConfig
 from kraal.model.setting import refuse
 from kraal.pipeline.auth import auth_to_local
-from kraal.server import jaas
-from kraal.server.jaas import LoginModule
-from kraal.server.settings import Settings
+from kraal.server.config import jaas
+from kraal.server.config.jaas import LoginModule
+from kraal.server.config.settings import Settings
 
 JAAS_FILE = "java.security.auth.login.config"
 SECTION = "sasl.serverconfig"

@@ -13,8 +13,8 @@ from kraal.model import properties
 from kraal.model.ensemble import Address, Member, canonical_host
 from kraal.model.setting import refuse
 from kraal.model.tls import TlsSettings
-from kraal.server.settings import Settings
-from kraal.server.tls_settings import CLIENT, tls_settings
+from kraal.server.config.settings import Settings
+from kraal.server.config.tls import CLIENT, tls_settings
 
 _WILDCARDS = ("", "0.0.0.0", "::")
 _X509 = "x509"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kraal.errors import ConfigError
-from kraal.server.jaas import parse
+from kraal.server.config.jaas import parse
 
 DIGEST = "org.apache.zookeeper.server.auth.DigestLoginModule"
 

@@ -22,8 +22,8 @@ from kraal.model.config import (
     ThrottleConfig,
 )
 from kraal.model.setting import decode
-from kraal.server import config_keys
-from kraal.server.config_file import LoadedConfig, load
+from kraal.server.config import keys
+from kraal.server.config.file import LoadedConfig, load
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -320,11 +320,11 @@ class TestPrecedence:
         ],
     )
     def test_environment_variables_name_keys(self, variable: str, key: str | None) -> None:
-        assert config_keys.key_of_variable(variable) == key
+        assert keys.key_of_variable(variable) == key
 
     def test_every_key_has_an_environment_variable_of_its_own(self) -> None:
-        for key in config_keys.KNOWN:
-            assert config_keys.key_of_variable(config_keys.variable_of_key(key)) == key
+        for key in keys.KNOWN:
+            assert keys.key_of_variable(keys.variable_of_key(key)) == key
 
     def test_empty_variables_and_those_of_others_do_not_count(self, tmp_path: Path) -> None:
         environment = {"KRAAL_TICK_TIME": " ", "TICK_TIME": "1", "KRAAL_LOG_LEVEL": "DEBUG"}

@@ -20,7 +20,7 @@ from time import monotonic
 
 from kraal.model.ensemble import readable
 from kraal.pipeline.complaints import Complaints
-from kraal.server.tls_guard import TlsGuard
+from kraal.server.tls.guard import TlsGuard
 
 logger = logging.getLogger("kraal.server.tls")
 HANDSHAKE = b"\x16"

@@ -15,10 +15,10 @@ from kraal.model import limits
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig, Role
 from kraal.model.setting import decimal, refuse
+from kraal.server.config.sasl import quorum_sasl_config
+from kraal.server.config.settings import Settings
+from kraal.server.config.tls import QUORUM, tls_settings
 from kraal.server.membership import NO_SERVER
-from kraal.server.sasl_settings import quorum_sasl_config
-from kraal.server.settings import Settings
-from kraal.server.tls_settings import QUORUM, tls_settings
 
 _SIZE_FACTOR = 0.33
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from kraal.model.setting import refuse
 from kraal.model.tls import ClientAuth, Store, TlsSettings
-from kraal.server.settings import Settings
+from kraal.server.config.settings import Settings
 
 CLIENT, QUORUM = "ssl.", "ssl.quorum."
 _DETECTION_MS = 5000

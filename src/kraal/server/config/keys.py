@@ -9,7 +9,7 @@ import re
 from enum import Enum, auto
 from types import MappingProxyType
 
-from kraal.server.config_catalogue import EFFECTIVE, IDLE, NOT_YET
+from kraal.server.config.catalogue import EFFECTIVE, IDLE, NOT_YET
 
 ENVIRONMENT_PREFIX = "KRAAL_"
 NOT_SETTINGS = frozenset(

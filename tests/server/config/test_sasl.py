@@ -8,9 +8,9 @@ import pytest
 
 from kraal.errors import ConfigError
 from kraal.model.config import KerberosLogin, QuorumSaslConfig, SecurityConfig
-from kraal.server.config_file import LoadedConfig
-from tests.server.test_config_file import load_text
-from tests.server.test_config_file_ensemble import load_text as load_member
+from kraal.server.config.file import LoadedConfig
+from tests.server.config.test_file import load_text
+from tests.server.config.test_file_ensemble import load_text as load_member
 
 PROVIDER = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 DIGEST = "org.apache.zookeeper.server.auth.DigestLoginModule"

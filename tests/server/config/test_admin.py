@@ -8,7 +8,7 @@ import pytest
 
 from kraal.errors import ConfigError
 from kraal.model.config import AdminConfig
-from tests.server.test_config_file import load_text
+from tests.server.config.test_file import load_text
 
 
 def test_admin_and_metrics(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from kraal.model.config import AdminConfig
 from kraal.model.setting import decimal, refuse
 from kraal.model.tls import ClientAuth
-from kraal.server.settings import Settings
-from kraal.server.tls_settings import QUORUM, tls_settings
+from kraal.server.config.settings import Settings
+from kraal.server.config.tls import QUORUM, tls_settings
 
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 METRICS_PROVIDERS = (

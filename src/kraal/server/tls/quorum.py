@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection
 from ssl import SSLContext, SSLObject
 
 from kraal.model.tls import TlsSettings
-from kraal.server.tls_guard import TlsGuard
-from kraal.server.tls_peers import verify_address
-from kraal.server.tls_port import HANDSHAKE_SECONDS, TlsPort, failure
+from kraal.server.tls.guard import TlsGuard
+from kraal.server.tls.peers import verify_address
+from kraal.server.tls.port import HANDSHAKE_SECONDS, TlsPort, failure
 from kraal.tls.names import CertificateNames
 
 PENDING_MAX = 100

@@ -1,16 +1,16 @@
-"""The page of all settings: `python -m kraal.server.config_reference`."""
+"""The page of all settings: `python -m kraal.server.config.reference`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from kraal.server.config_catalogue import IDLE, SECTIONS, Setting, rows
-from kraal.server.config_keys import PARSED, Syntax, variable_of_key
+from kraal.server.config.catalogue import IDLE, SECTIONS, Setting, rows
+from kraal.server.config.keys import PARSED, Syntax, variable_of_key
 
 _HEAD = """\
 # Settings
 
-Written by `python -m kraal.server.config_reference`; do not edit it by hand.
+Written by `python -m kraal.server.config.reference`; do not edit it by hand.
 
 Every key can be set with `-D`, in `zoo.cfg` and in the environment; what stands later wins, and
 options of `kraal serve` win over all. A wrong value is named with the place where it was set.

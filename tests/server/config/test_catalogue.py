@@ -10,13 +10,13 @@ import pytest
 
 from kraal.errors import ConfigError
 from kraal.model.config import ServerConfig
-from kraal.server.config_catalogue import EFFECTIVE, IDLE, REFUSED_YET
-from kraal.server.config_file import LoadedConfig, load
-from kraal.server.config_keys import FAMILIES, KNOWN, PARSED, Syntax, variable_of_key
-from kraal.server.config_reference import page
+from kraal.server.config.catalogue import EFFECTIVE, IDLE, REFUSED_YET
+from kraal.server.config.file import LoadedConfig, load
+from kraal.server.config.keys import FAMILIES, KNOWN, PARSED, Syntax, variable_of_key
+from kraal.server.config.reference import page
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
-JAAS = Path(__file__).parent / "jaas.conf"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
+JAAS = Path(__file__).parents[1] / "jaas.conf"
 SASL_PROVIDER = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 
@@ -312,7 +312,7 @@ def test_keys_that_the_parser_checks_are_known() -> None:
 
 
 def test_the_page_is_current() -> None:
-    command = "python -m kraal.server.config_reference > docs/reference/configuration.md"
+    command = "python -m kraal.server.config.reference > docs/reference/configuration.md"
     assert PAGE.read_text() == page(), f"run: {command}"
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from kraal.errors import ConfigError
 from kraal.model.tls import ClientAuth
-from kraal.server.client_settings import X509_PROVIDER
-from kraal.server.config_file import load
-from tests.server.test_config_file import load_text
+from kraal.server.config.client import X509_PROVIDER
+from kraal.server.config.file import load
+from tests.server.config.test_file import load_text
 
 
 def test_a_port_for_tls_alone_is_enough(tmp_path: Path) -> None:

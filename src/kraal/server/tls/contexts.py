@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from kraal.model.config import ServerConfig
-from kraal.server.quorum_tls import QuorumTls
+from kraal.server.tls.quorum import QuorumTls
 from kraal.tls.contexts import accepting, dialling, reloading
 from kraal.tls.reloading import ReloadingContext
 

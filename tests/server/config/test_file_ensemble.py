@@ -14,7 +14,7 @@ import pytest
 from kraal.errors import ConfigError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import EnsembleConfig, Role
-from kraal.server.config_file import LoadedConfig, load
+from kraal.server.config.file import LoadedConfig, load
 from kraal.storage import dynamic_config
 from kraal.storage.filesystem import OsFileSystem
 

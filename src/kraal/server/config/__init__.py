@@ -1,0 +1,1 @@
+"""Settings: `zoo.cfg`, properties, the environment and options, read into one configuration."""

@@ -1,0 +1,1 @@
+"""TLS of the client, quorum and election ports."""
