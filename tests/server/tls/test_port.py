@@ -172,6 +172,14 @@ def test_who_does_not_read_costs_little(served: tuple[Server, int]) -> None:
         assert reply.err == 0
 
 
+def test_a_client_with_a_large_certificate_is_answered(served: tuple[Server, int]) -> None:
+    """What the handshake leaves to be sent is as large as that, and must not count as unread."""
+    _server, port = served
+    names = (f"service-{at:03}.production.example.com" for at in range(400))
+    client = TlsClient(port, MADE.client(MADE.issue("large", *names))).begin()
+    assert client.call("sync", raw.ustring("/")).err == 0
+
+
 def test_kraals_own_client_speaks_with_it(served: tuple[Server, int]) -> None:
     _server, port = served
 

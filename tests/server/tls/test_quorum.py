@@ -112,6 +112,7 @@ def test_those_who_say_nothing_keep_no_member_out(tmp_path: Path) -> None:
                 address = HOST, ports(made, member)[1]
                 silent.enter_context(socket.create_connection(address, timeout=10))
         leader = made.wait_leader()
+        until(leader, "Too many connections to the election port do not shake hands - max is 100")
         leader.stop()
         leader.launch()
         made.wait_serving()

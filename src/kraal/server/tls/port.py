@@ -138,6 +138,8 @@ class TlsPort:
                 first = next(iter(self._admitting))
                 del self._admitting[first]
                 first.cancel()
+                self._complain("Too many connections to the %s do not shake hands - max is %d; "
+                               "closing the oldest", self._name, self.pending_max)  # fmt: skip
             task = loop.create_task(self._admit(accepted, address[:2], protocol))
             self._admitting[task] = None
             task.add_done_callback(partial(self._admitted, accepted, protocol))
