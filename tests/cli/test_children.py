@@ -198,3 +198,28 @@ def test_zkcli_cannot_list_what_the_tool_can(many: Listed) -> None:
     assert said.code != 0
     assert many.names[0] not in said.out
     assert len(kraal(many.admin, "/many", "--all").stdout.splitlines()) == COUNT
+
+
+def test_an_export_asks_the_admin_port_before_it_writes(many: Listed, tmp_path: Path) -> None:
+    admin = free_port()
+    with (
+        running(
+            tmp_path, admin__enableServer="true", admin__serverPort=admin, admin__serverAddress=HOST
+        ) as other,
+        connected(other.port) as client,
+    ):
+        create(client, "/elsewhere")
+        create(client, "/elsewhere/below")
+        exporting = ("export", "/elsewhere", "--format", "json", "--admin")
+        right = shell(other.port, *exporting, f"{HOST}:{admin}")
+        assert right.returncode == 0, right.stderr
+        assert "below" in right.stdout
+        for target, why in (
+            (many.admin, "that server has no znode /elsewhere"),
+            (f"{HOST}:{free_port()}", "does not answer"),
+            (f"{HOST}:99999", "ort out of range"),
+        ):
+            wrong = shell(other.port, *exporting, target)
+            assert wrong.returncode != 0
+            assert why in wrong.stderr
+            assert wrong.stdout == ""

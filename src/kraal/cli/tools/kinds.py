@@ -25,8 +25,8 @@ class AdminKinds:
         self._target = target
         self._access = Access(os.environ.get(ADMIN_AUTH_VARIABLE) or ADMIN_AUTH_DEFAULT)
 
-    def among(self, path: str, prefix: str = "") -> dict[str, Lifetime]:
-        """By name, the containers and znodes with a TTL among the children of a znode."""
+    def among(self, path: str, prefix: str = "") -> dict[str, Lifetime] | None:
+        """By name, the containers and znodes with a TTL among the children; None without one."""
         found: dict[str, Lifetime] = {}
         try:
             pages = Pages(self._target, self._access, path, prefix=prefix, limit=LIMIT)
@@ -35,7 +35,7 @@ class AdminKinds:
                 if kind is not None:
                     found[child.name] = Lifetime(kind, ttl if isinstance(ttl, int) else None)
         except GoneError:
-            return {}  # deleted meanwhile
+            return None
         except FailedError as error:
             raise CommandError(error.message) from error
         return found

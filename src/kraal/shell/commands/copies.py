@@ -84,7 +84,9 @@ async def export(shell: Context, given: Given) -> Results:
     path, file = given[0], given.get(1)
     writer = Writer(form(given.value(FORMAT_OPTION.key), file), path)
     answer = Exported(path, file or STDIN)
-    entries = _entries(shell, path, given, answer)
+    kinds = _kinds(shell, given)
+    await kinds.begin(path)
+    entries = _entries(shell, path, given, answer, kinds)
     if file is None or file == STDIN:
         async with aclosing(_shown(writer, path, entries)) as pieces:
             async for piece in pieces:
@@ -103,11 +105,10 @@ async def export(shell: Context, given: Given) -> Results:
 
 
 async def _entries(
-    shell: Context, path: str, given: Given, answer: Exported
+    shell: Context, path: str, given: Given, answer: Exported, kinds: Kinds
 ) -> AsyncGenerator[Entry, None]:
     """What is to be exported."""
     acl = given.has(ACLS.key)
-    kinds = _kinds(shell, given)
     znodes = walked(
         shell, "exporting", path, given, data=True, acl=acl, streams=answer.file == STDIN
     )
