@@ -120,14 +120,20 @@ def test_kinds_are_told(many: Listed) -> None:
     assert long[0] == "container          0         0  c"
 
 
-def test_what_cannot_be_listed_is_said(many: Listed) -> None:
+def test_what_cannot_be_listed_is_said(many: Listed, tmp_path: Path) -> None:
     for path, why in (("/none", "Node does not exist: /none"), ("none", "no path of a znode")):
         refused = kraal(many.admin, path)
-        assert refused.exit_code == 3
+        assert refused.exit_code == 2
         assert why in refused.stderr
     denied = kraal(many.admin, "/many", "--auth", "nosuch scheme")
     assert "give --auth" in denied.stderr
-    assert "does not answer" in kraal(f"{HOST}:{free_port()}", "/").stderr
+    assert denied.exit_code == 2
+    nobody = f"{HOST}:{free_port()}"
+    assert "does not answer" in kraal(nobody, "/").stderr
+    for server in (nobody, f"{HOST}:99999"):
+        assert kraal(server, "/").exit_code == 2
+        backup = ["backup", server, "--to", str(tmp_path / "to")]
+        assert CliRunner().invoke(main, backup, prog_name="kraal").exit_code == 2
 
 
 def test_names_need_the_permissions_of_the_root(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from kraal.cli.tools.terminal import FailedError
+from kraal.cli.tools.terminal import FailedError, NobodyError
 
 LIMIT_SECONDS = 60.0
 COMMANDS = "/commands"
 _ANSWER_MAX_BYTES = 16 << 20
+_WRONGLY_ASKED = (401, 403)
+"""HTTP statuses of a credential that is missing or wrong."""
 UNKNOWN_COMMAND = "Unknown command"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):\d{1,5}")
 
@@ -50,7 +52,7 @@ class AdminClient:
         try:
             self._host, self._port = url.hostname or "", url.port
         except ValueError as error:
-            raise FailedError(f"{target}: {error}") from error
+            raise NobodyError(f"{target}: {error}") from error
         self._path = url.path.rstrip("/") or COMMANDS
         self._access = access
 
@@ -68,7 +70,7 @@ class AdminClient:
     ) -> Iterator[HTTPResponse]:
         """The answer to a command; to a POST of `size` bytes where there is a body.
 
-        Raises FailedError when there is no answer.
+        Raises NobodyError when there is no answer.
         """
         headers = {"Authorization": self._access.authorization}
         if body is not None:
@@ -80,7 +82,7 @@ class AdminClient:
                 connection.request(method, f"{self._path}/{command}", body, headers)
                 response = connection.getresponse()
             except (OSError, HTTPException) as error:
-                raise FailedError(f"{self.name} does not answer: {self._hinted(error)}") from error
+                raise NobodyError(f"{self.name} does not answer: {self._hinted(error)}") from error
             yield response
         finally:
             connection.close()
@@ -102,13 +104,13 @@ class AdminClient:
             return self.members(response)
 
     def members(self, response: HTTPResponse) -> dict[str, object]:
-        """The members of a JSON answer. Raises FailedError for any other."""
+        """The members of a JSON answer. Raises NobodyError for any other."""
         try:
             found = json.loads(response.read(_ANSWER_MAX_BYTES))
         except (ValueError, OSError, HTTPException):
             found = None
         if not isinstance(found, dict):
-            raise FailedError(f"{self.name} is no admin port of a server")
+            raise NobodyError(f"{self.name} is no admin port of a server")
         return found
 
     def refusal(self, response: HTTPResponse, command: str) -> FailedError:
@@ -128,4 +130,5 @@ class AdminClient:
         }.get(status)
         texts = [str(text) for text in (reason, said) if text]
         shown = "; ".join(dict.fromkeys(texts)) or f"HTTP status {status}"
-        return FailedError(f"{self.name} refused {command}: {shown}")
+        kind = NobodyError if status in _WRONGLY_ASKED else FailedError
+        return kind(f"{self.name} refused {command}: {shown}")

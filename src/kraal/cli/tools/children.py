@@ -10,13 +10,14 @@ from urllib.parse import urlencode
 import click
 
 from kraal.cli.tools.admin_client import Access, AdminClient
-from kraal.cli.tools.terminal import FailedError, failing, write_json
+from kraal.cli.tools.terminal import FailedError, NobodyError, failing, write_json
 
 COMMAND = "children"
 _GONE = "Node does not exist"
+_NO_PATH = "no path of a znode"
 
 
-class GoneError(FailedError):
+class GoneError(NobodyError):
     """There is no such znode."""
 
 
@@ -56,7 +57,10 @@ class Pages:
         if not isinstance(rows, list) or not isinstance(following, str | None):
             refused = self._client.refused(said, COMMAND)
             is_gone = str(said.get("error")).startswith(_GONE)
-            raise GoneError(refused.message) if is_gone else refused
+            is_no_path = _NO_PATH in str(said.get("error"))
+            if is_gone or is_no_path:
+                raise (GoneError if is_gone else NobodyError)(refused.message)
+            raise refused
         self.next = following
         above = self.path if self.path != "/" else ""
         for row in rows:

@@ -30,6 +30,12 @@ class FailedError(click.ClickException):
     exit_code = EXIT_DAMAGED
 
 
+class NobodyError(FailedError):
+    """A name of nothing that exists, or of nobody who can be asked, or a credential of nobody."""
+
+    exit_code = EXIT_USAGE
+
+
 def failing(command: Callable[P, R]) -> Callable[P, R]:
     """Tell kraal's own errors as messages, with the exit code that belongs to them."""
 
