@@ -111,6 +111,9 @@ class TestFrameLength:
             children = client.call("getChildren", raw.path_and_watch("/", False)).value
             assert isinstance(children, list)
             assert len(children) == 201
+            log = server.log_path.read_text()
+            assert "is longer than jute.maxbuffer, 2000" in log
+            assert "comes near" not in log
 
     def test_what_comes_near_is_counted_and_named(self, tmp_path: Path) -> None:
         with running(tmp_path, jute__maxbuffer=2000) as server, connected(server.port) as client:

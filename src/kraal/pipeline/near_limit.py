@@ -30,19 +30,21 @@ class NearLimit:
     def wrote(self, conn: ClientConnection, op: int, size: int) -> None:
         """A write of this size came."""
         self._counters.near_limit_writes += 1
-        self._warn(conn, op, self._counters.near_limit_writes, f"A request of {size} bytes")
+        self._warn(conn, op, self._counters.near_limit_writes, "request", size)
 
     def answered(self, conn: ClientConnection, size: int) -> None:
         """An answer of this size leaves."""
         self._counters.near_limit_answers += 1
-        what = f"An answer of {size} bytes"
-        self._warn(conn, conn.last_op, self._counters.near_limit_answers, what)
+        self._warn(conn, conn.last_op, self._counters.near_limit_answers, "answer", size)
 
-    def _warn(self, conn: ClientConnection, op: int, count: int, what: str) -> None:
+    def _warn(self, conn: ClientConnection, op: int, count: int, what: str, size: int) -> None:
         level = logging.DEBUG if count & count - 1 else logging.WARNING
+        how = "is longer than" if size > self._limit_bytes else "comes near"
         logger.log(
             level,
-            "%s (%s, session %s of %s) comes near jute.maxbuffer, %d; `largest_znodes` tells which",
-            what, SHORT_NAMES.get(op, op), show(conn.session.id if conn.session else 0), conn.host,
-            self._limit_bytes,
+            "%s %s of %d bytes (%s, session %s of %s) %s jute.maxbuffer, %d;"
+            " `largest_znodes` tells which",
+            "An" if what == "answer" else "A", what, size,
+            SHORT_NAMES.get(op, op), show(conn.session.id if conn.session else 0), conn.host,
+            how, self._limit_bytes,
         )  # fmt: skip
