@@ -29,10 +29,13 @@ MIXTURES = [
 ]
 
 
-def jaas(directory: Path, password: str = "secret") -> Path:
-    path = directory / f"{password}.jaas"
+PASSWORD = "correct-horse"
+
+
+def jaas(directory: Path, password: str = PASSWORD) -> Path:
+    path = directory / ("right.jaas" if password == PASSWORD else "wrong.jaas")
     path.write_text(
-        f'QuorumServer {{ {DIGEST} required user_zk="secret"; }};\n'
+        f'QuorumServer {{ {DIGEST} required user_zk="{PASSWORD}"; }};\n'
         f'QuorumLearner {{ {DIGEST} required username="zk" password="{password}"; }};\n'
     )
     return path
@@ -131,7 +134,7 @@ def test_who_does_not_know_the_password_stays_out(tmp_path: Path) -> None:
         running.wait("refusal", lambda: "refuses the login of 'zk'" in outside.log_text())
         assert outside.mode() == ""
         assert any("the password of 'zk' is wrong" in one.log_text() for one in inside)
-        assert all("secret" not in one.log_text() for one in running.living)
+        assert all(PASSWORD not in one.log_text() for one in running.living)
 
 
 def test_who_does_not_log_in_stays_out(tmp_path: Path) -> None:

@@ -124,6 +124,9 @@ class ThrottleConfig:
     sessionless_timeout_ms: int = limits.SESSIONLESS_TIMEOUT_MS
     watches_of_session: int = 0
     """`maxWatchesPerSession`, kraal's own; 0: any number."""
+    refused_request_max_bytes: int = 0
+    """`refusedRequestMaxBytes`, kraal's own: a longer request ends its connection even if it could
+    be refused; 0: every request that is longer than `jute.maxbuffer` does, as with ZooKeeper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,10 +36,6 @@ OUTPUT_HIGH_WATER_BYTES = 1 << 20
 OUTPUT_MAX_BYTES = 64 << 20
 """A connection whose unsent output (watch events nobody reads) passes this is closed."""
 
-TOO_LONG_MAX_BYTES = 64 << 20
-"""A request longer than `jute.maxbuffer` is refused and dropped; beyond this its client is closed,
-which may be none of this protocol."""
-
 MULTI_READ_MAX_REPLY_BYTES = 64 << 20
 """Largest answer of one multiRead; larger ones are refused with MARSHALLING_ERROR."""
 

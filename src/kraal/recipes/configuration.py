@@ -199,11 +199,12 @@ class Config(Service, Generic[T]):
                 await self._zk.wait_connected()
             except ConnectionLossError as error:
                 await self._zk.wait_connected()
-                if error.sent:
+                # In this order: what is not there yet may be another's in the next moment.
+                if error.sent and await self._is_past(edition.version):
                     record = await read_latest(self._zk, self._past_path(edition.version))
-                    if record is None and await self._is_past(edition.version):
+                    if record is None:
                         raise  # others have followed, and it is not kept any more
-                    if record is not None and json.loads(record.data).get("mark") == mark:
+                    if json.loads(record.data).get("mark") == mark:
                         return edition
             except TransactionError as error:
                 if not isinstance(error.error, BadVersionError | NodeExistsError | NoNodeError):

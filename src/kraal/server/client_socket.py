@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, cast
 
 from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
 from kraal.errors import DecodeError
-from kraal.model.limits import TOO_LONG_MAX_BYTES
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
 from kraal.tls.subject import subject
@@ -63,7 +62,10 @@ class ClientSocket(asyncio.Protocol):
         self._host: str | None = None
         """Where it comes from; None: it is not counted in."""
         self._replica = listener.replica
-        self._frames = FrameReader(listener.config.max_buffer_bytes, TOO_LONG_MAX_BYTES)
+        config = listener.config
+        self._frames = FrameReader(
+            config.max_buffer_bytes, config.throttle.refused_request_max_bytes
+        )
         self._turns = listener.turns
         self._transport: asyncio.Transport | None = None
         self._conn: ClientConnection | None = None

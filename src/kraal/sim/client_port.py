@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kraal.model.limits import TOO_LONG_MAX_BYTES
 from kraal.pipeline.connection import ClientConnection
 from kraal.replica.replica import Replica
 from kraal.sim.network import Endpoint
@@ -45,7 +44,7 @@ class SimChannel:
         self.link = link
         self._replica = port.replica
         self._server = port.server
-        self._frames = FrameReader(port.server.config.max_buffer_bytes, TOO_LONG_MAX_BYTES)
+        self._frames = FrameReader(port.server.config.max_buffer_bytes)
         self.conn = ClientConnection(self, link.peer.host.name, 1, self._server.wall_ms)
         self.is_drain_scheduled = False
         link.received = self._received

@@ -46,7 +46,7 @@ connection_throttle_fill_count | number | 1 | How many are added each time.
 tickTime | ms | 3000 | The unit of session timeouts, initLimit and syncLimit.
 minSessionTimeout | ms | 2 ticks | Least timeout that a client gets; -1 is the default, too.
 maxSessionTimeout | ms | 20 ticks | Largest timeout that a client gets; -1 is the default, too.
-jute.maxbuffer | bytes | 1048575 | Largest request, and data of a znode; longer ones are refused. (jvm)
+jute.maxbuffer | bytes | 1048575 | Largest request, and data of a znode; longer ones end their connection. (jvm)
 jute.maxbuffer.extrasize | bytes | as jute.maxbuffer | Room beyond that in what servers write themselves.
 globalOutstandingLimit | number | 1000 | Requests in process, shared by the voters; beyond, clients are not read.
 request_throttle_max_requests | number | 0 | Requests in process at this server; 0: no limit.
@@ -55,6 +55,7 @@ largeRequestThreshold | bytes | -1 | Requests from that size on count as large; 
 largeRequestMaxBytes | bytes | 104857600 | Large requests that may be in process together.
 4lw.commands.whitelist | list | srvr | Four-letter words that are answered, with commas; `*` is all.
 readonlymode.enabled | true/false | false | A member without a leader serves reads. (jvm)
+refusedRequestMaxBytes | bytes | 0 | Requests between `jute.maxbuffer` and this are refused with MarshallingError, and their connection stays; 0: none. (own)
 maxWatchesPerSession | number | 0 | Requests that would set more watches are refused with QuotaExceeded; 0: any number. (own)
 loneClientPollMicros | µs | 50 | How long the next request of a lone client is looked for before the server sleeps; 0: not at all. (own)
 slowRequestThresholdMs | ms | 1000 | Requests that take longer are remembered for `slow_requests`. (own)

@@ -377,6 +377,7 @@ def _throttle(settings: Settings, voters: int) -> ThrottleConfig:
             "nio.sessionlessCnxnTimeout", limits.SESSIONLESS_TIMEOUT_MS, minimum=1
         ),
         watches_of_session=number("maxWatchesPerSession", 0, minimum=0),
+        refused_request_max_bytes=number("refusedRequestMaxBytes", 0, minimum=0),
     )
 
 
