@@ -9,7 +9,6 @@ Once the faults stop every application gets on with everything.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -29,7 +28,8 @@ from kraal.sim.violation import ViolationError, violated
 from kraal.sync.recipes import Counter as SharedCounter
 from kraal.sync.recipes import Queue
 from tests.interop.processes_worker import BEGUN, DONE, DOUBT, EMPTY
-from tests.support.ensembles import Ensemble, EnsembleError, Member, Shape, known_kind
+from tests.interop.recipes_under_faults import parser_of_runs
+from tests.support.ensembles import Ensemble, EnsembleError, Member, Shape
 from tests.support.servers import HOST, KRAAL_PATH
 
 TICK_MS = 200
@@ -282,15 +282,7 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _: None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.interop.processes_under_faults")
-    parser.add_argument(
-        "--servers", default="kraal",
-        type=lambda text: [known_kind(kind) for kind in text.split(",")],
-        help="kinds to be tried, one after the other: kraal, apache, apache-3.8.6, …",
-    )  # fmt: skip
-    parser.add_argument("--ensemble", type=int, default=Plan.count, help="servers; 1 stands alone")
-    parser.add_argument("--seconds", type=float, default=Plan.seconds)
-    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser = parser_of_runs("python -m tests.interop.processes_under_faults", Plan.seconds)
     parser.add_argument("--processes", type=int, default=Plan.processes)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

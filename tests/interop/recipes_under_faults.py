@@ -332,16 +332,22 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Figures:
     return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.interop.recipes_under_faults")
+def parser_of_runs(program: str, seconds: float) -> argparse.ArgumentParser:
+    """With the options that every run on servers that fail has."""
+    parser = argparse.ArgumentParser(prog=program)
     parser.add_argument(
         "--servers", default="kraal",
         type=lambda text: [known_kind(kind) for kind in text.split(",")],
         help="kinds to be tried, one after the other: kraal, apache, apache-3.8.6, …",
     )  # fmt: skip
     parser.add_argument("--ensemble", type=int, default=Plan.count, help="servers; 1 stands alone")
-    parser.add_argument("--seconds", type=float, default=Plan.seconds)
+    parser.add_argument("--seconds", type=float, default=seconds)
     parser.add_argument("--seed", type=int, default=Plan.seed)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = parser_of_runs("python -m tests.interop.recipes_under_faults", Plan.seconds)
     parser.add_argument("--actors", type=int, default=Plan.actors, help="applications per recipe")
     parser.add_argument(
         "--recipes", type=lambda text: tuple(text.split(",")), default=Plan.recipes,

@@ -19,7 +19,6 @@ from kraal.server.disk_thread import DiskThread
 from kraal.server.log_writer import (
     FEW_RECORDS,
     LONG_REST,
-    QUIET_TURNS,
     SHORT_REST,
     LogWriter,
     Patience,
@@ -28,6 +27,7 @@ from kraal.storage import data_dir
 from kraal.storage.filesystem import OsFile, OsFileSystem
 from kraal.storage.log_reader import records
 from kraal.storage.txn_log import Flush, TxnLog
+from kraal.turns import QUIET_LOOKS
 
 SLOW_MS, QUICK_MS = 20.0, 0.1
 
@@ -139,8 +139,8 @@ def test_of_writes_that_come_alone_only_the_first_waits_for_others(
                 await turns_of_a_write()
             alone = await turns_of_a_write()
             came += 1  # somebody asks for something else
-            assert await turns_of_a_write() == alone + QUIET_TURNS
-            assert await turns_of_a_write() == alone + QUIET_TURNS
+            assert await turns_of_a_write() == alone + QUIET_LOOKS
+            assert await turns_of_a_write() == alone + QUIET_LOOKS
             assert await turns_of_a_write() == alone
             assert made.logged == made.on_disk()
 

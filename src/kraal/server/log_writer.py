@@ -15,12 +15,10 @@ from time import monotonic
 
 from kraal.server.disk_thread import DiskThread
 from kraal.storage.txn_log import Flush, TxnLog
-from kraal.turns import turns
+from kraal.turns import QUIET_LOOKS, turns
 
 FEW_RECORDS = 8
 """As many at most are in a flush that the loop runs."""
-QUIET_TURNS = 2
-"""For so many turns nothing may come in: asyncio's own loop reads only in the second."""
 FAST_MS = 0.5
 """A flush on the loop that takes longer is followed by some on the disk thread."""
 SHORT_REST = 64
@@ -134,7 +132,7 @@ class LogWriter:
             if is_lone and self._was_lone and self._disk.is_idle:
                 self._begin(on_loop=True)
             else:
-                self._quiet_turns = QUIET_TURNS
+                self._quiet_turns = QUIET_LOOKS
                 self._loop.call_soon(self._look)
             self._inputs_before, self._was_lone = inputs, is_lone
         else:
