@@ -21,12 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from kraal.client import TlsOptions
 from kraal.errors import ConfigError, DecodeError, KraalError
 from kraal.model.tls import Store
 from kraal.tls import der, jks
 from kraal.tls.stores import load_key, load_trust
 
 PASSWORD = "changeit"
+KEY = "ssl.keyStore"
 KINDS = ("pem", "sealed.pem", "p12", "jks")
 
 
@@ -109,9 +111,9 @@ def test_a_key_and_an_authority_of_every_kind_speak_with_each_other(
     stores: Path, kind: str
 ) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    chain = load_key(server, Store(stores / f"key.{kind}", PASSWORD))
+    chain = load_key(server, Store(KEY, stores / f"key.{kind}", PASSWORD))
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusted = load_trust(client, Store(stores / f"trust.{kind}", PASSWORD))
+    trusted = load_trust(client, Store(KEY, stores / f"trust.{kind}", PASSWORD))
     handshake(server, client)
     for certificate in (*chain, *trusted):
         known = x509.load_der_x509_certificate(certificate)
@@ -125,7 +127,7 @@ def test_a_key_and_an_authority_of_every_kind_speak_with_each_other(
 def test_the_name_does_not_say_what_a_store_is(stores: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "key.jks"
     renamed.write_bytes((stores / "key.p12").read_bytes())
-    assert load_key(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store(renamed, PASSWORD))
+    assert load_key(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store(KEY, renamed, PASSWORD))
 
 
 @pytest.mark.parametrize("password", ["wrong", None])
@@ -135,7 +137,9 @@ def test_a_wrong_password_is_an_error_that_asks_nobody(
     if kind == "pem":
         return
     with pytest.raises(ConfigError, match=f"key.{kind}: "):
-        load_key(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store(stores / f"key.{kind}", password))
+        load_key(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store(KEY, stores / f"key.{kind}", password)
+        )
 
 
 def test_what_is_no_store_is_an_error_with_its_name(tmp_path: Path, stores: Path) -> None:
@@ -152,11 +156,75 @@ def test_what_is_no_store_is_an_error_with_its_name(tmp_path: Path, stores: Path
         path.write_bytes(content)
         for load in (load_key, load_trust):
             with pytest.raises(ConfigError, match=f"{path}: .*{reason}"):
-                load(context, Store(path, PASSWORD))
+                load(context, Store(KEY, path, PASSWORD))
     with pytest.raises(ConfigError, match="No such file"):
-        load_key(context, Store(tmp_path / "missing"))
-    with pytest.raises(ConfigError, match="there is no key in it"):
-        load_key(context, Store(stores / "trust.p12", PASSWORD))
+        load_key(context, Store(KEY, tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="there is no private key in it"):
+        load_key(context, Store(KEY, stores / "trust.p12", PASSWORD))
+
+
+SET, CORRECT = (f"{verb} {KEY}.password or {KEY}.passwordPath" for verb in ("set", "correct"))
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "reason"),
+    [
+        ("key.sealed.pem", None, f"is encrypted, and no password is given: {SET}"),
+        ("key.sealed.pem", "wrong", f"password does not open its private key: {CORRECT}"),
+        ("trust.pem", None, "there is no private key in it: it must hold one"),
+        ("alone.pem", None, "there is no certificate in it: append"),
+        ("other.pem", None, "its private key is not that of its first certificate: put"),
+        ("cut.pem", None, "a certificate in it is damaged or cut off: copy"),
+        ("cut-key.pem", None, "its private key is damaged or cut off: copy"),
+        ("key.p12", None, f"no password is given for this PKCS12 store: {SET}"),
+        ("key.p12", "wrong", f"the password is wrong, or the store is damaged .*: {CORRECT}"),
+        ("key.jks", None, f"no password is given for its private key: {SET}"),
+        ("key.jks", "wrong", f"the password is wrong, or the store is damaged: {CORRECT}"),
+        ("certificate.der", None, "a certificate in DER, and no store: convert it"),
+        ("zoo.cfg", None, "neither PEM nor PKCS12 nor JKS: name a store"),
+        ("missing", None, "No such file or directory: name a file that"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_setting_and_what_helps(
+    stores: Path, tmp_path: Path, name: str, password: str | None, reason: str
+) -> None:
+    whole, top = (stores / "key.pem").read_text(), (stores / "trust.pem").read_text()
+    end = whole.index("-----BEGIN CERTIFICATE")
+    made = {
+        "alone.pem": whole[:end],
+        "other.pem": whole[:end] + top,
+        "cut.pem": whole[:-100],
+        "cut-key.pem": whole[: end - 90] + whole[end - 30 :],
+        "zoo.cfg": "dataDir=/data",
+    }
+    path = tmp_path / name
+    if name == "certificate.der":
+        path.write_bytes(ssl.PEM_cert_to_DER_cert(top))
+    elif name in made:
+        path.write_text(made[name])
+    elif name != "missing":
+        path = stores / name
+        if not path.exists():
+            pytest.skip("keytool is not installed")
+    with pytest.raises(ConfigError, match=f"^{KEY}.location={path}: .*{reason}") as raised:
+        load_key(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store(KEY, path, password))
+    assert raised.value.key == f"{KEY}.location"
+    assert "_ssl.c" not in str(raised.value)
+    if name in ("key.p12", "key.jks", "key.sealed.pem"):
+        return
+    own = TlsOptions(cert_file=path)
+    with pytest.raises(ConfigError, match=f"^tls: cert_file {path}: [^\\[]+$"):
+        own.context()
+
+
+def test_a_trust_store_without_certificates_is_refused(stores: Path, tmp_path: Path) -> None:
+    text = (stores / "key.pem").read_text()
+    path = tmp_path / "trust.pem"
+    path.write_text(text[: text.index("-----BEGIN CERTIFICATE")])
+    with pytest.raises(ConfigError, match="there is no certificate in it: name a store"):
+        load_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Store("ssl.trustStore", path))
+    with pytest.raises(ConfigError, match="there is no certificate in it that can be read: name"):
+        TlsOptions(ca_file=path).context()
 
 
 def test_a_jks_store_that_is_cut_or_changed_anywhere_is_refused(stores: Path, kind: str) -> None:

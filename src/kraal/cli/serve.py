@@ -135,10 +135,12 @@ def _serve(
 
     from kraal.errors import ConfigError  # noqa: PLC0415
     from kraal.server.config.file import load  # noqa: PLC0415
+    from kraal.server.tls.contexts import check_stores  # noqa: PLC0415
 
     logger = logging.getLogger("kraal.server.config")
     try:
         loaded = load(zoo_cfg, defines=defines, environment=os.environ, overrides=overrides)
+        check_stores(loaded)
     except ConfigError as error:
         logger.error("Invalid config, exiting abnormally")
         click.echo(str(error), err=True)

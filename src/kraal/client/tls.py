@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from os import PathLike
 from pathlib import PurePath
 
 from kraal.errors import ConfigError
+from kraal.tls import pem
 from kraal.tls.reloading import Made, ReloadingContext
 
 Path = str | PathLike[str]
@@ -33,18 +35,38 @@ class TlsOptions:
         """Of the files as they are now. Raises ConfigError for those that cannot be read."""
         try:
             made = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"tls: ca_file {self.ca_file}: {error}") from error
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"tls: ca_file {self.ca_file}: there is no certificate in it that can be read:"
+                " name a PEM file with those of authorities"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"tls: ca_file {self.ca_file}: {error.strerror or error}") from error
         made.check_hostname = self.check_hostname
         if self.cert_file is not None:
             try:
                 # With no password at all OpenSSL would ask for one at the terminal.
                 made.load_cert_chain(self.cert_file, self.key_file, self.key_password or "")
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"tls: cert_file {self.cert_file}: {error}") from error
+            except OSError as error:
+                reason = self._problem(error)
+                raise ConfigError(f"tls: cert_file {self.cert_file}: {reason}") from error
         elif self.key_file is not None:
             raise ConfigError("tls: key_file needs cert_file")
         return made
+
+    def _problem(self, error: OSError) -> str:
+        """Of the client's own certificate and key."""
+        if not isinstance(error, ssl.SSLError):
+            return error.strerror or str(error)
+        files = [pathlib.Path(file) for file in (self.cert_file, self.key_file) if file is not None]
+        try:
+            data = b"\n".join(file.read_bytes() for file in files)
+        except OSError as unreadable:
+            return unreadable.strerror or str(unreadable)
+        return pem.problem(
+            data, error, password=self.key_password,
+            password_key="key_password (zookeeper.ssl.keyStore.password of the shell)",
+        )  # fmt: skip
 
 
 def contexts_for(

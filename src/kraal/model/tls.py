@@ -19,6 +19,8 @@ class ClientAuth(StrEnum):
 class Store:
     """A file, and the password of what is in it."""
 
+    name: str
+    """What the settings of the store begin with, such as `ssl.keyStore`."""
     path: PurePath
     password: str | None = field(default=None, repr=False)
 
@@ -36,6 +38,8 @@ class TlsSettings:
     client_auth: ClientAuth = ClientAuth.NEED
     protocols: tuple[str, ...] = ()
     """Versions, such as `TLSv1.3`; empty: 1.2 and 1.3."""
+    protocols_key: str = ""
+    """The setting that names them."""
     cipher_suites: tuple[str, ...] = ()
     """By their standard names; empty: OpenSSL's choice."""
     verifies_servers: bool = False

@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic_ns, time, time_ns
 from typing import TypeVar
 
-from kraal.errors import DataDirError, KraalError, StorageError
+from kraal.errors import ConfigError, DataDirError, KraalError, StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address
 from kraal.model.session_id import first_session_id
@@ -53,6 +53,7 @@ REST_SECONDS = 2.0
 """How long a server that ran out of room waits at least before it tries again."""
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
+EXIT_CONFIG = 2
 EXIT_DATA_DIR = 3
 # Young objects are looked through in small portions and the long-lived heap never: a full
 # collection over a million znodes would be a pause of a second.
@@ -65,6 +66,18 @@ def monotonic_ms() -> int:
 
 def wall_ms() -> int:
     return time_ns() // NS_PER_MS
+
+
+def _exit_code(error: Exception) -> int:
+    """Of a server that does not start."""
+    for kind, code in (
+        (ElectionPortError, EXIT_ELECTION_PORT),
+        (ConfigError, EXIT_CONFIG),
+        (DataDirError, EXIT_DATA_DIR),
+    ):
+        if isinstance(error, kind):
+            return code
+    return EXIT_UNEXPECTED
 
 
 class Server:
@@ -107,9 +120,7 @@ class Server:
             self.failure = str(error)
             if lock is not None:
                 lock.release()
-            if isinstance(error, ElectionPortError):
-                return EXIT_ELECTION_PORT
-            return EXIT_DATA_DIR if isinstance(error, DataDirError) else EXIT_UNEXPECTED
+            return _exit_code(error)
         self._audit("serverStart", "success")
         if ready is not None and not self._stopping.is_set():
             ready.set()

@@ -21,13 +21,13 @@ def accepting(settings: TlsSettings) -> Made:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context, settings)
-    certificates = load_key(context, _named(settings.key, settings, "keyStore"))
+    chain, trusted = load_key(context, _named(settings.key, settings, "keyStore")), []
     if settings.client_auth is not ClientAuth.NONE:
         # Never the system's authorities: anybody may have a certificate of theirs.
-        certificates += load_trust(context, _named(settings.trust, settings, "trustStore"))
+        trusted = load_trust(context, _named(settings.trust, settings, "trustStore"))
         is_needed = settings.client_auth is ClientAuth.NEED
         context.verify_mode = ssl.CERT_REQUIRED if is_needed else ssl.CERT_OPTIONAL
-    return Made(context, tuple(certificates))
+    return Made(context, tuple(chain), tuple(trusted))
 
 
 def dialling(settings: TlsSettings) -> Made:
@@ -35,10 +35,9 @@ def dialling(settings: TlsSettings) -> Made:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     _restrict(context, settings)
-    certificates = load_trust(context, _named(settings.trust, settings, "trustStore"))
-    if settings.key is not None:
-        certificates += load_key(context, settings.key)
-    return Made(context, tuple(certificates))
+    trusted = load_trust(context, _named(settings.trust, settings, "trustStore"))
+    chain = [] if settings.key is None else load_key(context, settings.key)
+    return Made(context, tuple(chain), tuple(trusted))
 
 
 def reloading(make: Maker, settings: TlsSettings) -> ReloadingContext:
@@ -51,10 +50,12 @@ def _restrict(context: ssl.SSLContext, settings: TlsSettings) -> None:
     try:
         restrict(context, settings.protocols, settings.cipher_suites)
     except ConfigError as error:
-        raise ConfigError(f"{settings.prefix}*: {error}") from None
+        key = f"{settings.prefix}ciphersuites" if settings.cipher_suites else settings.protocols_key
+        raise ConfigError(f"{key}: {error}", key) from None
 
 
 def _named(store: Store | None, settings: TlsSettings, which: str) -> Store:
     if store is None:
-        raise ConfigError(f"{settings.prefix}{which}.location names no file")
+        key = f"{settings.prefix}{which}.location"
+        raise ConfigError(f"{key} names no file, and TLS is asked for: name the store", key)
     return store

@@ -19,6 +19,10 @@ _DIGEST_BYTES = 20
 _KEY, _CERTIFICATE = 1, 2
 
 
+class PasswordError(ConfigError):
+    """The password is wrong or missing."""
+
+
 @dataclass(slots=True)
 class JavaKeyStore:
     """What a store holds; keys are PKCS#8 in DER, certificates DER."""
@@ -29,14 +33,14 @@ class JavaKeyStore:
 
 
 def parse(data: bytes, password: str | None) -> JavaKeyStore:
-    """Raises DecodeError for what is no such store, ConfigError for a wrong password.
+    """Raises DecodeError for what is no such store, PasswordError for a wrong password.
 
     Without a password the store is not verified, and it may have no keys.
     """
     secret = None if password is None else password.encode("utf-16-be")
     body, seal = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if secret is not None and not compare_digest(sha1(secret + _WHITENER + body).digest(), seal):
-        raise ConfigError("the password is wrong, or the store is damaged")
+        raise PasswordError("the password is wrong, or the store is damaged")
     reader = _Reader(body)
     if reader.take(4) != MAGIC:
         raise DecodeError("no JKS store")
@@ -52,7 +56,7 @@ def parse(data: bytes, password: str | None) -> JavaKeyStore:
             sealed = reader.take(reader.number())
             chain = tuple(reader.certificate(version) for _ in range(reader.number()))
             if secret is None:
-                raise ConfigError("the key needs a password")
+                raise PasswordError("no password is given for its private key")
             store.keys.append((_opened(sealed, secret), chain))
         elif tag == _CERTIFICATE:
             store.certificates.append(reader.certificate(version))
@@ -96,5 +100,8 @@ def _opened(sealed: bytes, secret: bytes) -> bytes:
         block = hidden[at : at + _DIGEST_BYTES]
         key += bytes(one ^ other for one, other in zip(block, digest, strict=False))
     if not compare_digest(sha1(secret + key).digest(), content[-_DIGEST_BYTES:]):
-        raise ConfigError("the password of the key is another one than the store's")
+        raise ConfigError(
+            "the password of the key is another one than the store's: make them the same with"
+            " `keytool -keypasswd`"
+        )
     return bytes(key)

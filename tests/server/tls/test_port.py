@@ -334,17 +334,25 @@ def test_a_certificate_must_name_its_address_if_that_is_asked_for(tmp_path: Path
         ({"ssl.keyStore.location": "/missing.pem"}, "/missing.pem: No such file"),
         ({"ssl.keyStore.location": ""}, "ssl.keyStore.location names no file"),
         ({"ssl.trustStore.location": ""}, "ssl.trustStore.location names no file"),
-        ({"ssl.protocol": "TLSv9"}, "ssl.*: TLSv9 is none of the protocols"),
-        ({"ssl.ciphersuites": "TLS_NULL"}, "ssl.*: there is no cipher suite TLS_NULL"),
+        ({"ssl.protocol": "TLSv9"}, "ssl.protocol: TLSv9 is none of the protocols"),
+        ({"ssl.enabledProtocols": "TLSv9"}, "ssl.enabledProtocols: TLSv9 is none of the protocols"),
+        ({"ssl.ciphersuites": "TLS_NULL"}, "ssl.ciphersuites: there is no cipher suite TLS_NULL"),
+        ({"ssl.keyStore.location": MADE.trust}, f"{MADE.trust}: there is no private key in it"),
     ],
 )
 def test_a_server_without_its_certificates_does_not_start(
     tmp_path: Path, settings: dict[str, object], reason: str
 ) -> None:
     given = {**server_settings(MADE), "secureClientPort": free_port(), **settings}
-    with pytest.raises(RuntimeError) as raised:
-        servers.kraal(tmp_path, settings=given).start()
-    assert reason in str(raised.value)
+    server = servers.kraal(tmp_path, settings=given)
+    assert server.launch().wait(20) == 2
+    log, (key,) = server.log_path.read_text(), settings
+    assert "Invalid config, exiting abnormally" in log
+    assert reason in log
+    lines = (tmp_path / "zoo.cfg").read_text().splitlines()
+    number = 1 + next(at for at, line in enumerate(lines) if line.startswith(key))
+    assert f"zoo.cfg, line {number}: {key}" in log
+    assert not list((tmp_path / "data").glob("version-2/*"))
 
 
 def test_the_server_line_names_the_port_for_tls_and_a_reconfiguration_moves_it(

@@ -8,7 +8,7 @@ reference/operations.md sections 1.1 to 1.7.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from kraal.admin.environment import user_name
@@ -53,6 +53,12 @@ class LoadedConfig:
     warnings: tuple[str, ...]
     unknown: tuple[str, ...]
     """Keys, or environment variables, that nobody knows; each has a warning too."""
+    settings: Settings = field(compare=False, repr=False, default_factory=lambda: Settings({}))
+    """What it was read from."""
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The same of a setting of this configuration, with the place where that was set."""
+        return ConfigError(self.settings.located(error.key, str(error)), error.key)
 
 
 def load(
@@ -108,7 +114,7 @@ def _load(
     unknown_keys = sorted(filter(_is_unknown, config.passed_through))
     unknown = (*unknown_keys, *unknown_variables)
     settings.warnings += [settings.located(name, _unknown_warning(name)) for name in unknown]
-    return LoadedConfig(config, tuple(settings.warnings), unknown)
+    return LoadedConfig(config, tuple(settings.warnings), unknown, settings)
 
 
 def _names_members(key: str) -> bool:

@@ -32,6 +32,7 @@ def tls_settings(
         if settings.flag(key, False):
             raise refuse(key, settings.values[key], "kraal cannot ask for revoked certificates")
     detection_ms = settings.number(f"{prefix}handshakeDetectionTimeoutMillis", _DETECTION_MS)
+    named = settings.text(f"{prefix}enabledProtocols")
     is_verified = client_auth is None and settings.flag(f"{prefix}hostnameVerification", True)
     return TlsSettings(
         prefix=prefix,
@@ -39,6 +40,7 @@ def tls_settings(
         trust=_store(settings, f"{prefix}trustStore"),
         client_auth=_client_auth(settings, prefix) if client_auth is None else client_auth,
         protocols=_protocols(settings, prefix),
+        protocols_key=f"{prefix}{'enabledProtocols' if named else 'protocol'}",
         cipher_suites=_list(settings, f"{prefix}ciphersuites"),
         verifies_servers=is_verified,
         verifies_clients=is_verified
@@ -54,7 +56,7 @@ def _store(settings: Settings, store: str) -> Store | None:
             password = Path(path).read_text().rstrip("\r\n")
         except (OSError, UnicodeError) as error:
             raise refuse(key, path, getattr(error, "strerror", None) or str(error)) from error
-    return Store(PurePath(location), password) if location else None
+    return Store(store, PurePath(location), password) if location else None
 
 
 def _client_auth(settings: Settings, prefix: str) -> ClientAuth:

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from kraal.errors import ConfigError
 from kraal.model.config import ServerConfig
+from kraal.server.config.file import LoadedConfig
 from kraal.server.tls.quorum import QuorumTls
 from kraal.tls.contexts import accepting, dialling, reloading
 from kraal.tls.reloading import ReloadingContext
+
+
+def check_stores(loaded: LoadedConfig) -> None:
+    """Look whether the ports without which the server does not serve have what TLS needs.
+
+    Raises ConfigError with the place of the setting that is wrong.
+    """
+    config, ensemble = loaded.config, loaded.config.ensemble
+    try:
+        if config.client_tls is not None:
+            accepting(config.client_tls)
+        if ensemble is not None and ensemble.tls is not None:
+            accepting(ensemble.tls)
+            if ensemble.dials_tls:
+                dialling(ensemble.tls)
+    except ConfigError as error:
+        raise loaded.located(error) from error
 
 
 class TlsContexts:
