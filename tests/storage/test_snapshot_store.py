@@ -203,7 +203,7 @@ def test_leftovers_are_cleared_at_the_next_start() -> None:
 
 @pytest.mark.parametrize("kind", ["create", "write", "sync", "rename", "sync_directory"])
 def test_a_failure_leaves_the_older_snapshots(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_store, "WRITE_BYTES", 100)
+    monkeypatch.setattr(snapshot_store, "PIECE_BYTES", 100)
     fs, store = opened()
     write_snapshot(fs, configured(), history(0).tree)
     for after in range(3):
@@ -216,7 +216,7 @@ def test_a_failure_leaves_the_older_snapshots(kind: str, monkeypatch: pytest.Mon
 
 
 def test_large_snapshots_are_synced_as_they_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_store, "WRITE_BYTES", 1000)
+    monkeypatch.setattr(snapshot_store, "PIECE_BYTES", 1000)
     monkeypatch.setattr(snapshot_store, "SYNC_EVERY_BYTES", 5000)
     fs, store = opened()
     seen: list[str] = []

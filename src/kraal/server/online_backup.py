@@ -34,8 +34,8 @@ from kraal.storage.log_reader import list_logs
 from kraal.storage.names import needed_logs
 from kraal.turns import turns
 
-PIECE_BYTES = 1 << 20
-"""So much is read at once: each time a thread takes the interpreter from the loop."""
+PIECE_BYTES = 128 << 10
+"""Read and summed up at once: a thread that takes a processor from the loop is soon done."""
 SENT_BYTES = 32 << 10
 REST_SECONDS = 0.001
 """After each piece: a receiver on a fast line shall not have the server for itself."""

@@ -113,7 +113,7 @@ class Snapshotter:
     ) -> None:
         """Encode in turns; the thread may lag behind by a bounded number of pieces.
 
-        It gets much at once: each time it takes the interpreter from the loop.
+        It gets some slices at once: each time it takes the interpreter from the loop.
         """
         room = asyncio.Semaphore(PIECES_AHEAD_MAX)
         errors: list[BaseException] = []

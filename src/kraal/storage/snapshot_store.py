@@ -22,9 +22,9 @@ from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import SnapshotDigest
 
-PIECE_BYTES = 1 << 20
-WRITE_BYTES = 128 << 10
-"""Slices are joined to so much at least: joining more holds up the other threads of a server."""
+PIECE_BYTES = 128 << 10
+"""Read and written at once; slices are joined to so much at least. Joining more holds up the other
+threads of a server, and writing 1 MiB takes a processor from its loop for most of a millisecond."""
 SYNC_EVERY_BYTES = 2 << 20
 """A snapshot is synced as it grows: a large flush would hold up the log's, which share its disk."""
 _END = b"\x00\x00\x00\x01/"
@@ -54,7 +54,7 @@ class SnapshotWriter:
         """The next slice of `kraal.tree.snapshot.encode`. StorageError ends the snapshot."""
         self._pending.append(piece)
         self._pending_bytes += len(piece)
-        if self._pending_bytes >= WRITE_BYTES:
+        if self._pending_bytes >= PIECE_BYTES:
             with self._aborting():
                 self._put(self._encoder.encode(self._take()))
 
