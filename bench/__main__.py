@@ -43,6 +43,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "can do and saturated (about 2.5 minutes for each server and 2 rounds of 3 s)",
     )
     add("--pace", choices=operating.PACES, help="only one of both with --operating")
+    add("--share", type=float, default=operating.Plan.share,
+        help="the rate of --operating, a part of what the server can do at most (0.5)")  # fmt: skip
     add("--sessions", type=int, help="sessions with --operating (10 000)")
     add("--quick", action="store_true", help="1 round, 2 s per load, a tenth of the znodes")
     add("--rounds", type=int, help="rounds, each with every case on every server (3)")
@@ -79,6 +81,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         value = getattr(options, name)
         if value is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} must be positive")
+    if not 0 < options.share <= 1:
+        parser.error("--share must be above 0 and at most 1")
     return options
 
 
@@ -159,6 +163,7 @@ def run_operating(options: argparse.Namespace) -> int:
     plan = operating.Plan(
         servers=("apache", "kraal") if options.server == "both" else (options.server,),
         paces=(options.pace,) if options.pace else operating.PACES,
+        share=options.share,
         rounds=options.rounds or (1 if quick else 3),
         seconds=options.seconds or (2.0 if quick else 4.0),
         sessions=options.sessions or (1000 if quick else 10_000),

@@ -45,7 +45,7 @@ LOADS = (
 )  # fmt: skip
 STATES = ("quiet", "busy")
 RATE, SATURATED = PACES = ("rate", "saturated")
-FIGURES = ("per_second", "p50_us", "p99_us", "p999_us", "other_cores")
+FIGURES = ("per_second", "p50_us", "p99_us", "p999_us", "server_cores", "other_cores")
 LIMIT = 1.3
 CAPACITY_SECONDS = 2.0
 """How long it is measured what a server can do at most."""
@@ -308,18 +308,18 @@ def render(plan: Plan, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-_HEADER = f"{'':20}{'ops/s':>17}{'p50 (ms)':>16}{'p99 (ms)':>16}{'p99.9 (ms)':>16}  p99 busy/quiet"
+_COLUMNS = (  # title, name, divisor, decimals
+    ("ops/s", "per_second", 1, 0), ("p50 (ms)", "p50_us", 1000, 2), ("p99 (ms)", "p99_us", 1000, 2),
+    ("p99.9 (ms)", "p999_us", 1000, 2), ("server's cores", "server_cores", 1, 2),
+)  # fmt: skip
+_HEADER = " " * 20 + "".join(f"{title:>17}" for title, *_ in _COLUMNS) + "  p99 busy/quiet"
 
 
 def _line(outcome: Outcome, row: Row) -> str:
     cells = [f"{row.server:8}{row.load:12}"]
-    for name, width in (("per_second", 17), ("p50_us", 16), ("p99_us", 16), ("p999_us", 16)):
-        both = [outcome.middle(row, state, name) for state in STATES]
-        if name == "per_second":
-            shown = " / ".join(f"{value:.0f}" for value in both)
-        else:
-            shown = " / ".join(f"{value / 1000:.2f}" for value in both)
-        cells.append(f"{shown:>{width}}")
+    for _, name, divisor, decimals in _COLUMNS:
+        both = [outcome.middle(row, state, name) / divisor for state in STATES]
+        cells.append(f"{' / '.join(f'{value:.{decimals}f}' for value in both):>17}")
     ratio = outcome.ratio(row)
     return "".join(cells) + f"  {ratio:.2f}{'' if ratio <= LIMIT else '  ABOVE'}"
 
