@@ -207,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--replacements", type=_replacements, default=Plan.replacements,
         help="what becomes what when it is replaced, as kraal:apache-3.9.5,apache-3.9.5:kraal",
     )  # fmt: skip
+    parser.add_argument("--tls", action="store_true", help="members speak TLS with each other")
     options = parser.parse_args(arguments)
     members = options.members
     if options.observers.isdigit():
@@ -220,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(
         members=members, observers=observers, minutes=options.minutes, seed=options.seed,
         scenarios=options.scenarios, replacements=options.replacements, clients=options.clients,
-        tick_ms=options.tick_ms, log_level=options.log_level,
+        tick_ms=options.tick_ms, log_level=options.log_level, tls=options.tls,
     )  # fmt: skip
     # The members must not outlive a runner that is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -211,20 +211,21 @@ class Judge:
         if record.digest is not None and record.digest != model.digest:
             raise BrokenPromiseError(
                 f"{record.file}: the digest at {record.zxid:x} is {record.digest}, the tree's is "
-                f"{model.digest}"
+                f"{model.digest}, behind {record!r:.500}, of {sent.get(key) if key else None}"
             )
         return key
 
     def _take_request(self, record: Record, op: Op) -> None:
-        code = _refusal(record)
-        if code in (SESSION_MOVED, SESSION_EXPIRED):
+        refused = logs_.refusal(record)
+        if refused is not None and refused.error in (SESSION_MOVED, SESSION_EXPIRED):
             self._check_order(record, op, late=True)
-            if code == SESSION_EXPIRED and record.session in self.model.sessions:
+            if refused.error == SESSION_EXPIRED and record.session in self.model.sessions:
                 raise BrokenPromiseError(f"{record.zxid:x}: {op} was refused while it lives")
             self.model.zxid = record.zxid
             self.counted["unacknowledged, refused as moved or expired"] += 1
+            self.counted["moved or expired in the middle of a multi"] += refused.part > 0
             if op.reply is not None:
-                raise BrokenPromiseError(f"{record.zxid:x}: {code} and yet answered: {op}")
+                raise BrokenPromiseError(f"{record.zxid:x}: {refused} and yet answered: {op}")
             return
         if record.session not in self.model.sessions:
             raise BrokenPromiseError(f"{record.zxid:x}: session is closed and yet was done: {op}")
@@ -239,10 +240,11 @@ class Judge:
             err, value = self.model.apply(op.write, moment)
             kind = ERROR if err else raw.OPCODES[op.write.op]
             self._count(op, err, value)
-        if record.type != kind or (err and record.body != raw.i32(err)):
+        expected = _refusal(err, value)
+        if (record.type, refused) != (kind, expected):
             raise BrokenPromiseError(
-                f"{record.file}: {op} has become {record!r:.500}, expected was type {kind} and "
-                f"error {err}"
+                f"{record.file}: {op} has become {record!r:.500}, refused: {refused}; expected was "
+                f"type {kind}, refused: {expected}"
             )
         if op.reply is None:
             self.counted["unacknowledged, there"] += 1
@@ -269,8 +271,7 @@ class Judge:
     def _count(self, op: Op, err: int, value: object) -> None:
         assert op.write is not None
         if isinstance(value, list):
-            failed = any(part.type == ERROR for part in value)
-            self.counted["refused multis" if failed else "multis"] += 1
+            self.counted["refused multis" if _refusal(err, value) else "multis"] += 1
         elif err:
             self.counted["refused"] += 1
         elif op.write.op.startswith("create"):
@@ -393,13 +394,13 @@ class Judge:
             )
 
 
-def _refusal(record: Record) -> int:
-    """The error that a transaction stands for; of a multi, that of its first part."""
-    reader = raw.Reader(record.body)
-    if record.type == logs_.MULTI and reader.i32():
-        kind, body = reader.i32(), reader.buffer() or b""
-        return raw.Reader(body).i32() if kind == ERROR and len(body) == 4 else 0
-    return reader.i32() if record.type == ERROR else 0
+def _refusal(err: int, value: object) -> logs_.Refusal | None:
+    """What the model refuses of a request, by error and value of the reply."""
+    if isinstance(value, list):
+        for part, result in enumerate(value):
+            if result.err and not result.done:
+                return logs_.Refusal(part, result.err)
+    return logs_.Refusal(0, err) if err else None
 
 
 def check_real_time(logged: Iterable[tuple[Op, int]]) -> None:

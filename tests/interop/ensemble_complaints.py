@@ -22,7 +22,7 @@ _NO_NEWS = re.compile(r"^(\tat |\s*\.\.\. \d+ )")
 _LOST = (
     r"java\.io\.EOFException: null|java\.io\.IOException: (Connection reset by peer|Broken pipe)"
     r"|java\.net\.SocketException: (Connection reset|Connection reset by peer|Broken pipe|Socket "
-    r"(is )?closed|Closed by interrupt|Connection or outbound has closed)"
+    r"(is )?closed|Closed by interrupt|Connection or outbound has (been )?closed)"
     r"|java\.net\.SocketTimeoutException: (Read|[Cc]onnect) timed out"
     r"|java\.net\.ConnectException: Connection refused"
     r"|javax\.net\.ssl\.SSLHandshakeException: Remote host terminated the handshake"
@@ -56,7 +56,7 @@ HARMLESS: tuple[Harmless, ...] = (
     Harmless(
         "apache",
         rf"NIOServerCnxn - Close of session .* \| (java\.io\.IOException: ZooKeeperServer not "
-        rf"running|{_LOST})",
+        rf"running|java\.nio\.channels\.ClosedChannelException: null|{_LOST})",
         "clients try every member and drop connections",
     ),
     Harmless(

@@ -8,6 +8,7 @@ is to hold different transactions under one zxid.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tests.interop.data_directory_files import Record
 from tests.interop.kill_check import BrokenPromiseError
@@ -15,6 +16,8 @@ from tests.support import raw_client as raw
 
 COUNTER_MASK = (1 << 32) - 1
 MULTI, ERROR = raw.OPCODES["multi"], raw.OPCODES["error"]
+# The body of an error; no other part of a multi is so short.
+_ERROR_BYTES = 4
 
 
 def epoch_of(zxid: int) -> int:
@@ -35,6 +38,35 @@ def union(logs: Mapping[str, Sequence[Record]]) -> dict[int, Record]:
     return {zxid: record for zxid, (_, record) in sorted(found.items())}
 
 
+class Refusal(NamedTuple):
+    """What was refused: the part of a multi, or 0, and the error."""
+
+    part: int
+    error: int
+
+
+def refusal(record: Record) -> Refusal | None:
+    """Why the request of a record was not done; None when it was.
+
+    Not only the first part of a multi may be told that the session has moved or expired: Apache
+    ZooKeeper's leader looks at the session for each part, and another thread hears meanwhile that
+    the client came back elsewhere. The parts in front may be errors by type alone: see `_plain`.
+    """
+    if record.type == ERROR:
+        return Refusal(0, raw.Reader(record.body).i32())
+    if record.type == MULTI:
+        for part, (kind, body) in enumerate(_parts(record)):
+            if kind == ERROR and body is not None and len(body) == _ERROR_BYTES:
+                return Refusal(part, raw.Reader(body).i32())
+    return None
+
+
+def _parts(record: Record) -> list[tuple[int, bytes | None]]:
+    """Type and body of each part of a multi."""
+    reader = raw.Reader(record.body)
+    return [(reader.i32(), reader.buffer()) for _ in range(reader.i32())]
+
+
 def _plain(record: Record) -> Record:
     """A record without what members may write differently.
 
@@ -45,8 +77,7 @@ def _plain(record: Record) -> Record:
     record = record._replace(file="")
     if record.type != MULTI:
         return record
-    reader = raw.Reader(record.body)
-    parts = [(reader.i32(), reader.buffer()) for _ in range(reader.i32())]
+    parts = _parts(record)
     if all(kind != ERROR for kind, _ in parts):
         return record
     return record._replace(body=b"".join(raw.i32(ERROR) + raw.buffer(body) for _, body in parts))

@@ -148,7 +148,7 @@ class Ledger:
 
     def _count(self, write: Write, err: int, value: object) -> None:
         if isinstance(value, list):
-            failed = any(part.type == ERROR for part in value)
+            failed = any(part.err and not part.done for part in value)
             self.counted["refused multis" if failed else "multis"] += 1
         elif err:
             self.counted["refused"] += 1

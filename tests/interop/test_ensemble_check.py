@@ -3,193 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from random import Random
 
 import pytest
 
-from tests.interop.data_directory_files import Record
-from tests.interop.ensemble_check import (
-    CLOSE_SESSION,
-    CREATE_SESSION,
-    ERROR,
-    SESSION_EXPIRED,
-    SESSION_MOVED,
-    Chronicle,
-    Judge,
-)
-from tests.interop.ensemble_history import CLOSE, SET_WATCHES, Expired, History, Op
+from tests.interop.ensemble_check import ERROR, SESSION_EXPIRED, SESSION_MOVED, Judge
+from tests.interop.ensemble_history import SET_WATCHES, Expired, History, Op
+from tests.interop.ensemble_world import LOCK, REGISTER, TIME_MS, World, register, right_world
 from tests.interop.kill_check import BrokenPromiseError
-from tests.interop.kill_model import EPHEMERAL, SEQUENTIAL, Moment, Write
+from tests.interop.kill_model import NO_NODE, Write
 from tests.support import raw_client as raw
 from tests.support.ensembles import APACHE, KRAAL
-
-REGISTER = "/register"
-LOCK = "/lock"
-TIME_MS = 1_700_000_000_000
-
-
-@dataclass
-class World:
-    """A right ensemble of three, one step at a time, and what is noted of it."""
-
-    model: Chronicle = field(default_factory=Chronicle)
-    history: History = field(default_factory=History)
-    records: list[Record] = field(default_factory=list)
-    # Logs that hold more or less than `records`, by the name of their member.
-    odd_logs: dict[str, list[Record]] = field(default_factory=dict)
-    now: float = 0.0
-    epoch: int = 1
-    connections: dict[int, int] = field(default_factory=dict)
-    sent: dict[int, int] = field(default_factory=dict)
-    watches: dict[int, set[str]] = field(default_factory=dict)
-    _xid: int = 0
-
-    def tick(self) -> float:
-        self.now += 1.0
-        return self.now
-
-    def logs(self) -> dict[str, list[Record]]:
-        return {"one": self.records, "two": list(self.records), **self.odd_logs}
-
-    def new_epoch(self) -> None:
-        self.epoch += 1
-
-    def log(self, session: int, xid: int, kind: int, body: bytes = b"") -> Record:
-        digest = None if kind == ERROR else self.model.digest
-        record = Record(session, xid, self.model.zxid, TIME_MS, kind, body, digest, "log.1")
-        self.records.append(record)
-        return record
-
-    def next_zxid(self) -> int:
-        return max(self.model.zxid, self.epoch << 32) + 1
-
-    # ---- Sessions ---------------------------------------------------------------------
-
-    def open(self, session: int, *, held: bool = True) -> int:
-        self.model.open_session(session, self.next_zxid())
-        self.log(session, 0, CREATE_SESSION, raw.i32(10_000))
-        self.connect(session)
-        self.watches[session] = set()
-        (self.history.held if held else self.history.abandoned).add(session)
-        return session
-
-    def connect(self, session: int) -> None:
-        self.connections[session] = 1 + max(self.connections.values(), default=0)
-        self.sent[session] = 0
-
-    def close(self, session: int) -> Op:
-        op = self.op(session, CLOSE, "")
-        self.sent[session] += 1
-        self.end(session, op.xid)
-        self.history.held.discard(session)
-        return self.answer(op, raw.Reply(CLOSE, op.xid, self.model.zxid, 0, None, b""))
-
-    def end(self, session: int, xid: int = 0) -> None:
-        """Close the session, or let it expire."""
-        self.model.close_session(session, self.next_zxid())
-        self.log(session, xid, CLOSE_SESSION)
-        self.watches[session].clear()
-        self.tell()
-
-    # ---- Requests ---------------------------------------------------------------------
-
-    def op(self, session: int, name: str, path: str, write: Write | None = None) -> Op:
-        self._xid += 1
-        op = Op(
-            session, self.connections[session], self.sent[session], self._xid, name, path,
-            self.tick(), write, member=2, kind=KRAAL,
-        )  # fmt: skip
-        self.history.ops.append(op)
-        return op
-
-    def answer(self, op: Op, reply: raw.Reply) -> Op:
-        op.returned, op.reply = self.tick(), reply
-        self.history.received.setdefault(op.session, []).append(op)
-        return op
-
-    def write(self, session: int, write: Write, *, answered: bool = True) -> Op:
-        op = self.op(session, write.op, write.path, write)
-        self.sent[session] += 1
-        zxid = self.next_zxid()
-        err, value = self.model.apply(write, Moment(session, zxid, TIME_MS))
-        self.log(
-            session, op.xid, ERROR if err else raw.OPCODES[write.op], raw.i32(err) if err else b""
-        )
-        self.tell()
-        if answered:
-            self.answer(op, raw.Reply(write.op, op.xid, zxid, err, value, b""))
-        return op
-
-    def read(self, session: int, name: str, path: str, *, watch: bool = False) -> Op:
-        op = self.op(session, name, path)
-        op.watch = watch
-        node, zxid = self.model.nodes.get(path), self.model.zxid
-        value: object = None
-        if node is not None:
-            value = (node.data, node.stat()) if name == "getData" else node.stat()
-        if watch:
-            self.watches[session].add(path)
-        return self.answer(op, raw.Reply(name, op.xid, zxid, 0 if node else -101, value, b""))
-
-    def sync(self, session: int) -> Op:
-        op = self.op(session, "sync", REGISTER)
-        return self.answer(op, raw.Reply("sync", op.xid, self.model.zxid, 0, REGISTER, b""))
-
-    def tell(self) -> None:
-        """Fire the watches that the last transaction concerns."""
-        for session, paths in self.watches.items():
-            for path in sorted(paths):
-                change = self.model.next_change(path, self.model.zxid - 1)
-                if change is not None and change.zxid == self.model.zxid:
-                    paths.discard(path)
-                    event = raw.Event(change.zxid, 0, change.event, 3, path)
-                    self.history.received.setdefault(session, []).append(event)
-
-    def refuse_late(self, session: int, code: int) -> Op:
-        """A request that comes from a connection that its session has left, or when it ended."""
-        op = self.op(session, "setData", REGISTER, Write("setData", REGISTER, b"late"))
-        self.sent[session] += 1
-        self.model.zxid = self.next_zxid()
-        self.log(session, op.xid, ERROR, raw.i32(code))
-        return op
-
-
-def register(value: bytes, version: int = -1) -> Write:
-    return Write("setData", REGISTER, value, version=version)
-
-
-def right_world(seed: int = 1) -> World:
-    """Three clients at work; one session is closed and one expires; two elections."""
-    world, random = World(), Random(seed)
-    sessions = [world.open(number << 56) for number in (1, 2, 3)]
-    world.write(sessions[0], Write("create", REGISTER, b"first"))
-    world.write(sessions[0], Write("create", "/queue"))
-    abandoned = world.open(4 << 56, held=False)
-    world.write(abandoned, Write("create", LOCK, b"", flags=EPHEMERAL))
-    for turn in range(60):
-        session = random.choice(sessions)
-        world.read(session, "getData", REGISTER, watch=random.random() < 0.3)
-        version = world.model.nodes[REGISTER].version
-        world.write(session, register(b"%d" % turn, version - random.choice((0, 0, 1))))
-        world.write(session, Write("create2", "/queue/n", flags=SEQUENTIAL))
-        world.write(session, Write("create", LOCK, flags=EPHEMERAL), answered=random.random() < 0.9)
-        world.read(session, "exists", LOCK, watch=random.random() < 0.5)
-        if random.random() < 0.3:
-            world.write(session, Write("delete", LOCK))
-        if random.random() < 0.3:
-            world.sync(random.choice(sessions))
-        if turn in (20, 40):
-            world.new_epoch()
-        if turn == 30:
-            world.end(abandoned)
-            world.refuse_late(abandoned, SESSION_EXPIRED)
-        if turn == 50:
-            world.close(sessions.pop())
-        if random.random() < 0.1:
-            world.connect(session)
-    world.write(sessions[0], register(b"last"))
-    return world
 
 
 def judge(world: World) -> Judge:
@@ -234,6 +57,33 @@ def test_a_late_request_of_a_session_that_moved_is_refused() -> None:
     world.refuse_late(1 << 56, SESSION_MOVED)
     counted = judge(world).counted
     assert counted["unacknowledged, refused as moved or expired"] == 2
+
+
+@pytest.mark.parametrize("code", [SESSION_MOVED, SESSION_EXPIRED])
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_session_may_move_or_end_in_the_middle_of_a_multi(
+    at: int, marked: bool, code: int
+) -> None:
+    """Apache's leader looks for the session at each part, while others hear of it meanwhile."""
+    world = right_world()
+    session = 1 << 56 if code == SESSION_MOVED else 4 << 56
+    parts = [register(b"one"), register(b"two"), register(b"three")]
+    world.multi(session, parts, code, at=at, marked=marked)
+    verdict = judge(world)
+    assert verdict.counted["unacknowledged, refused as moved or expired"] == 2
+    assert verdict.counted["moved or expired in the middle of a multi"] == (at > 0)
+    assert verdict.model.nodes == world.model.nodes
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_multis_are_done_or_refused_as_a_whole(marked: bool) -> None:
+    world = right_world()
+    world.multi(1 << 56, [register(b"one"), register(b"two")])
+    refused = [register(b"three"), Write("delete", "/none"), register(b"four")]
+    world.multi(1 << 56, refused, NO_NODE, at=1, marked=marked)
+    counted = judge(world).counted
+    assert (counted["multis"], counted["refused multis"]) == (1, 1)
 
 
 def test_logs_may_have_gaps_and_what_was_never_agreed_on() -> None:
@@ -393,6 +243,23 @@ def do_what_must_be_refused(world: World) -> None:
     world.records[place] = world.records[place]._replace(type=raw.OPCODES["setData"], digest=None)
 
 
+def refuse_a_right_multi(world: World) -> None:
+    world.multi(1 << 56, [register(b"one"), register(b"two")], NO_NODE, at=1)
+
+
+def refuse_another_part(world: World) -> None:
+    parts = [register(b"one"), Write("delete", "/none"), register(b"two")]
+    world.multi(1 << 56, parts, NO_NODE, at=2)
+
+
+def refuse_a_part_for_another_reason(world: World) -> None:
+    world.multi(1 << 56, [register(b"one"), Write("delete", "/none")], -111, at=1)
+
+
+def do_a_wrong_multi(world: World) -> None:
+    world.multi(1 << 56, [register(b"one"), Write("delete", "/none")])
+
+
 def do_it_twice(world: World) -> None:
     last = world.records[-1]
     world.records.append(last._replace(zxid=last.zxid + 1))
@@ -546,6 +413,8 @@ WRONG: Sequence[tuple[Callable[[World], None], str]] = (
     (give_a_zxid_twice, "wrong reply"), (answer_with_the_wrong_version, "wrong reply"),
     (answer_another_name, "wrong reply"), (acknowledge_what_was_refused, "wrong reply"),
     (refuse_what_was_done, "wrong reply"), (do_what_must_be_refused, "has become"),
+    (refuse_a_right_multi, "has become"), (refuse_another_part, "has become"),
+    (refuse_a_part_for_another_reason, "has become"), (do_a_wrong_multi, "has become"),
     (do_it_twice, "nobody has asked"), (do_what_nobody_asked_for, "nobody has asked"),
     (swap_two_of_a_connection, "overtaken"),
     (go_back_to_an_old_connection, "later connection came first"),

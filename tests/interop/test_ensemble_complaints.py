@@ -15,6 +15,8 @@ PRINTED = "2026-01-02 03:04:05,678 [QuorumPeer[myid=1]] WARN  Learner - {}\n"
     [
         "Got zxid 0x200000001 expected 0x1", "Got zxid 0x200000001 expected 0x100000005",
         "Exception when following the leader\njava.io.EOFException: null\n\tat java.base/x(y.java)",
+        "Exception when following the leader\njava.net.SocketException: Connection or outbound has "
+        "been closed\n\tat java.base/sun.security.ssl.x(y.java)",
     ],
 )  # fmt: skip
 def test_lost_peers_are_no_complaint(text: str) -> None:
