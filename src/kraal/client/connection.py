@@ -9,6 +9,7 @@ follow the protocol ends the connection, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections import deque
 from collections.abc import Iterable
@@ -22,8 +23,10 @@ from kraal.client.errors import (
     ZooKeeperError,
     error_for,
 )
+from kraal.client.tls import SPOKEN_HERE, tls_reason
 from kraal.client.watches import Registration
 from kraal.errors import DecodeError, ErrorCode
+from kraal.tls.alerts import is_alert
 from kraal.wire.jute.primitives import unpack_int
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.proto import ConnectRequest, ConnectResponse, WatcherEvent
@@ -170,6 +173,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._error is not None:
             return
         data = bytes(self._buffer[:nbytes])
+        if not self._is_open and is_alert(data):
+            self.abort(ConnectionLossError(SPOKEN_HERE))
+            return
         self.heard = self._loop.time()
         if self._rest:
             # Joined only when a frame is complete: small pieces must not cost a copy each.
@@ -196,6 +202,10 @@ class Connection(asyncio.BufferedProtocol):
             self.closed.set_result(None)
         if not self._opened.done():
             self._was_refused = self._error is None and not self._rest
+            if isinstance(exc, ssl.SSLError):
+                # With TLS 1.3 a certificate is refused when the handshake is over at this end.
+                self._was_refused = False
+                self._error = self._error or ConnectionLossError(tls_reason(exc) or str(exc))
             self._opened.set_result(False)
         self._owner.lost(self, self._error or exc)
 

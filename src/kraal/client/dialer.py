@@ -29,6 +29,7 @@ from kraal.client.errors import AuthFailedError, SessionExpiredError, ZooKeeperE
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 from kraal.client.sasl import authenticate
+from kraal.client.tls import tls_reason
 
 logger = logging.getLogger("kraal.client")
 
@@ -181,7 +182,8 @@ class Dialer:
             connection.abort()
             raise
         except (OSError, TimeoutError, ZooKeeperError) as error:
-            self._problems.append(f"{server}: {reason_of(error)}")
+            reason = tls_reason(error) if tls and isinstance(error, OSError) else None
+            self._problems.append(f"{server}: {reason or reason_of(error)}")
             connection.abort()
             return Outcome.REFUSED if connection.was_refused else Outcome.UNREACHABLE
         except asyncio.CancelledError:

@@ -33,6 +33,9 @@ class ClientPort:
             assert tls is not None
             port = self._tls_port = TlsPort("client port", tls, self._begin)
             port.on_end = self._end
+            port.plain_hint = ", as this port demands"
+            if config.client_port is not None:
+                port.plain_hint += f"; the port without it is clientPort={config.client_port}"
             port.handshakes_max = config.outstanding_handshakes_max
             port.on_failure = counters.handshake_failed
             port.on_excess = counters.handshake_exceeded

@@ -20,6 +20,7 @@ from kraal.admin.four_letter_words import KNOWN, TRACE_MASK_BYTES, answer
 from kraal.errors import DecodeError
 from kraal.pipeline.auth.ip import show
 from kraal.pipeline.connection import ClientConnection
+from kraal.tls.alerts import is_tls
 from kraal.tls.subject import subject
 from kraal.turns import portion
 from kraal.wire.framing import LENGTH_BYTES, FrameReader
@@ -228,6 +229,10 @@ class ClientSocket(asyncio.Protocol):
         if not self._is_framed:
             self._first += data
             if len(self._first) < LENGTH_BYTES or self._four_letter_word(conn, self._first):
+                return
+            if is_tls(self._first):
+                self._listener.speaks_tls(conn)
+                self._end(conn)
                 return
             self._is_framed = True
             data, self._first = self._first, b""

@@ -10,24 +10,17 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import cast
 
-from kraal.errors import ConfigError, DecodeError
+from kraal.errors import ConfigError
 from kraal.model.config import EnsembleSettings
 from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
-from kraal.pipeline.auth.ip import show
 from kraal.pipeline.complaints import Complaints
 from kraal.server.addresses import is_wildcard, resolve
-from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError, QuorumSasl
+from kraal.server.election_connection import ElectionConnection
+from kraal.server.quorum_sasl import QuorumSasl
 from kraal.server.tls.port import TlsPort, listen
 from kraal.server.tls.quorum import QuorumTls, connect
-from kraal.wire.framing import FrameReader
-from kraal.wire.records.election import (
-    MESSAGE_MAX_BYTES,
-    InitialMessage,
-    decode_initial,
-    encode_initial,
-)
+from kraal.wire.records.election import encode_initial
 
 logger = logging.getLogger("kraal.server.election")
 
@@ -88,9 +81,9 @@ class ElectionTransport:
         self._is_running = False
         self._generation = 0
         """Connections that were dialled before the members changed are not used after it."""
-        self._open: set[_Connection] = set()
-        self._unidentified: dict[_Connection, asyncio.TimerHandle] = {}
-        self._links: dict[int, _Connection] = {}
+        self._open: set[ElectionConnection] = set()
+        self._unidentified: dict[ElectionConnection, asyncio.TimerHandle] = {}
+        self._links: dict[int, ElectionConnection] = {}
         self._unsent: dict[int, bytes] = {}
         """By server, the frame that waits for a connection or for a peer that does not read."""
         self._last: dict[int, bytes] = {}
@@ -261,8 +254,8 @@ class ElectionTransport:
             )
             self._listening.append(server)
 
-    def _accepted(self) -> _Connection:
-        return _Connection(self, None, self._generation)
+    def _accepted(self) -> ElectionConnection:
+        return ElectionConnection(self, None, self._generation)
 
     # Dialling
 
@@ -278,7 +271,7 @@ class ElectionTransport:
         limit = self._settings.cnx_timeout_ms / 1000
         hosts = {known.host for known in self._addresses(server_id) or addresses}
         for host, port in addresses:
-            connection = _Connection(self, server_id, self._generation)
+            connection = ElectionConnection(self, server_id, self._generation)
             try:
                 async with asyncio.timeout(limit):
                     await connect(self._tls, connection, host, port, hosts)
@@ -330,7 +323,7 @@ class ElectionTransport:
             limit_ms = min(int(1000 * self._handshake_seconds), 0x7FFF_FFFF)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: ElectionConnection) -> None:
         """Introduce this server, or wait for the other one to do so."""
         self._open.add(connection)
         if not self._is_running or connection.generation != self._generation:
@@ -344,7 +337,7 @@ class ElectionTransport:
         connection.write(encode_initial(self.me, self._own, multi_address=multi_address))
         connection.log_in(self._sasl.dialled() if self._sasl is not None else None)
 
-    def logged_in(self, connection: _Connection) -> None:
+    def logged_in(self, connection: ElectionConnection) -> None:
         """A connection may be used; who is at its other end is known."""
         server_id = connection.server_id
         if server_id is None:
@@ -358,7 +351,7 @@ class ElectionTransport:
             loop = asyncio.get_running_loop()
             loop.call_later(DIAL_BACK_SECONDS, self._introduced.discard, server_id)
 
-    def _await_identity(self, connection: _Connection) -> None:
+    def _await_identity(self, connection: ElectionConnection) -> None:
         if len(self._unidentified) >= UNIDENTIFIED_MAX:
             first = next(iter(self._unidentified))
             logger.warning("Closing %s: too many do not say who they are", first.peer)
@@ -369,20 +362,20 @@ class ElectionTransport:
             self._handshake_seconds, self._too_late, connection
         )
 
-    def _too_late(self, connection: _Connection) -> None:
+    def _too_late(self, connection: ElectionConnection) -> None:
         logger.warning("Closing %s: it does not say who it is", connection.peer)
         connection.abort()
 
-    def _forget_unidentified(self, connection: _Connection) -> None:
+    def _forget_unidentified(self, connection: ElectionConnection) -> None:
         timer = self._unidentified.pop(connection, None)
         if timer is not None:
             timer.cancel()
 
-    def identified(self, connection: _Connection) -> None:
+    def identified(self, connection: ElectionConnection) -> None:
         """A peer that connected has said who it is (section 2.1), and may have to prove it."""
         connection.log_in(self._sasl.accepted() if self._sasl is not None else None)
 
-    def _identified(self, connection: _Connection) -> None:
+    def _identified(self, connection: ElectionConnection) -> None:
         self._forget_unidentified(connection)
         initial = connection.initial
         assert initial is not None, "who has not said who it is has not logged in"
@@ -401,7 +394,7 @@ class ElectionTransport:
                 link.abort()
             self._dial_back(server_id, initial.addresses)
 
-    def _use(self, link: _Connection, server_id: int) -> None:
+    def _use(self, link: ElectionConnection, server_id: int) -> None:
         """From now on this is the connection with that server."""
         before = self._links.get(server_id)
         self._links[server_id] = link
@@ -416,13 +409,13 @@ class ElectionTransport:
             self._last[server_id] = frame
             link.write(frame)
 
-    def heard(self, link: _Connection, message: bytes) -> None:
+    def heard(self, link: ElectionConnection, message: bytes) -> None:
         """A notification came in."""
         if link.server_id is not None and self._links.get(link.server_id) is link:
             self._unanswered.pop(link.server_id, None)
             self._received(link.server_id, message)
 
-    def writable(self, link: _Connection) -> None:
+    def writable(self, link: ElectionConnection) -> None:
         """A peer reads again."""
         server_id = link.server_id
         if server_id is not None and self._links.get(server_id) is link:
@@ -436,12 +429,14 @@ class ElectionTransport:
         self._unanswered[server_id] = self._unanswered.get(server_id, 0) + 1
         if self._unanswered[server_id] == UNANSWERED_MAX:
             logger.warning("Server %d says nothing: it refuses this server's login or certificate,"
-                           " or cannot dial back; its log says why", server_id)  # fmt: skip
+                           " has another sslQuorum, or cannot dial back; its log says why",
+                           server_id)  # fmt: skip
 
     def complain(self, text: str, *args: object) -> None:
+        """Of what strangers can cause as often as they like."""
         self._complaints.warn(1000 * asyncio.get_running_loop().time(), text, *args)
 
-    def closed(self, connection: _Connection) -> None:
+    def closed(self, connection: ElectionConnection) -> None:
         """A connection is gone; the next notification makes a new one."""
         self._open.discard(connection)
         self._forget_unidentified(connection)
@@ -456,144 +451,3 @@ class ElectionTransport:
             self._last.pop(server_id, None)
         elif server_id in self._unsent:
             self._dial(server_id, self._addresses(server_id))
-
-
-class _Connection(asyncio.Protocol):
-    """One TCP connection of the election port."""
-
-    def __init__(self, owner: ElectionTransport, server_id: int | None, generation: int) -> None:
-        self.server_id = server_id
-        """Who is at the other end; None until an accepted connection has said so."""
-        self.generation = generation
-        self._is_blocked = False
-        self.peer = "?"
-        self._owner = owner
-        self._first = b""
-        self.initial: InitialMessage | None = None
-        """What a peer that connected has said of itself."""
-        self.login = Login()
-        self._is_given_up = False
-        self._frames = FrameReader(MESSAGE_MAX_BYTES)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._is_given_up:
-            transport.close()
-            return
-        self._transport = cast(asyncio.Transport, transport)
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self.peer = f"{show(host)}:{port}"
-        self._owner.prepare(transport.get_extra_info("socket"))
-        # At most one notification waits in the transport: newer ones replace the next.
-        self._transport.set_write_buffer_limits(high=0)
-        self._owner.opened(self)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._take(data)
-        except DecodeError as error:
-            logger.warning("Closing the election connection of %s: %s", self.peer, error)
-            self.abort()
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        if self._transport is not None:
-            self._transport = None
-            self.login.fail("the connection is closed")
-            self._owner.closed(self)
-
-    def eof_received(self) -> None:
-        if self.login.may_end():
-            self._owner.logged_in(self)
-        elif self.initial is not None and self.login.is_going_on:
-            self._owner.complain(
-                "Server %d at %s left before it had logged in, which is demanded:"
-                " has it quorum.auth.learnerRequireSasl=true?", self.initial.server_id, self.peer,
-            )  # fmt: skip
-
-    def pause_writing(self) -> None:
-        self._is_blocked = True
-
-    def resume_writing(self) -> None:
-        self._is_blocked = False
-        self._owner.writable(self)
-
-    @property
-    def _is_usable(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether a notification would leave now."""
-        return self._is_usable and not self._is_blocked
-
-    def write(self, data: bytes) -> None:
-        """Send bytes at once."""
-        if self._transport is not None and self._is_usable:
-            self._transport.write(data)
-
-    def log_in(self, end: AuthEnd | None) -> None:
-        """Begin this end of an exchange; None: there is none."""
-        self.write(self.login.begin(end))
-        if end is None:
-            self._owner.logged_in(self)
-
-    def close(self) -> None:
-        """Close when what was written is sent."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close now."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def give_up(self) -> None:
-        """The dial failed or was cancelled, at whatever moment.
-
-        uvloop does not tell a protocol that its connection is lost when that happens just
-        after it was made, and asyncio may make it afterwards.
-        """
-        self._is_given_up = True
-        self.abort()
-        self.connection_lost(None)
-
-    def _take(self, data: bytes) -> None:
-        """Raises DecodeError when the peer does not follow the protocol."""
-        if not self._is_usable:
-            return
-        if self.server_id is None and self.initial is None:
-            self._first += data
-            decoded = decode_initial(self._first)
-            if decoded is None:
-                return
-            self.initial, end = decoded
-            data, self._first = self._first[end:], b""
-            self._owner.identified(self)
-        if self.login.is_going_on:
-            data = self._log_in_on(data)
-        if not data:
-            return
-        frames, error = self._frames.feed(data)
-        for frame in frames:
-            if not self._is_usable:
-                return
-            if not frame:
-                raise DecodeError("a notification of length 0")
-            self._owner.heard(self, frame)
-        if error is not None:
-            raise error
-
-    def _log_in_on(self, data: bytes) -> bytes:
-        """What arrived behind the exchange, once it is over."""
-        try:
-            self.write(self.login.feed(data))
-        except QuorumAuthError as error:
-            logger.warning("Closing the election connection of %s: %s", self.peer, error)
-            self.write(self.login.last_words)
-            self.close()
-            return b""
-        if self.login.is_going_on:
-            return b""
-        rest = self.login.rest
-        self._owner.logged_in(self)
-        return rest

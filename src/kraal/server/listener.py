@@ -17,6 +17,7 @@ from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
 from kraal.pipeline.complaints import Complaints
+from kraal.pipeline.connection import ClientConnection
 from kraal.pipeline.counters import Counters
 from kraal.replica.replica import Replica
 from kraal.server.attention import Attention
@@ -165,6 +166,17 @@ class ClientListener:
     def _complain(self, text: str, *args: object) -> None:
         """A refused client comes again at once: of many such lines one a second is enough."""
         self._complaints.warn(1000 * monotonic(), text, *args)
+
+    def speaks_tls(self, conn: ClientConnection) -> None:
+        """A client of a plain port begins with TLS."""
+        port = self.secure_port
+        where = (
+            f"the port with it is secureClientPort={port}"
+            if port >= 0
+            else "secureClientPort, or client.portUnification=true, would have it spoken"
+        )
+        self._complain("closing %s:%d: it speaks TLS, and this port does not; %s",
+                       conn.host, conn.port, where)  # fmt: skip
 
     def left(self, socket: ClientSocket, host: str) -> None:
         """Count a connection out."""

@@ -14,6 +14,7 @@ from kraal.model import ensemble as membership
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, EnsembleConfig
 from kraal.model.zxid import epoch
+from kraal.pipeline.complaints import Complaints
 from kraal.pipeline.counters import Counters
 from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.peer import Peer
@@ -93,6 +94,8 @@ class Member:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._handlers: dict[QuorumLink, LearnerHandler] = {}
+        self._strangers = Complaints(logger)
+        """Of those who connect to the quorum port."""
         self.storage = StorageDriver(
             fs, config, recovered.tree,
             counters=counters, logged=self._flushed, lacked_room=lacked_room, ended=ended,
@@ -264,6 +267,7 @@ class Member:
             no_delay=self._settings.leader_no_delay,
             auth=None if self._sasl is None else self._sasl.accepted(),
             auth_seconds=self._config.tick_time_ms * self._settings.init_limit_ticks / 1000,
+            complaints=self._strangers,
         )
 
     def _observer_link(self) -> QuorumLink:
@@ -275,6 +279,7 @@ class Member:
             no_delay=self._settings.leader_no_delay,
             auth=None if self._sasl is None else self._sasl.accepted(),
             auth_seconds=self._config.tick_time_ms * self._settings.init_limit_ticks / 1000,
+            complaints=self._strangers,
             output_max_bytes=self._settings.observer_master_size_limit_bytes,
         )
 
@@ -309,6 +314,7 @@ class Member:
             lost=self._leader_lost,
             no_delay=self._settings.follower_no_delay,
             auth=None if self._sasl is None else self._sasl.dialled(),
+            complaints=self._strangers,
         )
 
     def _leader_connected(self, link: QuorumLink) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -16,9 +17,11 @@ from typing import cast
 
 from kraal.model.ensemble import Address
 from kraal.pipeline.auth.ip import show
+from kraal.pipeline.complaints import Complaints
 from kraal.server.quorum_sasl import AuthEnd, Login, QuorumAuthError
-from kraal.server.tls.port import TlsPort
-from kraal.server.tls.quorum import QuorumTls, connect
+from kraal.server.tls.port import TlsPort, failure
+from kraal.server.tls.quorum import SPEAKS_TLS, QuorumTls, connect
+from kraal.tls.alerts import is_tls
 
 logger = logging.getLogger("kraal.server.quorum")
 OUTPUT_MAX_BYTES = 256 << 20
@@ -44,8 +47,15 @@ class QuorumLink(asyncio.Protocol):
         output_max_bytes: int = OUTPUT_MAX_BYTES,
         auth: AuthEnd | None = None,
         auth_seconds: float = 10.0,
+        complaints: Complaints | None = None,
     ) -> None:
-        """`opened` is called when an exchange of `auth`, which has so much time, is over."""
+        """`opened` is called when an exchange of `auth`, which has so much time, is over.
+
+        `complaints` are those of all links that strangers can make; its own by default.
+        """
+        self._complaints = complaints or Complaints(logger)
+        self._has_heard = False
+        """Whether the first bytes have come, and are not those of TLS."""
         self._auth = auth
         self._auth_seconds = auth_seconds
         self.login = Login()
@@ -82,12 +92,31 @@ class QuorumLink(asyncio.Protocol):
         self._limit = asyncio.get_running_loop().call_later(self._auth_seconds, self._too_late)
 
     def data_received(self, data: bytes) -> None:
+        if not self._has_heard:
+            self._has_heard = True
+            if is_tls(data):
+                self._complain("Closing the connection of %s: %s", SPEAKS_TLS)
+                self._give_up()
+                return
         if self.login.is_going_on:
             data = self._log_in_on(data)
         if self._transport is not None and data:
             self._received(self, data)
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def _complain(self, text: str, reason: str) -> None:
+        now_ms = 1000 * asyncio.get_running_loop().time()
+        self._complaints.warn(now_ms, text, self.name, reason)
+
+    def _give_up(self) -> None:
+        """Close now, and tell so."""
+        was_opened = not self.login.is_going_on
+        self.close()
+        if was_opened:
+            self._lost(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ssl.SSLError):
+            self._complain("The connection of %s is lost: %s", failure(exc))
         if self._transport is not None:
             was_opened = not self.login.is_going_on
             self._forget()

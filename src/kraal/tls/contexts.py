@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kraal.errors import ConfigError
 from kraal.model.tls import ClientAuth, Store, TlsSettings
+from kraal.tls.alerts import AlertingContext
 from kraal.tls.reloading import Made, ReloadingContext
 from kraal.tls.stores import load_key, load_trust
 from kraal.tls.suites import restrict
@@ -19,7 +20,7 @@ def accepting(settings: TlsSettings) -> Made:
 
     Whom a certificate names is not looked at.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context, settings)
     chain, trusted = load_key(context, _named(settings.key, settings, "keyStore")), []
     if settings.client_auth is not ClientAuth.NONE:

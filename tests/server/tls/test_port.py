@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,118 @@ def test_kraals_own_client_speaks_with_it(served: tuple[Server, int]) -> None:
             return (await zk.get("/ours"))[0]
 
     assert asyncio.run(use()) == b"here"
+
+
+REFUSALS = [
+    ("nobody", "TLSv1.3", "certificate required", "the server demands a certificate of the client"),
+    ("nobody", "TLSv1.2", "handshake failure", "it demands a certificate of the client"),
+    ("stranger", "TLSv1.3", "unknown ca", "the server does not trust the client's certificate"),
+    ("stranger", "TLSv1.2", "unknown ca", "the server does not trust the client's certificate"),
+    ("expired", "TLSv1.3", "certificate expired", "the client's certificate has expired"),
+]
+
+
+def certificate_of(who: str, directory: Path) -> Path | None:
+    if who == "nobody":
+        return None
+    if who == "stranger":
+        return Certificates(directory).issue("stranger", "localhost")
+    return MADE.issue("expired", "localhost", not_after=datetime.now(UTC) - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(("who", "version", "alert", "reason"), REFUSALS)
+def test_who_is_refused_reads_why(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    who: str,
+    version: str,
+    alert: str,
+    reason: str,
+) -> None:
+    """Also who has sent something already, which must not have the connection reset."""
+    own = certificate_of(who, tmp_path)
+    with secured(tmp_path / "server", ssl__protocol=version) as (_server, port):
+        for _ in range(3):
+            with (
+                pytest.raises(ssl.SSLError, match=alert),
+                TlsClient(port, MADE.client(own)).socket as sock,
+            ):
+                sock.sendall(bytes(100))
+                sock.recv(1)
+        tls = TlsOptions(ca_file=MADE.trust, cert_file=own)
+        assert reason in asyncio.run(complaint(caplog, f"localhost:{port}", tls))
+
+
+async def complaint(caplog: pytest.LogCaptureFixture, host: str, tls: TlsOptions | None) -> str:
+    """What kraal's own client says of a server that it cannot get at."""
+    caplog.clear()
+    zk = kraal.connect(host, tls=tls)
+    starting = asyncio.ensure_future(zk.start())
+    async with asyncio.timeout(20):
+        while "no server could be reached: " not in caplog.text:
+            await asyncio.sleep(0.01)
+    await zk.close()
+    await asyncio.gather(starting, return_exceptions=True)
+    return caplog.text
+
+
+def test_a_loop_of_asyncio_says_why_too() -> None:
+    """Servers run in uvloop's, where it is installed."""
+    from kraal.model.tls import Store, TlsSettings
+    from kraal.server.tls.port import TlsPort, listen
+    from kraal.tls.contexts import accepting
+
+    key, trust = (Store("ssl.x", each) for each in (MADE.directory / "server.pem", MADE.trust))
+    context = accepting(TlsSettings(prefix="ssl.", key=key, trust=trust)).context
+
+    def refused(port: int) -> None:
+        with (
+            pytest.raises(ssl.SSLError, match="certificate required"),
+            TlsClient(port, TRUSTED).socket as sock,
+        ):
+            sock.sendall(bytes(100))
+            sock.recv(1)
+
+    async def serve() -> None:
+        port = TlsPort("test port", lambda: context, lambda _host: asyncio.Protocol())
+        port.start(await listen(HOST, 0, backlog=5))
+        await asyncio.to_thread(refused, port.port)
+        port.close()
+        await port.wait_closed()
+
+    asyncio.run(serve())
+
+
+def test_a_client_at_the_wrong_port_reads_so(
+    served: tuple[Server, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, port = served
+    tls = TlsOptions(ca_file=MADE.trust)
+    said = asyncio.run(complaint(caplog, f"localhost:{port}", None))
+    assert "the server speaks TLS at this port: connect by TLS" in said
+    until(server.log_path, f"it does not speak TLS, as this port demands; the port without it is"
+          f" clientPort={server.port}")  # fmt: skip
+    said = asyncio.run(complaint(caplog, f"localhost:{server.port}", tls))
+    assert "perhaps it does not speak TLS at this port, and its secureClientPort is another" in said
+    until(server.log_path, "it speaks TLS, and this port does not; the port with it is"
+          f" secureClientPort={port}")  # fmt: skip
+
+
+def test_what_is_wrong_with_the_servers_certificate_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = MADE.issue("old", "localhost", not_after=datetime.now(UTC) - timedelta(minutes=1))
+    stranger = TlsOptions(ca_file=Certificates(tmp_path).trust)
+    trusting = TlsOptions(ca_file=MADE.trust)
+    for store, tls, reason in (
+        (MADE.directory / "server.pem", stranger, "is of an authority that is not trusted: name"),
+        (MADE.directory / "alice.pem", trusting, "is of other names: name the server as"),
+        (old, trusting, "has expired: the server needs a new one"),
+    ):
+        directory = tmp_path / store.stem
+        with secured(directory, ssl__keyStore__location=store) as (_server, port):
+            said = asyncio.run(complaint(caplog, f"localhost:{port}", tls))
+            assert f"the server's certificate {reason}" in said
 
 
 def test_strangers_are_refused_with_a_reason(tmp_path: Path) -> None:

@@ -165,6 +165,42 @@ def test_who_is_refused_is_told_so_by_its_own_log(tmp_path: Path, refused: int) 
         until(made.members[refused], "says nothing: it refuses")
 
 
+@pytest.mark.parametrize("plain", [1, 3])
+def test_a_member_with_another_ssl_quorum_is_told_of(tmp_path: Path, plain: int) -> None:
+    """Both in its own log and in that of the others, whoever dials whom."""
+    with ensemble(tmp_path, TLS, {plain: {"sslQuorum": "false"}}) as made:
+        for member in made.members.values():
+            member.launch()
+        odd, others = made.members[plain], [m for m in made.members.values() if m.id != plain]
+        made.wait_serving(members=others)
+        with connected(others[0].client_port) as client:
+            assert create(client, "/x") == 0
+        if plain == 1:  # the others dial it
+            until(odd, f"of {HOST}:")
+            until(odd, "it speaks TLS, and this server does not: sslQuorum must be the same")
+            until(others[0], "it closed the connection before a TLS handshake; if it speaks none:")
+        else:
+            until(odd, "has another sslQuorum")
+        for each in others:
+            until(each, "with the election port failed: it does not speak TLS, as sslQuorum=true"
+                  " demands here")  # fmt: skip
+        assert all("frame length" not in each.log_text() for each in made.members.values())
+
+
+def test_tls_at_a_plain_quorum_port_is_told_of(tmp_path: Path) -> None:
+    with ensemble(tmp_path, {}) as made:
+        made.start()
+        leader = made.wait_leader()
+        for port, name in zip(
+            ports(made, leader.id), ("connection", "election connection"), strict=True
+        ):
+            for _ in range(5):
+                assert not speaks_tls(port)
+            until(leader, f"Closing the {name} of {HOST}:")
+        lines = [line for line in leader.log_text().splitlines() if "it speaks TLS, and" in line]
+        assert len(lines) < 10  # one a second
+
+
 def test_a_certificate_must_name_a_host_of_the_server_lines(tmp_path: Path) -> None:
     elsewhere = MADE.issue("quorum-elsewhere", "elsewhere.invalid")
     own = {3: {"ssl.quorum.keyStore.location": elsewhere}}

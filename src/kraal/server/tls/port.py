@@ -21,12 +21,16 @@ from time import monotonic
 from kraal.model.ensemble import readable
 from kraal.pipeline.complaints import Complaints
 from kraal.server.tls.guard import TlsGuard
+from kraal.tls.alerts import alert_of
 
 logger = logging.getLogger("kraal.server.tls")
 HANDSHAKE = b"\x16"
 """The first byte of whoever begins with TLS."""
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 5.0
+FAREWELL_SECONDS = 1.0
+FAREWELL_BYTES = 256 << 10
+"""What a refused peer may go on sending before it has read why."""
 REST_SECONDS = 1.0
 ACCEPTED_PER_TURN = 64
 _REASONS = {
@@ -34,10 +38,13 @@ _REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
     "NO_SHARED_CIPHER": "it offers no cipher suite that is accepted here",
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
     "UNSUPPORTED_PROTOCOL": "it offers no version of TLS that is accepted here",
     "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this server's certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it refuses this server's certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refuses this server's certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it demands a certificate of this server",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses this server's handshake",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "this server's certificate has expired",
 }
 """OpenSSL's words, and what they mean to an operator."""
@@ -68,6 +75,8 @@ class TlsPort:
         """Set before the start: the plain protocol is spoken, too, and silence is plain."""
         self.verify: Callable[[SSLObject, str], Awaitable[str | None]] | None = None
         """Set before the start: why the owner of a certificate may not come from this address."""
+        self.plain_hint = ""
+        """Set before the start: what an operator is told of who does not speak TLS."""
         self.handshakes_max = -1
         """How many may be under way; -1: any number."""
         self.handshakes = 0
@@ -181,6 +190,7 @@ class TlsPort:
     ) -> bool:
         self.handshakes += 1
         guard = TlsGuard(protocol, is_held=self.verify is not None)
+        alert, spare = b"", accepted.dup()
         try:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: guard,
@@ -197,15 +207,21 @@ class TlsPort:
             self.on_failure()
             raise OSError(f"it did not shake hands: {error or 'closed'}") from error
         except OSError as error:
-            reason = failure(error)
+            reason, alert = failure(error), alert_of(error)
+            if is_plain(error):
+                reason += self.plain_hint
         finally:
             self.handshakes -= 1
+            if not alert:
+                spare.close()
         if reason is not None:
             self.on_failure()
             self._complain(
                 "TLS handshake of %s with the %s failed: %s", readable(*peer), self._name, reason
             )
             guard.abort()
+            if alert:
+                await _bid_farewell(spare, alert)
             return False
         return guard.release()
 
@@ -228,6 +244,25 @@ class TlsPort:
     def _complain(self, text: str, *args: object) -> None:
         """Strangers come again and again: of many such lines one a second is enough."""
         self._complaints.warn(1000 * monotonic(), text, *args)
+
+
+async def _bid_farewell(spare: socket.socket, alert: bytes) -> None:
+    """Tell a peer why it is refused, on a duplicate of the socket that its loop has closed.
+
+    What it sends meanwhile is taken: the connection would be reset, and the alert lost.
+    """
+    loop, taken = asyncio.get_running_loop(), 0
+    with spare, suppress(OSError, TimeoutError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await loop.sock_sendall(spare, alert)
+            spare.shutdown(socket.SHUT_WR)
+            while taken < FAREWELL_BYTES and (more := await loop.sock_recv(spare, 16 << 10)):
+                taken += len(more)
+
+
+def is_plain(error: OSError) -> bool:
+    """Whether a handshake failed because the other end does not speak TLS."""
+    return isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
 
 
 def failure(error: OSError) -> str:

@@ -8,15 +8,20 @@ complaint 20).
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Collection
 from ssl import SSLContext, SSLObject
 
 from kraal.model.tls import TlsSettings
 from kraal.server.tls.guard import TlsGuard
 from kraal.server.tls.peers import verify_address
-from kraal.server.tls.port import HANDSHAKE_SECONDS, TlsPort, failure
+from kraal.server.tls.port import HANDSHAKE_SECONDS, TlsPort, failure, is_plain
 from kraal.tls.names import CertificateNames
 
+_REMEDY = "sslQuorum must be the same in all members, or portUnification=true while it changes"
+SPEAKS_TLS = f"it speaks TLS, and this server does not: {_REMEDY}"
+_DEMANDED = f", as sslQuorum=true demands here: {_REMEDY}"
+"""Behind what is said of who does not speak TLS."""
 PENDING_MAX = 100
 """Connections to one port that have not shaken hands."""
 
@@ -48,6 +53,7 @@ class QuorumTls:
 
         port = TlsPort(name, self._accepting, lambda _host: make())
         port.pending_max = PENDING_MAX
+        port.plain_hint = _DEMANDED
         if self._is_unified:
             port.detection_seconds = self._settings.detection_ms / 1000
         if self._settings.verifies_clients:
@@ -86,10 +92,21 @@ class QuorumTls:
                 raise ConnectionResetError("it hung up")
         except OSError as error:
             guard.abort()
-            raise OSError(failure(error)) from error
+            raise OSError(_reason(error, is_shaken=guard.tls is not None)) from error
         except BaseException:
             guard.abort()
             raise
+
+
+def _reason(error: OSError, *, is_shaken: bool) -> str:
+    """Why a connection by TLS failed."""
+    if is_plain(error):
+        return failure(error) + _DEMANDED
+    if not is_shaken and isinstance(
+        error, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError
+    ):
+        return f"it closed the connection before a TLS handshake; if it speaks none: {_REMEDY}"
+    return failure(error)
 
 
 def _check(tls: SSLObject, expected: Collection[str]) -> None:
