@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -236,11 +237,15 @@ async def test_certificates_that_change_count_at_the_next_connection(
             await zk.exists("/")
         assert zk.session == session
         assert door.certificates == known
-        own.write_bytes(b"-----BEGIN nonsense")
-        door.cut()
-        await changed_to(zk, SessionState.CONNECTING)
-        await zk.exists("/")
-        assert door.certificates == [*known, known[-1]]
+        past = datetime.now(UTC) - timedelta(days=1)
+        expired = trustme.CA().issue_cert("client@example.org", not_after=past)
+        for unusable in (b"-----BEGIN nonsense", expired.private_key_and_cert_chain_pem.bytes()):
+            own.write_bytes(unusable)
+            door.cut()
+            await changed_to(zk, SessionState.CONNECTING)
+            await zk.exists("/")
+            known.append(known[-1])
+            assert door.certificates == known
 
 
 def test_names_are_verified_by_default(files: TlsOptions, tmp_path: Path) -> None:

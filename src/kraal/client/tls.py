@@ -15,7 +15,7 @@ from kraal.tls.reloading import Made, ReloadingContext
 
 Path = str | PathLike[str]
 _GIVE = "name it as cert_file, or zookeeper.ssl.keyStore.location of the shell"
-_REFUSED = "the server refuses the client's certificate: its log says why"
+_REFUSED = "the server refuses the client's certificate, or that it has none: its log says why"
 _PLAIN = "the server does not speak TLS at this port: name its secureClientPort, or do without TLS"
 _CLOSED = (
     "the server closed the connection during the TLS handshake: perhaps it does not speak TLS at"
@@ -86,6 +86,16 @@ class TlsOptions:
         )  # fmt: skip
 
 
+def _chain(tls: TlsOptions) -> tuple[bytes, ...]:
+    """The client's own certificates in DER. Raises ConfigError."""
+    if tls.cert_file is None:
+        return ()
+    try:
+        return tuple(pem.certificates(pathlib.Path(tls.cert_file).read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tls: cert_file {tls.cert_file}: {error}") from error
+
+
 _REFUSALS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": f"the server demands a certificate of the client: {_GIVE}",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refuses the TLS handshake: it demands a"
@@ -135,7 +145,7 @@ def contexts_for(
         return lambda: tls
     if isinstance(tls, TlsOptions):
         files = [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file is not None]
-        return ReloadingContext(lambda: Made(tls.context()), map(PurePath, files))
+        return ReloadingContext(lambda: Made(tls.context(), _chain(tls)), map(PurePath, files))
     if tls is not None and not isinstance(tls, bool):
         raise TypeError(f"tls must be a bool, TlsOptions or an SSLContext, not {tls!r:.100}")
     return contexts_for(TlsOptions()) if tls else None

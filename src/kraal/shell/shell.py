@@ -134,8 +134,6 @@ class Shell:
             async with asyncio.timeout(seconds):
                 await zk.wait_connected()
         except TimeoutError:
-            if self.settings.tls is not None and self._patience == PATIENCE:
-                self.note("TLS is on (zookeeper.client.secure): is this the servers' port for it?")
             self._patience = PATIENCE_AFTER_FAILURE
             raise ConnectionLossError("no server could be reached", sent=False) from None
 

@@ -104,6 +104,16 @@ def test_members_speak_tls_and_nothing_else(tmp_path: Path) -> None:
         assert all("Traceback" not in member.log_text() for member in made.members.values())
 
 
+def test_a_member_without_its_certificates_does_not_start(tmp_path: Path) -> None:
+    with ensemble(tmp_path, {**TLS, "ssl.quorum.keyStore.location": MADE.trust}) as made:
+        member = made.members[1]
+        member.launch()
+        assert member.server is not None
+        assert member.server.process is not None
+        assert member.server.process.wait(20) == 2
+        until(member, f": ssl.quorum.keyStore.location={MADE.trust}: there is no private key in it")
+
+
 def test_those_who_say_nothing_keep_no_member_out(tmp_path: Path) -> None:
     with ensemble(tmp_path, TLS) as made, ExitStack() as silent:
         made.start()

@@ -188,9 +188,9 @@ class TlsPort:
     async def _shake_hands(
         self, accepted: socket.socket, peer: tuple[str, int], protocol: asyncio.Protocol
     ) -> bool:
-        self.handshakes += 1
-        guard = TlsGuard(protocol, is_held=self.verify is not None)
         alert, spare = b"", accepted.dup()
+        guard = TlsGuard(protocol, is_held=self.verify is not None)
+        self.handshakes += 1
         try:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: guard,
