@@ -23,7 +23,7 @@ from kraal.client.errors import (
     ZooKeeperError,
     error_for,
 )
-from kraal.client.tls import SPOKEN_HERE, tls_reason
+from kraal.client.tls_failures import SPOKEN_HERE, tls_reason
 from kraal.client.watches import Registration
 from kraal.errors import DecodeError, ErrorCode
 from kraal.tls.alerts import is_alert

@@ -29,7 +29,7 @@ from kraal.client.errors import AuthFailedError, SessionExpiredError, ZooKeeperE
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 from kraal.client.sasl import authenticate
-from kraal.client.tls import tls_reason
+from kraal.client.tls_failures import tls_reason
 
 logger = logging.getLogger("kraal.client")
 
