@@ -23,6 +23,12 @@ def test_lost_peers_are_no_complaint(text: str) -> None:
     assert complaints(APACHE, PRINTED.format(text), [APACHE]) == []
 
 
+@pytest.mark.parametrize("whom", ["server 3 at member3:2", "the leader at member3:1"])
+def test_a_member_that_cannot_be_dialled_is_no_complaint(whom: str) -> None:
+    line = f"2026-01-02 03:04:05,678 WARN  kraal.server.x Cannot dial {whom}: Connection refused\n"
+    assert complaints(KRAAL, line, [KRAAL]) == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
