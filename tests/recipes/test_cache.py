@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from kraal.client import Client, ClosedError, NodeExistsError, NoNodeError, NotEmptyError
+from kraal.client import (
+    CREATOR_ALL_ACL,
+    OPEN_ACL,
+    Client,
+    ClosedError,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+)
 from kraal.recipes import Change, ChangeKind, ChildrenCache, NodeCache, RecipeError, TreeCache
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, turns, until, until_clean
@@ -222,3 +233,87 @@ async def test_a_cache_closed_at_any_point_leaves_no_watch(
         await turns(count)
         await cache.close()
         await until_clean(server, zk, path)
+
+
+@pytest.fixture
+def owned(connect: Connector) -> AbstractAsyncContextManager[Client]:
+    """A client whose znodes with CREATOR_ALL_ACL others may not read."""
+    return connect(auth=[("digest", b"owner:secret")])
+
+
+async def test_what_may_not_be_read_is_left_out_and_the_rest_stays_current(
+    server: Server,
+    connect: Connector,
+    owned: AbstractAsyncContextManager[Client],
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = f"{path}/secret"
+    async with connect() as zk, owned as owner:
+        await owner.create(secret, make_parents=True)
+        await owner.create(f"{secret}/below", b"1")
+        await owner.create(f"{path}/open", b"1")
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            assert set(cache) == {path, secret, f"{secret}/below", f"{path}/open"}
+            await owner.set_acl(secret, CREATOR_ALL_ACL)
+            server.expire(zk.session_id)
+            await until(lambda: cache.unreadable == {secret} and cache.is_consistent)
+            server.expire(zk.session_id)
+            await until(lambda: zk.state.is_connected and cache.is_consistent)
+            await owner.set(f"{path}/open", b"2")
+            await owner.set(f"{secret}/below", b"2")  # readable itself, but hidden all the same
+            await cache.sync()
+            assert set(await cache.snapshot()) == {path, f"{path}/open"}
+            node = cache.get(f"{path}/open")
+            assert node is not None and node.data == b"2"
+            assert caplog.text.count("may not read") == 1
+            await owner.set_acl(secret, OPEN_ACL)
+            await owner.set(secret, b"shown")
+            await until(lambda: f"{secret}/below" in cache)
+            await cache.sync()
+            assert not cache.unreadable
+
+
+async def test_one_that_begins_leaves_out_what_it_may_not_read(
+    connect: Connector, owned: AbstractAsyncContextManager[Client], path: str
+) -> None:
+    async with connect() as zk, owned as owner:
+        await owner.create(path, make_parents=True)
+        await owner.create(f"{path}/a", acl=CREATOR_ALL_ACL)
+        await owner.create(f"{path}/b", b"1")
+        async with ChildrenCache(zk, path) as cache:
+            await cache.ready()
+            assert cache.names() == ["b"] and cache.unreadable == {f"{path}/a"}
+            await owner.delete(f"{path}/a")
+            await owner.create(f"{path}/a", b"another")
+            await until(lambda: cache.names() == ["a", "b"] and not cache.unreadable)
+
+
+async def test_a_root_that_may_not_be_read_is_an_error_of_everything_that_asks(
+    server: Server, connect: Connector, owned: AbstractAsyncContextManager[Client], path: str
+) -> None:
+    async with connect() as zk, owned as owner:
+        await owner.create(path, b"1", make_parents=True)
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            await owner.set_acl(path, CREATOR_ALL_ACL)
+            server.expire(zk.session_id)
+            await until(lambda: not cache.is_running)
+            asked: list[Callable[[], object]] = [
+                lambda: cache.get(path),
+                lambda: cache.children(path),
+                lambda: path in cache,
+                lambda: iter(cache),
+                lambda: len(cache),
+                lambda: cache.unreadable,
+            ]
+            for ask in asked:
+                with pytest.raises(NoAuthError):
+                    ask()
+            assert not cache.is_consistent
+        async with NodeCache(zk, path) as cache:
+            with pytest.raises(NoAuthError):
+                await cache.ready()
+            with pytest.raises(NoAuthError):
+                _ = cache.node

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from kraal.client import BadVersionError, ConnectionLossError
+from kraal.client import CREATOR_ALL_ACL, BadVersionError, ConnectionLossError, NoAuthError
 from kraal.recipes import Config, Edition, RecipeError
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, background_ends, until, until_clean
@@ -100,6 +100,19 @@ async def test_what_is_not_valid_is_refused(connect: Connector, path: str) -> No
         assert await zk.exists(f"{path}/values/new_field")
     with pytest.raises(TypeError, match="dataclass"):
         Config(zk, path, int)
+
+
+async def test_a_field_that_may_not_be_read_is_not_taken_for_missing(
+    connect: Connector, path: str
+) -> None:
+    async with connect() as zk, connect(auth=[("digest", b"a:b")]) as owner:
+        await Config(owner, path, Settings).publish(FULL)
+        await owner.set_acl(f"{path}/values/mode", CREATOR_ALL_ACL)
+        async with Config(zk, path, Settings, default=Settings()) as config:
+            assert await config.ready() == Edition(Settings(), 0)
+            assert f"may not read {path}/values/mode" in str(config.problem)
+            with pytest.raises(NoAuthError):
+                await config.update(lambda old: replace(old, workers=3))
 
 
 async def test_old_versions_are_pruned(connect: Connector, path: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from kraal.client import CREATOR_ALL_ACL, NoAuthError
 from kraal.recipes import (
     ConsistentHash,
     LeastUsed,
@@ -85,6 +86,29 @@ async def test_curators_json_is_read_and_written(connect: Connector, path: str) 
         async with ServiceRegistry(zk, path, Payload).provider("mail") as provider:
             await provider.ready()
             assert set(provider.instances) == {"x"}
+
+
+async def test_an_instance_that_may_not_be_read_is_left_out(connect: Connector, path: str) -> None:
+    async with (
+        connect() as zk,
+        connect(auth=[("digest", b"a:b")]) as owner,
+        ServiceRegistry(owner, path, Payload) as registry,
+    ):
+        await registry.register(instance(1))
+        await owner.create(f"{path}/mail/i2", instance(2).encode(), acl=CREATOR_ALL_ACL)
+        theirs = ServiceRegistry(zk, path, Payload)
+        assert [each.id for each in await theirs.instances("mail")] == ["i1"]
+        async with theirs.provider("mail") as provider:
+            await provider.ready()
+            assert list(provider.instances) == ["i1"]
+            await registry.register(instance(3))
+            await until(lambda: list(provider.instances) == ["i1", "i3"])
+        await owner.set_acl(f"{path}/mail", CREATOR_ALL_ACL)
+        async with theirs.provider("mail") as provider:
+            with pytest.raises(NoAuthError):
+                await provider.ready()
+            with pytest.raises(NoAuthError):
+                provider.pick()
 
 
 async def test_health_is_shown(connect: Connector, path: str) -> None:

@@ -96,3 +96,8 @@ class Service(ABC):
             raise NotRunningError(f"{self} was not started")
         if self._task.done():
             raise self._failure or NotRunningError(f"{self} is closed")
+
+    def _check_alive(self) -> None:
+        """Raise what has ended the work before its time, if anything has."""
+        if self._failure is not None:
+            raise self._failure

@@ -11,6 +11,7 @@ from kraal.client import (
     Client,
     ConnectionLossError,
     EventType,
+    NoAuthError,
     Node,
     NoNodeError,
     SessionExpiredError,
@@ -19,11 +20,13 @@ from kraal.client import (
 from kraal.recipes._arguments import check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
-from kraal.recipes._service import Service
+from kraal.recipes._service import Service, logger
 from kraal.recipes.errors import RecipeError
 
 READS_AT_ONCE = 200
 """Reads on their way at the same time while a cache is filled."""
+NAMED_AT_MOST = 5
+"""Unreadable znodes that one line of the log names."""
 
 
 class ChangeKind(Enum):
@@ -63,6 +66,12 @@ class TreeCache(Service):
 
     Stat: `num_children`, `cversion` and `pzxid` of a znode are of the time when its data was
     read; use the paths of the cache to know the children.
+
+    A znode that this client may not read is left out with all below it, logged once and named by
+    `unreadable`; the rest stays current. A change of an ACL is no event: what it shows or hides
+    is taken up with the next change there, or when all is read again after a reconnect. When the
+    path itself may not be read the cache ends by NoAuthError. Once a cache has ended by an error,
+    whatever asks it for its content raises that.
     """
 
     def __init__(self, zk: Client, path: str, *, max_depth: int | None = None) -> None:
@@ -75,6 +84,10 @@ class TreeCache(Service):
         self._max_depth = max_depth
         self._nodes: dict[str, Node] = {}
         self._children: dict[str, set[str]] = {}
+        self._unreadable: set[str] = set()
+        """What was refused to this client when it was last read; nothing below is known."""
+        self._told: frozenset[str] = frozenset()
+        """The unreadable ones that were logged."""
         self._dirty: dict[str, None] = {}
         """Paths to be read, in the order in which they changed."""
         self._must_load = True
@@ -91,29 +104,44 @@ class TreeCache(Service):
 
     def get(self, path: str) -> Node | None:
         """The znode as it is known here, or None."""
+        self._check_alive()
         return self._nodes.get(path)
 
     def children(self, path: str) -> list[str]:
         """The sorted names of the children that are known here."""
+        self._check_alive()
         return sorted(self._children.get(path, ()))
 
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """The paths that this client may not read; they and all below them are left out."""
+        self._check_alive()
+        return frozenset(self._unreadable)
+
     def __len__(self) -> int:
+        self._check_alive()
         return len(self._nodes)
 
     def __iter__(self) -> Iterator[str]:
         """All paths that are known here."""
+        self._check_alive()
         return iter(self._nodes)
 
     def __contains__(self, path: object) -> bool:
+        self._check_alive()
         return path in self._nodes
 
     @property
     def is_consistent(self) -> bool:
         """Whether all that is here was so at one moment, and nothing newer is known of."""
-        return self._is_filled and not (self._dirty or self._must_load or self._is_busy)
+        is_behind = self._dirty or self._must_load or self._is_busy
+        return self._is_filled and self._failure is None and not is_behind
 
     async def ready(self) -> None:
-        """Wait until the cache is filled for the first time."""
+        """Wait until the cache is filled for the first time.
+
+        Raises NoAuthError if this client may not read the path.
+        """
         self._check()
         await self._until(lambda: self._is_filled)
 
@@ -178,6 +206,7 @@ class TreeCache(Service):
                     await self._zk.wait_connected()
                 finally:
                     self._is_busy = False
+                self._log_unreadable()
                 self._tell()
         finally:
             await watch.remove()
@@ -213,23 +242,31 @@ class TreeCache(Service):
             await self._load()
             self._is_filled = self._is_filled or not self._must_load
             return
-        marked = list(self._dirty)
+        marked = list(dict.fromkeys(self._hidden_by(path) or path for path in self._dirty))
         self._dirty.clear()
         for start in range(0, len(marked), READS_AT_ONCE):
             paths = marked[start : start + READS_AT_ONCE]
+            hidden = self._unreadable.intersection(paths)
             try:
                 found = await asyncio.gather(*map(self._read, paths))
             except BaseException:
                 self._must_load = True
                 raise
             for path, node in zip(paths, found, strict=True):
-                self._put(path, node)
+                if path in self._unreadable:
+                    self._forget(path)
+                elif self._hidden_by(path) is None:
+                    self._put(path, node)
+            if hidden - self._unreadable:
+                self._must_load = True  # what is below was never read
 
     async def _load(self) -> None:
         """Read everything, from the root downwards, and forget what is not there any more."""
         found: set[str] = set()
+        asked: set[str] = set()
         level = [self.path]
         while level:
+            asked.update(level)
             below: list[str] = []
             for start in range(0, len(level), READS_AT_ONCE):
                 paths = level[start : start + READS_AT_ONCE]
@@ -240,24 +277,56 @@ class TreeCache(Service):
                         found.add(path)
                         below += [child(path, name) for name in names]
             level = below
+        self._unreadable &= asked
         for path in [path for path in self._nodes if path not in found]:
             if path not in self._dirty:
                 self._put(path, None)
 
     async def _read(self, path: str) -> Node | None:
-        try:
-            return await self._zk.get(path)
-        except NoNodeError:
-            return None
+        return (await self._ask(path, with_children=False))[0]
 
     async def _read_with_children(self, path: str) -> tuple[Node | None, list[str]]:
-        if not self._is_inside(child(path, "x")):
-            return await self._read(path), []
+        return await self._ask(path, with_children=self._is_inside(child(path, "x")))
+
+    async def _ask(self, path: str, *, with_children: bool) -> tuple[Node | None, list[str]]:
+        """The znode and the names of its children; None if it is not there or unreadable."""
+        node: Node | None = None
+        names: list[str] = []
         try:
-            node, names = await asyncio.gather(self._zk.get(path), self._zk.get_children(path))
-        except NoNodeError:
+            if with_children:
+                node, names = await asyncio.gather(self._zk.get(path), self._zk.get_children(path))
+            else:
+                node = await self._zk.get(path)
+        except NoAuthError:
+            if path == self.path:
+                raise
+            self._unreadable.add(path)
             return None, []
+        except NoNodeError:
+            pass
+        self._unreadable.discard(path)
         return node, names
+
+    def _hidden_by(self, path: str) -> str | None:
+        """The unreadable znode above a path, if there is one."""
+        while self._unreadable and (path := path.rpartition("/")[0]):
+            if path in self._unreadable:
+                return path
+        return None
+
+    def _forget(self, path: str) -> None:
+        """Leave out a znode and all below it."""
+        for each in [each for each in self._nodes if each.startswith(f"{path}/")]:
+            self._put(each, None)
+        self._put(path, None)
+
+    def _log_unreadable(self) -> None:
+        new = sorted(self._unreadable - self._told)
+        if len(new) > NAMED_AT_MOST:
+            new[NAMED_AT_MOST:] = [f"and {len(new) - NAMED_AT_MOST} more"]
+        if new:
+            logger.warning("%s may not read, and leaves out: %s", self, ", ".join(new))
+        self._told = frozenset(self._unreadable)
 
     def _put(self, path: str, node: Node | None) -> None:
         previous = self._nodes.get(path)

@@ -15,6 +15,7 @@ from kraal.client import (
     Client,
     ConnectionLossError,
     Get,
+    NoAuthError,
     Node,
     NodeExistsError,
     NoNodeError,
@@ -262,6 +263,8 @@ class Config(Service, Generic[T]):
             read = await self._zk.multi_read([Get(child(self._values, name)) for name in names])
             if (await self._zk.get(self._values)).stat.mzxid != root.stat.mzxid:
                 continue  # half of it may be of the next version
+            if refused := [error for error in read if isinstance(error, NoAuthError)]:
+                raise refused[0]  # not to be taken for a field that is missing
             pairs = zip(names, read, strict=True)
             fields = {name: node for name, node in pairs if isinstance(node, Node)}
             return _State(_version(root), root, fields)
@@ -288,18 +291,20 @@ class Config(Service, Generic[T]):
             aclosing(cache.changes()) as changes,
         ):
             await cache.ready()
-            self._take(await cache.snapshot())
+            self._take(await cache.snapshot(), cache.unreadable)
             async for _ in changes:
-                self._take(await cache.snapshot())
+                self._take(await cache.snapshot(), cache.unreadable)
 
-    def _take(self, snapshot: Mapping[str, Node]) -> None:
+    def _take(self, snapshot: Mapping[str, Node], unreadable: frozenset[str]) -> None:
         """Decode what has arrived, and tell of it if it is new."""
         root = snapshot.get(self._values)
         nodes = {
             path.rpartition("/")[2]: node for path, node in snapshot.items() if path != self._values
         }
         self.problem = None
-        if root is None or not nodes:
+        if unreadable:
+            self.problem = f"this client may not read {', '.join(sorted(unreadable))}"
+        elif root is None or not nodes:
             self.problem = "nothing is published"
             self._current = None if self.default is None else Edition(self.default, 0)
         else:

@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from kraal.client import Client, Node
+from kraal.client import Client, NoAuthError, Node
 from kraal.recipes._arguments import check_name, check_place
 from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
@@ -219,12 +219,21 @@ class ServiceRegistry(Generic[P]):
         return await patiently(self._zk, partial(names_of, self._zk, self.path)) or []
 
     async def instances(self, name: str) -> list[ServiceInstance[P]]:
-        """All instances of a service, not only the enabled ones."""
+        """All instances of a service, not only the enabled ones.
+
+        An instance that this client may not read is logged and left out.
+        """
         path = child(self.path, name)
         ids = await patiently(self._zk, partial(names_of, self._zk, path)) or []
-        reads = [patiently(self._zk, partial(read, self._zk, child(path, each))) for each in ids]
-        nodes = await asyncio.gather(*reads)
+        nodes = await asyncio.gather(*(self._read(child(path, each)) for each in ids))
         return [decode_instance(self._payload, node) for node in nodes if node is not None]
+
+    async def _read(self, path: str) -> Node | None:
+        try:
+            return await patiently(self._zk, partial(read, self._zk, path))
+        except NoAuthError:
+            logger.warning("%s may not read, and leaves out: %s", self, path)
+            return None
 
     def provider(
         self,
@@ -248,7 +257,9 @@ class ServiceProvider(Service, Generic[P]):
     (the default), `RandomPick`, `Weighted`, `LeastUsed` or `ConsistentHash`, or a function of
     your own. An instance that has failed `failures` times in a row is taken out for `penalty`
     seconds; after that, one more failure takes it out again, and one success brings it back for
-    good. An instance that is registered anew starts without failures.
+    good. An instance that is registered anew starts without failures. One that this client may
+    not read is left out, as by `ChildrenCache`. Once the provider has ended by an error, whatever
+    asks it for instances raises that.
     """
 
     def __init__(
@@ -298,10 +309,12 @@ class ServiceProvider(Service, Generic[P]):
     @property
     def instances(self) -> Mapping[str, ServiceInstance[P]]:
         """All instances that are known, by their ids, whether they can be used or not."""
+        self._check_alive()
         return self._instances
 
     def available(self) -> list[ServiceInstance[P]]:
         """The instances that can be used now, in the order of their ids."""
+        self._check_alive()
         now = asyncio.get_running_loop().time()
         return [
             instance

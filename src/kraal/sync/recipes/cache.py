@@ -38,6 +38,11 @@ class TreeCache(Facade[aio.TreeCache]):
         """The sorted names of the children that are known here."""
         return self._portal.call(lambda: self._async.children(path))
 
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """The paths that this client may not read; they and all below them are left out."""
+        return self._async.unreadable
+
     def __len__(self) -> int:
         return self._portal.call(lambda: len(self._async))
 
