@@ -20,6 +20,7 @@ from kraal.model.ensemble import EnsembleConfig
 from kraal.model.session_id import first_session_id
 from kraal.model.zxid import show
 from kraal.pipeline.counters import Counters
+from kraal.replica.ejections import Ejections
 from kraal.replica.leading_term import LeadingTerm
 from kraal.replica.learning_term import LearningTerm
 from kraal.replica.read_only import ReadOnly
@@ -83,6 +84,7 @@ class Peer:
         """Whether that is a follower's port for observers."""
         self._random = random
         self._observer_masters = ObserverMasters(random)
+        self._ejections = Ejections()
         self._dial_at_ms: int | None = None
         """When to dial, if that is still to be done."""
         self._look_at_ms = now_ms
@@ -209,7 +211,22 @@ class Peer:
         self.now_ms, self.wall_ms = now_ms, wall_ms
         learner = self._learner_of(link)
         if learner is not None:
+            self._sent_away(learner)
             learner.disconnected()
+
+    def _sent_away(self, learner: Learner[Txn]) -> None:
+        """By its leader, which is sooner or later dialled again."""
+        ejections, leader = self._ejections, self.learner_master
+        if not learner.epoch or leader is None:
+            return
+        ejections.add(leader, learner.epoch, self.now_ms - learner.began_ms)
+        if pause_ms := ejections.pause_ms(leader):
+            logger.warning(
+                "Server %d has ended the connection of this server, id %d, %d times in a row, as it"
+                " does when server id %d is used by two servers: then its log names their addresses"
+                " and one of them needs another myid. It is not dialled again for %d ms",
+                leader, self.me, ejections.count, self.me, pause_ms,
+            )  # fmt: skip
 
     def _learner_of(self, link: Link) -> Learner[Txn] | None:
         term = self.term
@@ -483,6 +500,7 @@ class Peer:
                     self.learner_master, self._is_observer_master = master, True
             if is_due:
                 delay_ms = self._delay(self.settings.observer_reconnect_delay_ms)
+        delay_ms = max(delay_ms, self._ejections.pause_ms(self.learner_master))
         self._dial_at_ms = self.now_ms + delay_ms
         if not delay_ms:
             self._dial()

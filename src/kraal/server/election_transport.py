@@ -17,6 +17,7 @@ from kraal.model.ensemble import Address, EnsembleConfig, Member, readable
 from kraal.pipeline.complaints import Complaints
 from kraal.server.addresses import is_wildcard, resolve
 from kraal.server.election_connection import ElectionConnection
+from kraal.server.election_origins import Origins
 from kraal.server.quorum_sasl import QuorumSasl
 from kraal.server.tls.port import TlsPort, listen
 from kraal.server.tls.quorum import QuorumTls, connect
@@ -96,6 +97,7 @@ class ElectionTransport:
         self._unanswered: dict[int, int] = {}
         """By server, connections that were made to it since it was heard of."""
         self._complaints = Complaints(logger)
+        self._origins = Origins(multi_address=settings.multi_address)
 
     # What the server calls
 
@@ -386,13 +388,13 @@ class ElectionTransport:
         elif not self._is_welcome(server_id):
             logger.warning("Too many servers that are no members: %d is refused", server_id)
             connection.abort()
-        elif server_id > self.me:
-            self._use(connection, server_id)
-        else:
+        elif self._origins.note(initial, connection.peer) < self.me:
             connection.close()
             if (link := self._links.pop(server_id, None)) is not None:
                 link.abort()
             self._dial_back(server_id, initial.addresses)
+        else:
+            self._use(connection, server_id)
 
     def _use(self, link: ElectionConnection, server_id: int) -> None:
         """From now on this is the connection with that server."""

@@ -24,6 +24,7 @@ from kraal.zab.leader_host import LeaderHost
 from kraal.zab.learner_handler import LearnerHandler, Stage
 from kraal.zab.learner_master import LearnerMaster, broadcast
 from kraal.zab.synchronisation import OlderHistory
+from kraal.zab.twins import Twins
 
 logger = logging.getLogger("kraal.zab.leader")
 LAST_COUNTER = 0xFFFF_FFFF
@@ -77,6 +78,7 @@ class Leader(LearnerMaster):
         self.is_established = False
         self._followers: dict[LearnerHandler, None] = {}
         """Those that get live PROPOSAL and COMMIT packets."""
+        self._twins = Twins()
         self._acked: dict[int, int] = {me: last_zxid}
         self._outstanding: deque[Entry] = deque()
         self._to_followers: list[bytes] = []
@@ -191,7 +193,7 @@ class Leader(LearnerMaster):
         handler.last_zxid = zxid
         handler.stage = Stage.EPOCH_ACKED
         if self._is_epoch_accepted:
-            self._synchronise(handler)
+            self._synchronise(now_ms, handler)
             return
         if current_epoch != -1:
             if (current_epoch, zxid) > self._summary:
@@ -211,7 +213,7 @@ class Leader(LearnerMaster):
             self.last_seen = self.config.with_version(make(self.epoch, 0))
         for handler in list(self.handlers):
             if handler.stage == Stage.EPOCH_ACKED:
-                self._synchronise(handler)
+                self._synchronise(now_ms, handler)
         self._synced.add(self.me)
         self._check_synced(now_ms)
 
@@ -221,7 +223,7 @@ class Leader(LearnerMaster):
 
     # Synchronisation (sections 4.4, 4.7 and 4.8)
 
-    def _synchronise(self, handler: LearnerHandler) -> None:
+    def _synchronise(self, now_ms: int, handler: LearnerHandler) -> None:
         """Queue the history that is missing, what is in flight, and NEWLEADER."""
         assert self.epoch is not None
         self._push()  # what was broadcast so far is not for the new one
@@ -231,7 +233,7 @@ class Leader(LearnerMaster):
             # A TRUNC takes what it had acknowledged and nobody committed: it is asked again, and
             # an ACK that is still on its way in an earlier connection must not answer.
             for other in [other for other in self._followers if self._is_same(other, handler)]:
-                self.drop(other, "it has connected again")
+                self._replace(now_ms, other, handler)
             self._acked.pop(handler.server_id, None)
             for zxid, payload in self._outstanding:
                 handler.link.send(wire.proposal(zxid, payload))
@@ -239,6 +241,18 @@ class Leader(LearnerMaster):
         handler.acked = self.last_zxid  # no ACK is due for what is committed
         if handler.stage == Stage.SYNCING:
             (self._observers if handler.is_observer else self._followers)[handler] = None
+
+    def _replace(self, now_ms: int, old: LearnerHandler, new: LearnerHandler) -> None:
+        """Who connected last is served, as the reference has it."""
+        if self._twins.replaced(now_ms, old.server_id):
+            logger.warning(
+                "Server id %d is used by two servers: %s and %s; each ends the connection of the"
+                " other, and the last one is served. Give one of them another myid",
+                old.server_id, old.name, new.name,
+            )  # fmt: skip
+        logger.info("Closing the connection of %s: it has connected again, from %s", old, new.name)
+        self.disconnected(old)
+        old.link.close()
 
     def _synced_with(self, now_ms: int, handler: LearnerHandler, packet: Packet) -> None:
         kind, zxid, _, _ = packet

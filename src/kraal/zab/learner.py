@@ -166,7 +166,7 @@ class Learner(Generic[T]):
         """Of what was received, here or from the leader; proposals must follow it."""
         self.epoch = 0
         self.phase = Phase.DISCOVERY
-        self.last_received_ms = now_ms
+        self.began_ms = self.last_received_ms = now_ms
         """When the leader was heard of last."""
         self._pinged_zxid = 0
         self._is_past_newleader = False
