@@ -15,8 +15,10 @@ from kraal.recipes import (
     ConsistentHash,
     LeastUsed,
     NoInstanceError,
+    NotRunningError,
     Pick,
     RandomPick,
+    RecipeError,
     RoundRobin,
     ServiceInstance,
     ServiceRegistry,
@@ -109,6 +111,31 @@ async def test_an_instance_that_may_not_be_read_is_left_out(connect: Connector, 
                 await provider.ready()
             with pytest.raises(NoAuthError):
                 provider.pick()
+
+
+async def test_who_registers_an_id_again_replaces_it(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with ServiceRegistry(zk, path, Payload) as registry:
+            first = await registry.register(instance(1))
+            created = (await zk.get(f"{path}/mail/i1")).stat
+            second = await registry.register(instance(1, weight=7))
+            node = await zk.get(f"{path}/mail/i1")
+            assert node.stat.czxid == created.czxid  # it was there all the time
+            assert json.loads(node.data)["payload"]["weight"] == 7
+            assert second.is_announced and not first.is_announced
+            with pytest.raises(NotRunningError, match="registered again"):
+                await first.set_enabled(False)
+            await first.close()
+            assert await zk.exists(f"{path}/mail/i1")
+            with pytest.raises(RecipeError, match="another PersistentNode"):
+                await ServiceRegistry(zk, path, Payload).register(instance(1))
+            await second.close()
+            assert await zk.exists(f"{path}/mail/i1") is None
+            both = [registry.register(instance(1, weight)) for weight in (1, 2)]
+            await asyncio.gather(*both)
+            [found] = await registry.instances("mail")
+            assert found.payload == Payload(2)
+        assert await zk.exists(f"{path}/mail/i1") is None
 
 
 async def test_health_is_shown(connect: Connector, path: str) -> None:

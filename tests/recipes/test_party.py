@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 from kazoo.client import KazooClient
 
-from kraal.recipes import GroupMember, Party, PersistentNode, RecipeError
+from kraal.recipes import GroupMember, NotRunningError, Party, PersistentNode, RecipeError
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, background_ends, turns, until, until_clean
 from tests.recipes.trouble import trouble
@@ -55,6 +55,54 @@ async def test_it_waits_for_the_end_of_another_session(connect: Connector, path:
         await ours.ready()
         assert (await zk.get(path)).data == b"ours"
         await ours.close()
+
+
+async def test_it_says_once_what_it_waits_for(
+    connect: Connector, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect() as zk:
+        await zk.create(path, make_parents=True)
+        async with PersistentNode(zk, path, b"ours") as node:
+            await until(lambda: "waits for the deletion of the znode" in caplog.text)
+            for _ in range(3):
+                await zk.set(path, b"theirs")
+            await zk.sync(path)
+            assert caplog.text.count("waits for") == 1
+            await zk.delete(path)
+            await node.ready()
+
+
+async def test_one_client_keeps_a_path_once(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with PersistentNode(zk, path, b"1") as node:
+            await node.ready()
+            with pytest.raises(RecipeError, match="another PersistentNode"):
+                await PersistentNode(zk, path, b"2").start()
+            with pytest.raises(NotRunningError):
+                await node.start()
+            parent, _, name = path.rpartition("/")
+            with pytest.raises(RecipeError, match="another PersistentNode"):
+                await GroupMember(zk, parent, name).join()
+        async with PersistentNode(zk, path, b"2") as node:
+            await node.ready()
+            assert (await zk.get(path)).data == b"2"
+
+
+async def test_who_else_writes_the_data_is_not_fought_at_full_speed(
+    connect: Connector, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect() as zk, connect() as other, PersistentNode(zk, path, b"ours") as node:
+        await node.ready()
+        for number in range(200):
+            await other.set(path, b"theirs %d" % number)
+        stat = (await other.get(path)).stat
+        assert stat.version < 300
+        while (await other.get(path)).data != b"ours":
+            await asyncio.sleep(0.001)
+        await other.set(path, b"theirs")
+        await node.set_data(b"new")  # what the user wants is written at once
+        assert (await zk.get(path)).data == b"new"
+        assert caplog.text.count("somebody else writes") == 1
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -19,7 +19,7 @@ from kraal.recipes._names import child
 from kraal.recipes._service import Service
 from kraal.recipes._typed_json import Json, from_json, to_json
 from kraal.recipes.cache import ChildrenCache
-from kraal.recipes.errors import RecipeError
+from kraal.recipes.errors import NotRunningError, RecipeError
 from kraal.recipes.following import names_of, read
 from kraal.recipes.persistent_node import PersistentNode
 from kraal.recipes.picks import Pick, RoundRobin, Usage
@@ -92,7 +92,11 @@ def _port(value: Json) -> int | None:
 
 
 class Registration(Generic[P]):
-    """An instance that is announced until `close`, or until its client is closed."""
+    """An instance that is announced until `close`, or until its client is closed.
+
+    It is over, too, when the same registry registers the same id again: then `update` and
+    `set_enabled` raise NotRunningError, and `close` has no effect.
+    """
 
     def __init__(self, zk: Client, base: str, instance: ServiceInstance[P]) -> None:
         self._instance = instance
@@ -102,6 +106,7 @@ class Registration(Generic[P]):
         path = child(child(base, instance.name), instance.id)
         self._node = PersistentNode(zk, path, instance.encode())
         self._checking: asyncio.Task[None] | None = None
+        self._is_replaced = False
 
     @property
     def instance(self) -> ServiceInstance[P]:
@@ -111,12 +116,14 @@ class Registration(Generic[P]):
     @property
     def is_announced(self) -> bool:
         """Whether others see it, as far as this client knows."""
-        return self._node.is_present
+        return self._node.is_present and not self._is_replaced
 
     async def update(self, instance: ServiceInstance[P]) -> None:
         """Announce something else; the name and the id must be the same."""
         if (instance.name, instance.id) != (self._instance.name, self._instance.id):
             raise ValueError("an instance keeps its name and its id")
+        if self._is_replaced:
+            raise NotRunningError(f"{instance.name}/{instance.id} was registered again")
         self._instance = instance
         await self._node.set_data(self.instance.encode())
 
@@ -126,19 +133,35 @@ class Registration(Generic[P]):
 
     async def close(self) -> None:
         """Withdraw it."""
+        await self._stop_checking()
+        if not self._is_replaced:
+            await self._node.close()
+
+    async def _stop_checking(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.wait((self._checking,))
-        await self._node.close()
 
-    async def _start(self, check: Callable[[], Awaitable[bool]] | None, interval: float) -> None:
-        await self._node.start()
+    async def _start(
+        self,
+        before: Registration[P] | None,
+        check: Callable[[], Awaitable[bool]] | None,
+        interval: float,
+    ) -> None:
+        """Announce it, in the place of the one `before` if that is announced."""
         try:
-            await self._node.ready()
+            if before is not None and before._node._is_at_work:
+                data, self._node = self._node.data, before._node
+                before._is_replaced = True
+                await before._stop_checking()
+                await self._node.set_data(data)
+            else:
+                await self._node.start()
+                await self._node.ready()
         except BaseException:
-            await self._node.close()
+            await self.close()
             raise
-        if check is not None:
+        if check is not None and not self._is_replaced:
             work = self._check(check, interval)
             self._checking = serving(work)
 
@@ -175,7 +198,7 @@ class ServiceRegistry(Generic[P]):
         self._zk = zk
         self.path = path
         self._payload = payload
-        self._registrations: list[Registration[P]] = []
+        self._registrations: dict[tuple[str, str], Registration[P]] = {}
 
     def __repr__(self) -> str:
         return f"ServiceRegistry({self.path!r})"
@@ -193,8 +216,8 @@ class ServiceRegistry(Generic[P]):
 
     async def close(self) -> None:
         """Withdraw all instances that were registered here."""
-        registrations, self._registrations = self._registrations, []
-        await finish(*(each.close() for each in registrations))
+        registrations, self._registrations = self._registrations, {}
+        await finish(*(each.close() for each in registrations.values()))
 
     async def register(
         self,
@@ -208,10 +231,22 @@ class ServiceRegistry(Generic[P]):
         With a `check`, that is called every `interval` seconds; the instance is shown as not
         enabled while it returns False, raises, or takes longer than the interval. Raises
         TypeError for a payload that is not JSON.
+
+        The same id again replaces the instance and the check, without a moment in between in
+        which it is not announced; the earlier `Registration` is over. Raises RecipeError for an
+        id that another registry of this client has. While another session has it, or a
+        persistent znode is there, this waits until that is gone, and logs once what it waits for.
         """
         registration = Registration(self._zk, self.path, instance)
-        await registration._start(check, interval)
-        self._registrations.append(registration)
+        key = instance.name, instance.id
+        before = self._registrations.get(key)
+        self._registrations[key] = registration
+        try:
+            await registration._start(before, check, interval)
+        except BaseException:
+            if self._registrations.get(key) is registration:
+                del self._registrations[key]
+            raise
         return registration
 
     async def names(self) -> list[str]:

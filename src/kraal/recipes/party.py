@@ -127,8 +127,9 @@ class GroupMember(_Member):
         async with GroupMember(zk, "/groups/cache", "host-1", b"10.0.0.1:80") as member:
             print(await member.members())        # {"host-1": b"10.0.0.1:80", ...}
 
-    Who joins with an id that another session has, waits until that one is gone. After an expiry
-    a member comes back by itself. Curator's `GroupMember` has the same znodes.
+    Who joins with an id that another session has, waits until that one is gone, and logs so once.
+    Within one client an id is joined once; RecipeError for another. After an expiry a member comes
+    back by itself. Curator's `GroupMember` has the same znodes.
 
     The id is the name of the member's znode: ValueError for what can be none, such as "a/b".
     """

@@ -41,6 +41,10 @@ class PersistentNode(Facade[aio.PersistentNode]):
         """Whether the znode is there and this session's, as far as this client knows."""
         return self._async.is_present
 
+    def start(self) -> None:
+        """Begin to keep the znode; `ready` waits for it."""
+        self._portal.run(self._async.start())
+
     def ready(self) -> None:
         """Wait until the znode is there with its data."""
         self._portal.run(self._async.ready())
@@ -48,10 +52,6 @@ class PersistentNode(Facade[aio.PersistentNode]):
     def set_data(self, data: bytes) -> None:
         """Let the znode hold something else from now on, and wait until it does."""
         self._portal.run(self._async.set_data(data))
-
-    def start(self) -> None:
-        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
-        self._portal.run(self._async.start())
 
     def close(self) -> None:
         """End the work; nothing remains of it on the servers. Closing twice is no error."""
