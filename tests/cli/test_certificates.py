@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.cli.test_data_tools import DAMAGED, OK, WARNINGS, Written, kraal
+from tests.cli.written import DAMAGED, OK, WARNINGS, Written, kraal
 
 
 @pytest.fixture

@@ -10,66 +10,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from kraal.cli.main import main
 from kraal.model.config import SnapshotCodec, StorageConfig
 from kraal.model.zxid import make, show
 from kraal.storage.data_dir import lock
-from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.recovery import recover
 from kraal.storage.resync import cut_log
 from kraal.tree.data_tree import DataTree
 from kraal.wire.records.txn import CloseSessionTxn, CreateTxn, SetDataTxn, Txn
-from tests.storage.inspection.support import LAST_ZXID, build
+from tests.cli.written import DAMAGED, FS, OK, USAGE, WARNINGS, Written, files, json_of, kraal
+from tests.storage.inspection.support import LAST_ZXID
 from tests.storage.support import described
 from tests.support.servers import HOST, free_port
-
-FS = OsFileSystem()
-OK, WARNINGS, USAGE, DAMAGED = 0, 1, 2, 3
-
-
-def kraal(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], prog_name="kraal")
-
-
-def json_of(*arguments: object) -> Any:
-    result = kraal(*arguments, "--output", "json")
-    return json.loads(result.stdout)
-
-
-class Written:
-    """A data directory on the disk, and what it leads to."""
-
-    def __init__(
-        self, directory: Path, codec: SnapshotCodec = SnapshotCodec.NONE, *, seed: int = 3
-    ) -> None:
-        self.path = directory
-        self.config = StorageConfig(
-            data_dir=PurePath(directory),
-            data_log_dir=PurePath(directory),
-            snapshot_codec=codec,
-            pre_alloc_bytes=0,
-        )
-        self.tree, self.txns = build(FS, self.config, seed=seed)
-        self.version_2 = directory / "version-2"
-
-    def recovered(self) -> DataTree:
-        return recover(FS, self.config, extended_types=True).tree
-
-    def flip(self, name: str, offset: int, bits: int = 8) -> None:
-        content = bytearray((self.version_2 / name).read_bytes())
-        content[offset] ^= bits
-        (self.version_2 / name).write_bytes(bytes(content))
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Written:
-    return Written(tmp_path / "data")
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 @pytest.fixture(params=SnapshotCodec, ids=lambda codec: codec.value or "plain")
@@ -517,41 +469,3 @@ def test_a_newer_snapshot_without_content_is_told_of_once_with_a_way_out(written
     assert "Of what is said above is left: 2 findings" in mended.stdout
     (written.version_2 / "snapshot.20000ffff").unlink()
     assert kraal("doctor", written.path).exit_code == OK
-
-
-def test_all_targets_are_looked_at_before_the_first_is_filled(
-    written: Written, tmp_path: Path
-) -> None:
-    backup, empty, full = tmp_path / "backup", tmp_path / "empty", tmp_path / "full"
-    kraal("backup", written.path, "--to", backup)
-    kraal("restore", backup, "--data-dir", full)
-    refused = kraal("restore", backup, "--data-dir", empty, "--data-dir", full)
-    assert refused.exit_code == DAMAGED
-    assert f"{full}/version-2 is not empty" in refused.stderr
-    assert not empty.exists()
-    twice = kraal("restore", backup, "--data-dir", empty, "--data-dir", f"{empty}/.")
-    assert twice.exit_code == USAGE
-    assert not empty.exists()
-
-
-def test_a_damaged_backup_is_refused(written: Written, tmp_path: Path) -> None:
-    backup = tmp_path / "backup"
-    kraal("backup", written.path, "--to", backup)
-    target = backup / "version-2" / "log.200000016"
-    content = bytearray(target.read_bytes())
-    content[70] ^= 1
-    target.write_bytes(bytes(content))
-    result = kraal("restore", backup, "--data-dir", tmp_path / "restored")
-    assert result.exit_code == DAMAGED
-    assert "differs from what was backed up" in result.stderr
-    assert not (tmp_path / "restored" / "version-2").exists()
-    (backup / "manifest.json").unlink()
-    assert "is no backup" in kraal("backup", backup, "--verify").stderr
-
-
-def test_damaged_logs_are_not_backed_up(written: Written, tmp_path: Path) -> None:
-    written.flip("log.200000016", 60)
-    result = kraal("backup", written.path, "--to", tmp_path / "backup")
-    assert result.exit_code == DAMAGED
-    assert "kraal doctor" in result.stderr
-    assert not (tmp_path / "backup" / "manifest.json").exists()

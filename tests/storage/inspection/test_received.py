@@ -47,7 +47,7 @@ def receive(fs: MemoryFileSystem, content: bytes) -> backup.Manifest:
 def test_what_arrives_is_a_backup() -> None:
     fs, members = archive()
     manifest = receive(fs, packed(members))
-    assert backup.verify(fs, TARGET) == manifest
+    assert backup.verify(fs, TARGET).manifest == manifest
     with pytest.raises(DataDirError, match="not empty"):
         receive(fs, packed(members))
 

@@ -10,7 +10,15 @@ import click
 
 from kraal.cli.tools.places import FS, configured, directory_of, size_of, size_of_directory
 from kraal.cli.tools.snapshots import now_text
-from kraal.cli.tools.terminal import confirmed, counted, failing, reading, write_json
+from kraal.cli.tools.terminal import (
+    confirmed,
+    counted,
+    failing,
+    finding_json,
+    reading,
+    write_findings,
+    write_json,
+)
 from kraal.model.config import StorageConfig
 from kraal.model.ensemble import EnsembleConfig
 from kraal.model.zxid import epoch, show
@@ -94,14 +102,18 @@ def made(manifest: Manifest, target: Path, source: str, holds: str, *, is_json: 
 
 @failing
 def verify_backup(path: Path, is_json: bool) -> int:
-    """Compare a backup with its manifest."""
+    """Compare a backup with its manifest, and try where it leads."""
     with reading("verifying", size_of(path / "version-2")) as progress:
-        manifest = backups.verify(FS, PurePath(path), progress)
+        backup = backups.verify(FS, PurePath(path), progress)
+    report = backups.strangers(backup)
+    manifest = backup.manifest
     if is_json:
-        write_json({"backup": str(path), **asdict(manifest)})
+        findings = [finding_json(finding) for finding in report.findings]
+        write_json({"backup": str(path), **asdict(manifest), "findings": findings})
     else:
         click.echo(f"{path} is whole: made {manifest.created}, up to {manifest.last_zxid}")
-    return 0
+        write_findings(report.findings)
+    return int(report.severity)
 
 
 @failing
@@ -124,15 +136,18 @@ def restore(
         raise click.UsageError("a directory is given twice")
     for config in configs:  # all before the first is filled
         backups.require_empty(FS, config)
+    with reading("verifying", size_of(path / "version-2")) as progress:
+        backup = backups.opened(FS, PurePath(path))
+        backups.compare(backup, progress)
+        reached = backups.state(backup, until).last_zxid
+    if above_epoch is not None:
+        forced.next_epoch(epoch(reached), above_epoch)
     if dry_run:
-        with reading("verifying", 2 * size_of(path / "version-2")) as progress:
-            manifest = backups.verify(FS, PurePath(path), progress)
-            reached = backups.state(FS, PurePath(path), manifest, until).last_zxid
         click.echo(f"Would restore {', '.join(map(str, data_dirs))} to {show(reached)}.")
         return 0
     for config in configs:
-        with reading("restoring", 2 * size_of(path / "version-2")) as progress:
-            zxid = backups.restore(FS, PurePath(path), config, until=until, progress=progress)
+        with reading("restoring", size_of(path / "version-2")) as progress:
+            zxid = backups.fill(FS, backup, config, until=until, progress=progress)
         click.echo(f"Restored {config.data_dir} to {show(zxid)}.")
         if above_epoch is not None:
             begun = forced.begin_epoch(FS, config, None, wall_ms=wall_ms, above=above_epoch)

@@ -99,9 +99,10 @@ def restore(
     """Give a running server, or the members of an ensemble, what a backup holds."""
     clients = [AdminClient(server.strip(), access) for server in servers.split(",")]
     client = _restoring(clients)
-    with reading("verifying", 2 * size_of(path / "version-2")) as progress:
-        manifest = backups.verify(FS, PurePath(path), progress)
-        tree = backups.state(FS, PurePath(path), manifest, until)
+    with reading("verifying", size_of(path / "version-2")) as progress:
+        held = backups.opened(FS, PurePath(path))
+        backups.compare(held, progress)
+        tree = backups.state(held, until)
     click.secho(
         f"Everything that {servers} holds gives way to {path} at {show(tree.last_zxid)}, with "
         f"{len(tree.nodes) - 1} znodes; every client is disconnected.",

@@ -15,7 +15,7 @@ from kraal.model.zxid import epoch, show
 from kraal.storage import atomic_file
 from kraal.storage.data_dir import INITIALIZE_NAME, Layout
 from kraal.storage.epochs import ACCEPTED_NAME, CURRENT_NAME
-from kraal.storage.inspection import snapshots
+from kraal.storage.inspection import backup, snapshots
 from kraal.storage.inspection.findings import Mend, Report, Severity
 from kraal.storage.inspection.log_check import (
     RESYNC,
@@ -79,6 +79,9 @@ def _examined(
     in_use = is_in_use(fs, config)
     if in_use:
         report.add("in-use", Severity.NOTE, f"a server runs on {config.data_dir}")
+    elif fs.exists(config.data_dir / backup.MANIFEST):
+        of_backup, fs = backup.examined(fs, config.data_dir, progress)
+        report.findings += of_backup.findings
     _check_names(fs, config, report)
     _check_room(fs, config, report)
     of_snapshots, sound = snapshots.check(fs, config, progress)

@@ -56,9 +56,7 @@ def begin_epoch(
         if last < 0 or recovered.snapshot is None:
             raise CorruptError(f"{config.data_dir} holds no history")
         known = epochs.load(fs, config, last)
-        new = max(known.accepted, known.current, epoch(last), above) + 1
-        if new > LAST_EPOCH:
-            raise CorruptError(f"there is no epoch behind {new - 1}")
+        new = next_epoch(known.accepted, known.current, epoch(last), above)
         # The promise first: no history of an epoch may be there that was not accepted.
         epochs.save_accepted(fs, config, new)
         tree.last_zxid = make(new, 0)
@@ -70,6 +68,13 @@ def begin_epoch(
     finally:
         held.release()
     return NewHistory(last, tree.last_zxid, len(tree.nodes) - 1, len(tree.sessions), member)
+
+
+def next_epoch(*known: int) -> int:
+    """The one above all of them. Raises CorruptError behind the last that there is."""
+    if max(known) >= LAST_EPOCH:
+        raise CorruptError(f"there is no epoch behind {max(known)}: {LAST_EPOCH} is the last")
+    return max(known) + 1
 
 
 def alone(config: EnsembleConfig, server_id: int) -> EnsembleConfig:

@@ -16,17 +16,23 @@ from pathlib import PurePath
 from typing import IO
 
 from kraal.errors import CorruptError, StorageError
-from kraal.model.config import StorageConfig
 from kraal.model.zxid import show
 from kraal.storage import atomic_file, exact_snapshot
 from kraal.storage.data_dir import VERSION_DIR
-from kraal.storage.inspection.backup import MANIFEST, BackedUp, Manifest, prepared
+from kraal.storage.inspection.backup import (
+    MANIFEST,
+    MANIFEST_MAX_BYTES,
+    BackedUp,
+    Manifest,
+    config_of,
+    is_name,
+    prepared,
+)
 from kraal.storage.inspection.log_check import Progress
 from kraal.storage.inspection.repair import PIECE_BYTES, tried
 from kraal.storage.interface import FileSystem, failing
-from kraal.storage.names import LOG, SNAPSHOT, snapshot_name, zxid_of
+from kraal.storage.names import snapshot_name
 
-MANIFEST_MAX_BYTES = 16 << 20
 _ARRIVING = "arriving"
 
 
@@ -49,7 +55,7 @@ def _filled(fs: FileSystem, target: PurePath) -> Iterator[PurePath]:
 
 def _finish(fs: FileSystem, target: PurePath, manifest: Manifest) -> None:
     """Try a start on what arrived, and give it its manifest."""
-    outcome = tried(fs, StorageConfig(data_dir=target, data_log_dir=target))
+    outcome = tried(fs, config_of(target))
     if outcome.zxid is None:
         raise CorruptError(f"what was received is no sound history: {outcome.error}")
     if show(outcome.zxid) != manifest.last_zxid:
@@ -98,8 +104,7 @@ def receive_archive(
 def _file_name(member: str) -> str:
     """The name of a log or a snapshot right below `version-2`; nothing else is written."""
     directory, _, name = member.partition("/")
-    is_known = zxid_of(name, LOG) is not None or zxid_of(name, SNAPSHOT) is not None
-    if directory != VERSION_DIR or not is_known or PurePath(name).name != name:
+    if directory != VERSION_DIR or not is_name(name):
         raise CorruptError(f"{member!r} has no place in a backup")
     return name
 
