@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kraal.server.http_server import HttpServer
 
 logger = logging.getLogger("kraal.server.admin")
+HEALTH = ("/livez", "/readyz")
+"""Answered however much else is asked for."""
 MISSING = (
     "%s is not served: %s is not installed. `pip install 'kraal[admin]'` brings what it needs; "
     "%s turns it off"
@@ -85,7 +87,7 @@ class AdminServer:
         from kraal.server.http_server import HttpServer  # noqa: PLC0415 - optional
 
         admin = self._source.config.admin
-        server = HttpServer(app, idle_timeout_ms=admin.idle_timeout_ms, tls=tls)
+        server = HttpServer(app, idle_timeout_ms=admin.idle_timeout_ms, tls=tls, always=HEALTH)
         if tls is not None and admin.port_unification and not admin.force_https:
             server.plain_too = self._source.counted_insecure
         try:

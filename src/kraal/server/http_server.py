@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ssl import SSLContext
+from time import monotonic
+from typing import cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from kraal.pipeline.complaints import Complaints
+from kraal.server.http_connection import Crowd, HttpConnection
 from kraal.server.tls.port import TlsPort
 
 logger = logging.getLogger("kraal.server.http")
 BACKLOG = 128
 CONNECTIONS_MAX = 200
+_SHARE_OF_DESCRIPTORS = 8
+"""A port takes at most one of so many: the others are for clients."""
+REQUESTS_MAX = 100
+"""Under way at once; half of the connections at most, so that always one of them can give way."""
 HEADERS_MAX_BYTES = 16 << 10
 PATIENCE_SECONDS = 1
 
@@ -28,18 +39,77 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _OnceASecond(logging.Filter):
+    """Of what strangers make uvicorn warn of."""
+
+    _due = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        now = monotonic()
+        if now < self._due:
+            return False
+        self._due = now + 1
+        return True
+
+
+_once_a_second = _OnceASecond()
+
+
+def _connections_max() -> int:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return min(CONNECTIONS_MAX, max(2, descriptors // _SHARE_OF_DESCRIPTORS))
+
+
+class _Limited:
+    """An application that answers 503 to what is too much at once."""
+
+    def __init__(self, app: ASGIApp, limit: int, always: Collection[str]) -> None:
+        self._app, self._limit, self._always = app, limit, always
+        self._under_way = 0
+        self._complaints = Complaints(logger)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in self._always:
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._limit:
+            text = "Too many requests to an HTTP port are under way - max is %d; answering 503"
+            self._complaints.warn(1000 * monotonic(), text, self._limit)
+            busy = PlainTextResponse("Service Unavailable", 503, {"connection": "close"})
+            await busy(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+
 class HttpServer:
     """One port with one application, as a task of the running loop."""
 
     def __init__(
-        self, app: ASGIApp, *, idle_timeout_ms: int, tls: Callable[[], SSLContext] | None
+        self,
+        app: ASGIApp,
+        *,
+        idle_timeout_ms: int,
+        tls: Callable[[], SSLContext] | None,
+        always: Collection[str] = (),
     ) -> None:
-        """`tls` is asked for the context of each connection."""
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        """`tls` is asked for the context of each connection; the paths `always` have no limit."""
+        of_uvicorn = logging.getLogger("uvicorn.error")
+        of_uvicorn.setLevel(logging.WARNING)
+        of_uvicorn.addFilter(_once_a_second)
+        limit = self._connections_max = _connections_max()
+        make = partial(HttpConnection, crowd=Crowd(limit, idle_timeout_ms / 1000))
         config = uvicorn.Config(
-            app,
+            _Limited(app, min(REQUESTS_MAX, limit // 2), always),
             loop="none",
-            http="h11",
+            http=cast("type[asyncio.Protocol]", make),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -47,7 +117,6 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS_MAX,
             backlog=BACKLOG,
             timeout_keep_alive=max(1, idle_timeout_ms // 1000),
             timeout_graceful_shutdown=PATIENCE_SECONDS,
@@ -92,7 +161,7 @@ class HttpServer:
         tls_port = self._tls_port = TlsPort(
             "admin port", self._tls, lambda _host: self._protocol(), handshake_seconds=patience
         )
-        tls_port.pending_max = CONNECTIONS_MAX
+        tls_port.pending_max = self._connections_max
         if (count := self.plain_too) is not None:
             tls_port.detection_seconds = patience
             tls_port.on_plain = lambda _host: count()

@@ -114,7 +114,8 @@ def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
             logger.critical("%s; ending", error)
             server.crash()
             return
-        if type(context.get("protocol")).__module__.startswith("uvicorn."):
+        kinds = type(context.get("protocol")).__mro__
+        if any(kind.__module__.startswith("uvicorn.") for kind in kinds):
             # Of the admin port: nothing that it knows is needed to serve clients.
             logger.error("%s", context.get("message"), exc_info=error)  # type: ignore[arg-type]
             return
