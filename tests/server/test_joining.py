@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
 
 import pytest
 
+from kraal.model.config import EnsembleSettings, ServerConfig, StorageConfig
+from kraal.model.ensemble import EnsembleConfig
+from kraal.server.joining import own_line
 from tests.server.conftest import connected, create, data_of
 from tests.support import raw_client as raw
 from tests.support import servers
@@ -221,3 +226,24 @@ def test_without_reconfigurations_it_is_refused(tmp_path: Path) -> None:
     assert stranger.server.process is not None
     assert stranger.server.process.wait(30) == 2
     assert "My id 7 not in the peer list, which names 1, 2" in stranger.log()
+
+
+async def test_ports_that_are_not_free_give_way_to_the_usual_ones(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    known = EnsembleConfig.parse(f"server.1={HOST}:{quiet_ports(1)[0]}:{quiet_ports(1)[0]}")
+    settings = EnsembleSettings(config=known, init_limit_ticks=10, sync_limit_ticks=5)
+    storage = StorageConfig(data_dir=PurePath("d"), data_log_dir=PurePath("d"))
+    joiner = ServerConfig(storage=storage, server_id=2, ensemble=settings)
+    steps = []
+    with ExitStack() as held:
+        for _ in range(2):
+            own = await own_line(joiner)
+            quorum, election = own.quorum[0].port, own.election[0].port
+            assert f"{quorum} and {election} are proposed" in caplog.text
+            steps.append(quorum - 2888)
+            assert steps[-1] == election - 3888
+            # As a joiner holds it; its quorum port is bound when it leads only.
+            held.enter_context(socket.create_server((HOST, election)))
+    assert 0 <= steps[0] < steps[1]

@@ -25,6 +25,9 @@ from kraal.storage import dynamic_config
 
 logger = logging.getLogger("kraal.server.joining")
 RETRY_SECONDS = 1.0
+QUORUM_PORT, ELECTION_PORT = 2888, 3888
+"""What most ensembles have."""
+STEPS_MAX = ELECTION_PORT - QUORUM_PORT
 
 
 async def own_line(config: ServerConfig) -> Member:
@@ -68,7 +71,10 @@ async def _can_listen(addresses: Sequence[Address]) -> bool:
 
 
 async def _proposed(config: ServerConfig, known: EnsembleConfig) -> Member:
-    """This host as the members see it, with the ports that most of them have."""
+    """This host as the members see it, with the ports that most of them have.
+
+    Where those are not free, with the usual ones, or else the next ones behind them that are.
+    """
     members = list(known.members.values())
     host, hosts = await _own_host([address.host for one in members for address in one.quorum])
     taken = {
@@ -77,14 +83,25 @@ async def _proposed(config: ServerConfig, known: EnsembleConfig) -> Member:
         for address in (*member.quorum, *member.election)
     }
 
-    def port(usual: Iterable[Address], *others: int) -> int:
-        [(most, _)] = Counter(address.port for address in usual).most_common(1)
-        if (host, most) not in taken and _is_free(host, most):
-            return most
-        return _any_port(host, others)
+    def is_usable(ports: Sequence[int]) -> bool:
+        return all((host, port) not in taken and _is_free(host, port) for port in ports)
 
-    quorum = port(member.quorum[0] for member in members)
-    election = port((member.election[0] for member in members), quorum)
+    usual = [
+        Counter(port for port in ports).most_common(1)[0][0]
+        for ports in zip(*((m.quorum[0].port, m.election[0].port) for m in members), strict=True)
+    ]
+    # In step: a server that does not lead has only its election port bound.
+    near = ((QUORUM_PORT + step, ELECTION_PORT + step) for step in range(STEPS_MAX))
+    found = next((ports for ports in (usual, *near) if is_usable(ports)), None)
+    if found is None:
+        raise ConfigError(f"{host} has no free ports behind {QUORUM_PORT} and {ELECTION_PORT}")
+    quorum, election = found
+    if found != usual:
+        logger.warning(
+            "The ports of the members, %d and %d, are not free on %s: %d and %d are proposed;"
+            " firewalls must let the members pass to them",
+            *usual, host, *found,
+        )  # fmt: skip
     client = secure_client = None
     if config.client_port:
         client = Address(config.client_host or ANY_HOST, config.client_port)
@@ -139,19 +156,10 @@ def _source(address: str) -> str | None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    return _bound(host, port) is not None
-
-
-def _any_port(host: str, others: Iterable[int]) -> int:
-    port = _bound(host, 0) or 0
-    return port if port not in others else _any_port(host, others)
-
-
-def _bound(host: str, port: int) -> int | None:
-    """The port, if this process could listen there."""
+    """Whether this process could listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with suppress(OSError), socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
-        return int(probe.getsockname()[1])
-    return None
+        return True
+    return False
