@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from kraal.cli.main import main
 from tests.interop.shell_comparison import zkcli
-from tests.server.conftest import connected, create, running
+from tests.server.conftest import connected, create, data_of, running
 from tests.support import raw_client as raw
 from tests.support.servers import HOST, KRAAL_PATH, free_port
 
@@ -160,6 +160,21 @@ def test_a_subtree_that_clients_cannot_list_is_deleted_by_a_pipe(many: Listed) -
     assert done.returncode == 0, done.stderr
     assert kraal(many.admin, "/doomed").stdout == ""
     assert kraal(many.admin, "/", "--prefix", "doomed").stdout == "doomed\n"
+
+
+def test_a_wrong_line_of_the_pipe_is_named_by_its_number(many: Listed) -> None:
+    with connected(many.port) as client:
+        create(client, "/kept")
+    there = "/kept\n/gone\n"
+    for lines, said in (
+        (f"{there}kept\n", "line 3: Path must start with / character"),
+        (f"{there}\n/kept\n", "line 3: Path length must be > 0"),
+        ("/gone\n" * 700 + "/gone/\n", "line 701: Path must not end with / character"),
+    ):
+        done = shell(many.port, "deleteall", "-", lines=lines)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    with connected(many.port) as client:
+        assert data_of(client, "/kept") is not None
 
 
 def test_an_export_has_the_kinds(many: Listed, tmp_path: Path) -> None:

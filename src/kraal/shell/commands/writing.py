@@ -176,7 +176,7 @@ async def deleteall(shell: Context, given: Given) -> Results:
     """
     size = given.integer("b", BATCH)
     if given[0] == STDIN:
-        count = 0
+        count = first = 0
         async with files.opened(STDIN, has_input=shell.has_input) as stream:
             stream.seek(0)
             with shell.progress("deleting") as step:
@@ -184,7 +184,8 @@ async def deleteall(shell: Context, given: Given) -> Results:
                     line.decode("utf-8", "replace").rstrip("\r\n")
                     for line in islice(stream, TOGETHER)
                 ]:
-                    count += await _delete_some(shell, some, size, step)
+                    count += await _delete_some(shell, some, first, size, step)
+                    first += len(some)
         yield Done(deleted=given[0], znodes=count)
         return
     paths.check(given[0])
@@ -194,10 +195,19 @@ async def deleteall(shell: Context, given: Given) -> Results:
     yield Done(deleted=given[0], znodes=len(found))
 
 
-async def _delete_some(shell: Context, some: Sequence[str], size: int, step: Step) -> int:
-    """Delete these znodes and all below them; those that are gone count as deleted."""
-    for each in some:
-        paths.check(each)
+async def _delete_some(
+    shell: Context, some: Sequence[str], before: int, size: int, step: Step
+) -> int:
+    """Delete these znodes and all below them; those that are gone count as deleted.
+
+    `before` so many lines came earlier. Raises CommandError for a line that is no path, before
+    any of these is deleted.
+    """
+    for number, each in enumerate(some, before + 1):
+        try:
+            paths.check(each)
+        except CommandError as error:
+            raise CommandError(f"line {number}: {error}") from error
 
     async def listed(path: str) -> list[str]:
         try:
