@@ -60,11 +60,18 @@ def require_reference(version: str = REFERENCE_VERSION) -> str:
         pytest.skip(f"no reference server: {error}")
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on and that this process was not given before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def four_letter_word(port: int, word: str, timeout: float = 5.0) -> str:
