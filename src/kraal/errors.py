@@ -56,7 +56,14 @@ class ErrorCode(IntEnum):
 
 
 class KraalError(Exception):
-    """Base of every exception that kraal raises on purpose."""
+    """Base of every exception that kraal raises on purpose.
+
+    All of them can be pickled and copied, as they must be to leave a pool of processes.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Texts and attributes as they are: constructors take other things, and make texts of them.
+        return _restored, (type(self), self.args), self.__dict__
 
 
 class ConfigError(KraalError):
@@ -100,3 +107,9 @@ class RestoreError(KraalError):
 
 class CutError(StorageError):
     """The history cannot be cut where a leader asks for it; nothing was changed."""
+
+
+def _restored(kind: type[KraalError], args: tuple[object, ...]) -> KraalError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error

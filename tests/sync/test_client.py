@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -199,3 +201,67 @@ def test_packages_are_loaded_when_they_are_used() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
     program = "from kraal import sync; sync.recipes.Lock; assert not hasattr(sync, 'nothing')"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# What can still be read when the client is closed
+
+
+def test_states_end_with_closed(server: Server) -> None:
+    seen: dict[str, list[SessionState]] = {"waiting": [], "busy": []}
+    has_begun, goes_on = threading.Barrier(3), threading.Event()
+    zk = sync.connect(server.hosts)
+
+    def read(name: str) -> None:
+        for state in zk.states():
+            seen[name].append(state)
+            if state is SessionState.CONNECTED:
+                has_begun.wait(10)
+                if name == "busy":
+                    assert goes_on.wait(10)
+
+    with ThreadPoolExecutor(2) as pool, zk:
+        reading = [pool.submit(read, name) for name in seen]
+        has_begun.wait(10)
+        zk.close()
+        goes_on.set()
+        for each in reading:
+            each.result(10)
+    connected_and_closed = [SessionState.CONNECTED, SessionState.CLOSED]
+    assert seen == {"waiting": connected_and_closed, "busy": connected_and_closed}
+    assert list(zk.states()) == [SessionState.CLOSED]
+
+
+def test_states_of_a_client_that_was_never_started() -> None:
+    zk = sync.connect("127.0.0.1:1")
+    assert next(zk.states()) is SessionState.CONNECTING
+    zk.close()
+    assert list(zk.states()) == [SessionState.CLOSED]
+
+
+def test_events_end_when_the_client_is_closed(server: Server) -> None:
+    seen: dict[str, list[EventType]] = {"waiting": [], "busy": []}
+    has_begun, goes_on = threading.Barrier(3), threading.Event()
+    zk = sync.connect(server.hosts)
+
+    def read(name: str) -> None:
+        with zk.watch("/a") as events:
+            has_begun.wait(10)
+            if name == "busy":
+                assert goes_on.wait(10)
+            seen[name] = [event.type for event in events]
+
+    with ThreadPoolExecutor(2) as pool, zk:
+        reading = [pool.submit(read, name) for name in seen]
+        has_begun.wait(10)
+        zk.create("/a")
+        zk.close()
+        goes_on.set()
+        for each in reading:
+            each.result(10)
+    assert seen == {"waiting": [EventType.CREATED], "busy": [EventType.CREATED]}
+
+
+def test_a_client_is_not_copied(zk: sync.Client) -> None:
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="Client cannot be copied or pickled"):
+            make(zk)

@@ -133,7 +133,8 @@ def _package(
     example = '    with kraal.sync.connect("127.0.0.1:2181") as zk:\n'
     if target == "kraal.sync":
         imports["kraal.sync.client"].add("connect")
-        imports["kraal.sync.portal"] = {"Event", "timeout"}
+        imports["kraal.sync.deadline"] = {"timeout"}
+        imports["kraal.sync.portal"] = {"Event"}
         names |= {"connect", "Event", "timeout"}
         example += '        zk.create("/greeting", b"hello")\n'
     else:

@@ -349,6 +349,8 @@ class Writer:
         how = "self._portal.leave"
         if self.wrapped.name == "Transaction":  # the end of its block sends it
             how = "(self._portal.run if kind is None else self._portal.leave)"
+        if self.wrapped.name == "EventStream":  # ends with the client, which may be closed
+            how = "self._portal.drop"
         return (
             "    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, "
             "traceback: TracebackType | None) -> None:\n"
@@ -357,7 +359,7 @@ class Writer:
 
     def _next(self, function: FunctionType) -> str:
         head, returns = self._head("__next__", function)
-        result = self._result(returns, "self._portal.run(self._async.__anext__())")
+        result = self._result(returns, "self._portal.next(self._async)")
         return (
             f"{head}\n        try:\n            {result}\n"
             "        except StopAsyncIteration:\n            raise StopIteration from None\n"

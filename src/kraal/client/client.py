@@ -9,7 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from kraal.client import codec
 from kraal.client.arguments import check_callback, checked_auth
@@ -142,6 +142,9 @@ class Client(Operations):
         if session is not None and session.is_running:
             _warn(f"unclosed client {self!r}", ResourceWarning, source=self)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client cannot be copied or pickled: a session has one client")
+
     async def start(self) -> None:
         """Connect; waits until a server has accepted the session and the credentials.
 
@@ -160,7 +163,8 @@ class Client(Operations):
         """End the session and its ephemerals; what still waits fails with ClosedError.
 
         Waits briefly for the server's answer; without a connection the session ends by its
-        timeout. Closing twice is no error.
+        timeout. Closing twice is no error. Raises ForeignLoopError on another event loop than that
+        of `start`, and then the client goes on.
         """
         await self._session.close()
 
@@ -236,7 +240,7 @@ class Client(Operations):
 
     def states(self) -> AsyncIterator[SessionState]:
         """The state now and each later one, until CLOSED."""
-        return self._session.states.changes()
+        return self._session.states.changes(self._session.check_loop)
 
     async def wait_connected(self) -> None:
         """Wait for a connection. Raises AuthFailedError, ClosedError when there can be none."""

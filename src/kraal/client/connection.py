@@ -82,6 +82,14 @@ class Request(Generic[T]):
 AnyRequest = Request[Any]
 
 
+class Auth(NamedTuple):
+    """Credentials, and who waits for the answer to them."""
+
+    scheme: str
+    auth: bytes
+    future: asyncio.Future[None]
+
+
 class Accepted(NamedTuple):
     """A server's answer to the handshake."""
 

@@ -8,7 +8,8 @@ ZooKeeperError
 ├── SessionExpiredError                  the session is over, and its ephemerals with it
 ├── TransactionError                     a transaction was refused as a whole
 ├── ClosedError                          used before `start` or after `close` (a RuntimeError, too)
-└── ForkedError                          used in a process forked from the client's own
+├── ForkedError                          used in a process forked from the client's own
+└── ForeignLoopError                     used on another event loop (a RuntimeError, too)
 
 Codes: reference/client-protocol.md section 5.1.
 """
@@ -245,6 +246,12 @@ class ForkedError(ZooKeeperError):
     """The client belongs to the parent process: a session cannot be shared by two processes."""
 
     text = "this client was made before a fork; connect anew in the child process"
+
+
+class ForeignLoopError(ZooKeeperError, RuntimeError):
+    """The client was started on another event loop; nothing was sent."""
+
+    text = "this client was started on another event loop; kraal.sync is the one for threads"
 
 
 _BY_CODE: dict[int, type[ZooKeeperError]] = {

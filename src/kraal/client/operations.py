@@ -2,8 +2,8 @@
 
 Every operation is one request unless its description says otherwise, and is sent at most once.
 Errors that any of them can raise: ConnectionLossError, RequestTimeoutError, SessionExpiredError,
-AuthFailedError, NotReadOnlyError (writes), ClosedError, ForkedError, ThrottledError,
-BadArgumentsError for a path that cannot be one.
+AuthFailedError, NotReadOnlyError (writes), ClosedError, ForkedError, ForeignLoopError,
+ThrottledError, BadArgumentsError for a path that cannot be one.
 """
 
 from __future__ import annotations

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import random
 import struct
-import weakref
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from kraal.client.codec import Decoder, decode_nothing
 from kraal.client.connection import (
@@ -24,6 +23,7 @@ from kraal.client.connection import (
     SET_WATCHES_XID,
     Accepted,
     AnyRequest,
+    Auth,
     Connection,
     Request,
     hello_frame,
@@ -35,6 +35,7 @@ from kraal.client.errors import (
     BadArgumentsError,
     ClosedError,
     ConnectionLossError,
+    ForeignLoopError,
     ForkedError,
     MarshallingError,
     SessionClosedRequireSaslAuthError,
@@ -44,6 +45,7 @@ from kraal.client.errors import (
 )
 from kraal.client.futures import ignore_outcome
 from kraal.client.heartbeat import Heartbeat
+from kraal.client.home import check_loop, settle
 from kraal.client.hosts import Hosts, Server
 from kraal.client.options import Options
 from kraal.client.states import SessionState, StateKeeper
@@ -62,17 +64,6 @@ SEEK_MAX = 10.0
 """Seconds between looking for a server that can write while only reading is possible."""
 CLOSE_TIMEOUT = 2.0
 """How long `close` waits for the server's answer, at most."""
-
-_sessions: weakref.WeakSet[SessionKeeper] = weakref.WeakSet()
-
-
-def _disown_all() -> None:
-    for session in list(_sessions):
-        session.disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
 
 
 class SessionKeeper:
@@ -103,8 +94,8 @@ class SessionKeeper:
         self._vouched = -math.inf
         """See `Connection.vouched`, of the last one."""
         self._first_auths = auth
-        self._auths: list[_Auth] = []
-        self._auth_waiting: deque[_Auth] = deque()
+        self._auths: list[Auth] = []
+        self._auth_waiting: deque[Auth] = deque()
         self._outbox: deque[AnyRequest] = deque()
         self._connection: Connection | None = None
         self._heartbeat: Heartbeat | None = None
@@ -139,17 +130,22 @@ class SessionKeeper:
         connection = self._connection
         return (self._vouched if connection is None else connection.vouched) + self._timeout
 
+    def check_loop(self) -> None:
+        """Raises ForeignLoopError on another loop than that of `start`."""
+        if self._task is not None:
+            check_loop(self._loop)
+
     def start(self) -> None:
         """Begin to look for a server. Raises ClosedError the second time."""
         if self.states.state is SessionState.CLOSED:
             raise ClosedError()
         if self._task is not None or self._closing is not None:
             raise ClosedError("a client is started once")
-        self._loop = asyncio.get_running_loop()
+        self._loop = get_running_loop()
         self._refusal = None
         for scheme, auth in self._first_auths:
             self.add_auth(scheme, auth).add_done_callback(ignore_outcome)
-        _sessions.add(self)
+        settle(self)
         self._task = self._loop.create_task(self._run(), name="kraal-client")
         self._task.add_done_callback(self._ended)
 
@@ -183,6 +179,9 @@ class SessionKeeper:
             self._refusal = ClosedError
             self.states.enter(SessionState.CLOSED)
             return
+        if self._closing is not None and self._closing.done():
+            return
+        check_loop(self._loop)
         if self._closing is None:
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -230,11 +229,13 @@ class SessionKeeper:
     ) -> asyncio.Future[T]:
         """Have a request sent; the future gets its answer.
 
-        Raises ClosedError, ForkedError or AuthFailedError, and ConnectionLossError (not sent)
-        where requests do not wait for a connection.
+        Raises ClosedError, ForkedError, ForeignLoopError or AuthFailedError, and
+        ConnectionLossError (not sent) where requests do not wait for a connection.
         """
         if self._refusal is not None:
             raise self._refusal()
+        if get_running_loop() is not self._loop:
+            raise ForeignLoopError()
         if len(body) > self.options.max_request_bytes - 8:
             raise BadArgumentsError(
                 f"a request of {len(body) + 8} bytes is longer than the servers take "
@@ -276,6 +277,7 @@ class SessionKeeper:
         """Wait for a connection, and for the answers to the credentials given at first."""
         if self._refusal is not None:
             raise self._refusal()
+        check_loop(self._loop)
         state = await self.states.wait_for(lambda state: state.is_connected or state.is_final)
         if self._refusal is not None:
             raise self._refusal()
@@ -290,13 +292,14 @@ class SessionKeeper:
         """Authenticate now and on every later connection."""
         if self._refusal is not None:
             raise self._refusal()
-        entry = _Auth(scheme, auth, self._loop.create_future())
+        check_loop(self._loop)
+        entry = Auth(scheme, auth, self._loop.create_future())
         self._auths.append(entry)
         if self._connection is not None:
             self._send_auth(self._connection, entry)
         return entry.future
 
-    def _send_auth(self, connection: Connection, auth: _Auth) -> None:
+    def _send_auth(self, connection: Connection, auth: Auth) -> None:
         self._auth_waiting.append(auth)
         body = AuthPacket.pack(0, auth.scheme, auth.auth)
         connection.write(AUTH_XID, OpCode.AUTH, body)
@@ -404,8 +407,9 @@ class SessionKeeper:
     def withdraw(self, watch: Registration) -> asyncio.Future[None] | None:
         """Forget a watch, here and, when it is of no use any more, on the server.
 
-        Returns the server's answer, if it is asked.
+        Returns the server's answer, if it is asked. Raises ForeignLoopError.
         """
+        self.check_loop()
         return self._forget(watch) if self.watches.withdraw(watch) else None
 
     def _forget(self, watch: Registration) -> asyncio.Future[None] | None:
@@ -467,6 +471,7 @@ class SessionKeeper:
 
     def set_hosts(self, servers: Sequence[Server]) -> None:
         """Use other servers from now on; a connection to one of them stays."""
+        self.check_loop()
         self.hosts.replace(servers)
         if self._connection is not None and self.server not in servers:
             self._move(self._connection)
@@ -587,11 +592,3 @@ class SessionKeeper:
     def _take_outbox(self) -> Iterator[AnyRequest]:
         while self._outbox:
             yield self._outbox.popleft()
-
-
-class _Auth(NamedTuple):
-    """Credentials, and who waits for the answer to them."""
-
-    scheme: str
-    auth: bytes
-    future: asyncio.Future[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import Enum
@@ -70,27 +71,9 @@ class StateKeeper:
         self._callbacks[key] = callback
         return lambda: self._callbacks.pop(key, None) and None
 
-    async def changes(self) -> AsyncIterator[SessionState]:
-        """The state now and every later one, in order, until CLOSED."""
-        states = deque([self.state])
-        changed = asyncio.Event()
-
-        def note(state: SessionState) -> None:
-            states.append(state)
-            changed.set()
-
-        unsubscribe = self.subscribe(note)
-        try:
-            while True:
-                while states:
-                    state = states.popleft()
-                    yield state
-                    if state is SessionState.CLOSED:
-                        return
-                changed.clear()
-                await changed.wait()
-        finally:
-            unsubscribe()
+    def changes(self, check: Callable[[], None]) -> Changes:
+        """The state now and every later one; `check` says whether they may be waited for here."""
+        return Changes(self, check)
 
     async def wait_for(self, accept: Callable[[SessionState], bool]) -> SessionState:
         """Wait until a state is accepted; returns it."""
@@ -107,3 +90,49 @@ class StateKeeper:
             return await done
         finally:
             unsubscribe()
+
+
+class Changes(AsyncIterator[SessionState]):
+    """The state at the first step and every later one, in order, until CLOSED.
+
+    What has happened can still be read when the event loop has ended, which closes generators.
+    """
+
+    def __init__(self, keeper: StateKeeper, check: Callable[[], None]) -> None:
+        self._keeper = keeper
+        self._check = check
+        self._states: deque[SessionState] = deque()
+        self._changed = asyncio.Event()
+        self._unsubscribe: Callable[[], None] | None = None
+        self._is_over = False
+
+    async def __anext__(self) -> SessionState:
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._unsubscribe is None:
+            self._begin()
+        while not self._states:
+            self._check()
+            self._changed.clear()
+            await self._changed.wait()
+        state = self._states.popleft()
+        if state is SessionState.CLOSED:
+            await self.aclose()
+        return state
+
+    async def aclose(self) -> None:
+        """Ends it, as for a generator (`contextlib.aclosing`)."""
+        self._is_over = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+
+    def _begin(self) -> None:
+        states, changed = self._states, self._changed
+
+        def note(state: SessionState) -> None:  # does not hold this iterator
+            states.append(state)
+            changed.set()
+
+        states.append(self._keeper.state)
+        self._unsubscribe = self._keeper.subscribe(note)
+        weakref.finalize(self, self._unsubscribe).atexit = False

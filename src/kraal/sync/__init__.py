@@ -32,6 +32,7 @@ from kraal.client import (
     DigestMd5,
     EphemeralOnLocalSessionError,
     EventType,
+    ForeignLoopError,
     ForkedError,
     Get,
     GetChildren,
@@ -78,7 +79,8 @@ from kraal.client import (
     digest_acl,
 )
 from kraal.sync.client import Client, EventStream, RetryingClient, Transaction, Watch, connect
-from kraal.sync.portal import Event, timeout
+from kraal.sync.deadline import timeout
+from kraal.sync.portal import Event
 
 if TYPE_CHECKING:
     from kraal.sync import recipes as recipes
@@ -107,6 +109,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventType",
+    "ForeignLoopError",
     "ForkedError",
     "Get",
     "GetChildren",

@@ -62,14 +62,14 @@ class EventStream(Facade[aio.EventStream]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.leave(self._async.__aexit__(kind, error, traceback))
+        self._portal.drop(self._async.__aexit__(kind, error, traceback))
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> WatchEvent:
         try:
-            return self._portal.run(self._async.__anext__())
+            return self._portal.next(self._async)
         except StopAsyncIteration:
             raise StopIteration from None
 

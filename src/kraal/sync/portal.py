@@ -15,15 +15,14 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from contextvars import ContextVar
 from queue import SimpleQueue
-from time import monotonic
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from kraal.client import ClosedError, ForkedError
 from kraal.client.arguments import check_callback
 from kraal.recipes.errors import LostError
 from kraal.recipes.held import Holding
+from kraal.sync.deadline import TIME_IS_OVER, seconds_left
 
 logger = logging.getLogger("kraal.sync")
 EXIT_SECONDS = 5.0
@@ -34,34 +33,6 @@ T = TypeVar("T")
 A = TypeVar("A")
 W = TypeVar("W")
 P = ParamSpec("P")
-
-TIME_IS_OVER = "the time is over"
-
-_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
-
-
-@contextmanager
-def timeout(seconds: float | None) -> Iterator[None]:
-    """Limit all calls in the block to so many seconds together, as `asyncio.timeout` does.
-
-    When they are over the call that waits is cancelled, and raises TimeoutError: it leaves
-    nothing behind, like a cancelled coroutine. Calls that begin later raise it at once. What ends
-    something (a block, `release`, `close`, `remove`, `leave`) still runs, for 5 seconds at most.
-    The earliest of nested limits counts.
-    """
-    before = _deadline.get()
-    until = None if seconds is None else monotonic() + seconds
-    limits = [limit for limit in (before, until) if limit is not None]
-    try:  # set inside, so that no interrupt comes between
-        _deadline.set(min(limits, default=None))
-        yield
-    finally:
-        _deadline.set(before)
-
-
-def _seconds_left() -> float | None:
-    deadline = _deadline.get()
-    return None if deadline is None else deadline - monotonic()
 
 
 class Portal:
@@ -94,7 +65,7 @@ class Portal:
         Interrupted, by Ctrl-C or by `timeout`, it is cancelled and waited for; interrupted once
         more, it is left to end by itself, and this thread's next call has another task.
         """
-        seconds = _seconds_left()
+        seconds = seconds_left()
         if seconds is not None and seconds <= 0:
             coroutine.close()
             raise TimeoutError(TIME_IS_OVER)
@@ -102,7 +73,7 @@ class Portal:
 
     def end(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run what ends something, so that nothing is left behind: it may outlast `timeout`."""
-        seconds = _seconds_left()
+        seconds = seconds_left()
         return self._run_within(None if seconds is None else max(seconds, END_SECONDS), coroutine)
 
     def leave(self, coroutine: Coroutine[Any, Any, object]) -> None:
@@ -111,6 +82,14 @@ class Portal:
             coroutine.close()
         else:
             self.end(coroutine)
+
+    def drop(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """As `leave`, for what ends with its client at the latest."""
+        try:
+            self.leave(coroutine)
+        except ClosedError:
+            if not self.is_stopped:
+                raise
 
     def _run_within(self, seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> T:
         call = _Call(coroutine)
@@ -165,12 +144,25 @@ class Portal:
 
         return self.end(run())
 
+    def next(self, items: AsyncIterator[T]) -> T:
+        """The next of an asynchronous iterator, or StopAsyncIteration.
+
+        What has come before the client was closed can still be read.
+        """
+        try:
+            return self.run(_next(items))
+        except ClosedError:
+            # Generators have ended with the loop.
+            if not self.is_stopped or self.is_foreign or isinstance(items, AsyncGenerator):
+                raise
+            return _next_left(items)
+
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """What an asynchronous iterator gives; a generator is closed at the end."""
         try:
             while True:
                 try:
-                    item = self.run(_next(items))
+                    item = self.next(items)
                 except StopAsyncIteration:
                     return
                 yield item
@@ -518,6 +510,9 @@ class Facade(Generic[A]):
     def __repr__(self) -> str:
         return f"<kraal.sync {self._async!r}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled: it has one client")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Facade) and self._async is other._async
 
@@ -554,6 +549,20 @@ async def _close(items: AsyncGenerator[Any, Any]) -> None:
 
 async def _next(items: AsyncIterator[T]) -> T:
     return await anext(items)
+
+
+def _next_left(items: AsyncIterator[T]) -> T:
+    """What an iterator gives without its loop. Raises ClosedError where it would wait."""
+    step = _next(items)
+    try:
+        step.send(None)
+    except StopIteration as answer:
+        return answer.value  # type: ignore[no-any-return]
+    except RuntimeError:  # no loop to wait on
+        pass
+    finally:
+        step.close()
+    raise ClosedError()
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

@@ -52,7 +52,7 @@ class Partitioner(Facade[aio.Partitioner]):
 
     def __next__(self) -> Allocation:
         try:
-            return self._portal.run(self._async.__anext__())
+            return self._portal.next(self._async)
         except StopAsyncIteration:
             raise StopIteration from None
 
