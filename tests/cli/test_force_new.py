@@ -100,6 +100,26 @@ def test_who_is_no_voter_cannot_be_the_survivor(tmp_path: Path) -> None:
     assert recover(FS, survivor.config, extended_types=True).tree.last_zxid == make(3, 0)
 
 
+@pytest.mark.parametrize("server_id", [0, 2])
+def test_the_id_may_be_given_where_myid_is_missing(tmp_path: Path, server_id: int) -> None:
+    survivor = Survivor(tmp_path, MEMBERS.replace("server.1", "server.0"))
+    (survivor.data / "myid").unlink()
+    unnamed = force_new("--config", survivor.zoo_cfg, "--yes")
+    assert unnamed.exit_code == 2
+    assert "myid" in unnamed.stderr
+    done = force_new("--config", survivor.zoo_cfg, "--server-id", server_id, "--yes")
+    assert done.exit_code == 0, done.output
+    assert f"write {server_id} into it" in done.stdout
+    lines = survivor.zoo_cfg.read_text().splitlines()
+    assert [line[:8] for line in lines if line.startswith("server")] == [f"server.{server_id}"]
+
+
+def test_the_id_that_is_given_counts_also_where_it_is_zero(tmp_path: Path) -> None:
+    survivor = Survivor(tmp_path, MEMBERS.replace("server.1", "server.0"))
+    done = force_new("--config", survivor.zoo_cfg, "--server-id", 0, "--dry-run")
+    assert "server.0=" in done.stdout
+
+
 @pytest.mark.parametrize("step", range(0, 24, 2))
 def test_a_power_failure_leaves_the_old_history_or_the_new_one(step: int) -> None:
     disk = Disk()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 
 from kraal.client import CREATOR_ALL_ACL, BadVersionError, ConnectionLossError, NoAuthError
-from kraal.recipes import Config, Edition, RecipeError
+from kraal.recipes import Config, Edition, NotRunningError, RecipeError
 from kraal.testing import Server
 from tests.recipes.conftest import Connector, background_ends, until, until_clean
 from tests.recipes.trouble import trouble
@@ -42,6 +44,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError("workers must not be below 0")
+
+
+@dataclass(frozen=True)
+class Newer(Settings):
+    added: int = 1
 
 
 FULL = Settings(2, 1.0, "fast", Colour.BLUE, Limits(1, 2), ("a", "b"), {"x": 1})
@@ -100,6 +107,44 @@ async def test_what_is_not_valid_is_refused(connect: Connector, path: str) -> No
         assert await zk.exists(f"{path}/values/new_field")
     with pytest.raises(TypeError, match="dataclass"):
         Config(zk, path, int)
+
+
+async def test_only_values_of_the_dataclass_are_published(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with Config(zk, path, Settings, default=Settings()) as config:
+            wrong: list[Any] = [{}, {"workers": 2, "unknown": 1}, None, Limits(1), Settings]
+            for value in wrong:
+                with pytest.raises(TypeError, match="a Settings is published"):
+                    await config.publish(value)
+                with pytest.raises(TypeError, match="a Settings is published"):
+                    await config.update(lambda _, value=value: value)  # type: ignore[misc]
+            for value in (Settings(ratio=math.nan), Settings(ratio=math.inf)):
+                with pytest.raises(ValueError, match="no form in JSON"):
+                    await config.publish(value)
+            with pytest.raises(ValueError, match="UTF-8"):
+                await config.publish(Settings(hosts=("\ud800",)))
+            with pytest.raises(TypeError, match="default"):
+                Config(zk, path, Settings, default=cast("Settings", {}))
+            with pytest.raises(TypeError, match="version"):
+                await config.roll_back(cast("int", "a"))
+            with pytest.raises(TypeError, match="comment"):
+                await config.publish(FULL, cast("str", 5))
+            assert await config.history() == []
+            published = await config.update(lambda old: replace(old, ratio=2))
+            assert type(published.value.ratio) is float
+            await until(lambda: config.current == published)
+            assert await config.publish(Newer(9)) == 2
+            assert await config.update(lambda old: old) == Edition(Settings(9), 3)
+            assert not await zk.exists(f"{path}/values/added")
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: config.publish(FULL),
+            lambda: config.update(lambda old: old),
+            lambda: config.roll_back(1),
+        ]
+        for call in calls:
+            with pytest.raises(NotRunningError):
+                await call()
+        await background_ends()
 
 
 async def test_a_field_that_may_not_be_read_is_not_taken_for_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -81,3 +82,9 @@ def test_what_has_no_form_in_json() -> None:
         to_json({1: 2})
     with pytest.raises(TypeError, match="no form"):
         from_json(set[int], [])
+    for number in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="no form in JSON"):
+            to_json([number])
+    for text in ("\ud800", {"\udfff": 1}):
+        with pytest.raises(ValueError, match="UTF-8"):
+            to_json(text)

@@ -127,3 +127,24 @@ def test_a_place_for_the_history_that_cannot_be_used(
     with Terminal(hosts, tmp_path / state) as terminal:
         terminal.enter("whoami")
         terminal.wait("ip: 127.0.0.1")
+
+
+def paste(*lines: str) -> str:
+    return f"\x1b[200~{chr(10).join(lines)}\x1b[201~\r"
+
+
+def test_pasted_lines_are_commands_of_their_own(hosts: str, tmp_path: Path) -> None:
+    with Terminal(hosts, tmp_path) as terminal:
+        terminal.wait_prompt()
+        terminal.press(paste("create /a 1", "", "create /b 2", ""))
+        terminal.wait("Created /a")
+        terminal.wait("Created /b")
+        terminal.wait_prompt()
+        terminal.press(paste("get /b", "get /none", "deleteall /a", "deleteall /b"))
+        terminal.wait("\n2\n")
+        terminal.wait("Node does not exist: /none")
+        terminal.wait("2 more pasted lines were not run")
+        terminal.enter("ls /")
+        terminal.wait("[a, b, zookeeper]")
+        terminal.enter("quit")
+        assert terminal.wait_end() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from enum import Enum
 from typing import (
@@ -24,14 +25,17 @@ T = TypeVar("T")
 def to_json(value: object) -> Json:
     """A value of dataclasses, enums, lists, tuples, sets and dicts as JSON.
 
-    Raises TypeError for anything else.
+    Raises TypeError for anything else, ValueError for what JSON cannot hold: infinite numbers and
+    NaN, and text without a UTF-8 form.
     """
-    if value is None or (
-        isinstance(value, bool | int | float | str) and not isinstance(value, Enum)
-    ):
-        return value
     if isinstance(value, Enum):
         return to_json(value.value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} has no form in JSON")
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: to_json(getattr(value, field.name)) for field in fields}
@@ -40,8 +44,16 @@ def to_json(value: object) -> Json:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("JSON has keys of text only")
-        return {key: to_json(item) for key, item in value.items()}
+        return {_text(key): to_json(item) for key, item in value.items()}
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"text without a UTF-8 form: {value!a:.100}") from None
+    return value
 
 
 def from_json(kind: type[T], value: Json, where: str = "value") -> T:

@@ -84,7 +84,7 @@ class Config(Service, Generic[T]):
     defaults; unknown ones are left alone, so that programs of different age can share them.
 
     The last `keep` versions are below `path`/history, and `roll_back` publishes one again.
-    Writing does not need a started object.
+    Writing does not need a started object; after `close` it raises NotRunningError.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Config(Service, Generic[T]):
         super().__init__()
         if not dataclasses.is_dataclass(kind):
             raise TypeError(f"{kind!r} is no dataclass")
+        if default is not None and not isinstance(default, kind):
+            raise TypeError(f"the default is a {kind.__name__}, not {default!r:.100}")
         check_count("keep", keep)
         check_place(zk, path)
         self._zk = zk
@@ -157,9 +159,11 @@ class Config(Service, Generic[T]):
         """Publish a configuration, and return its version.
 
         If `expected` is given that must be the version now, or BadVersionError is raised. Raises
-        ValueError if the value is not what its dataclass says. Lost replies are resolved: it is
-        published once. Only if `keep` others have followed meanwhile it stays in doubt, and
-        ConnectionLossError is raised.
+        TypeError for what is no instance of the dataclass, ValueError for one that does not fit
+        its types or has no form in JSON, NotRunningError after `close`.
+
+        Lost replies are resolved: it is published once. Only if `keep` others have followed
+        meanwhile it stays in doubt, and ConnectionLossError is raised.
         """
         return (await self._publish(lambda _: value, comment, expected)).version
 
@@ -167,33 +171,44 @@ class Config(Service, Generic[T]):
         """Publish what `change` makes of the configuration, or of the default if there is none.
 
         `change` is called again if somebody else was faster. Raises RecipeError if there is
-        neither, ValueError if what is published is not valid, and ConnectionLossError as `publish`.
+        neither, ValueError if what is published is not valid, and the rest as `publish`. What is
+        returned is the value as readers get it: an int in a field of type float is a float.
         """
         return await self._publish(lambda state: change(self._value_of(state)), comment, None)
 
     async def roll_back(self, version: int, comment: str = "") -> int:
         """Publish an earlier version again, under a new number, which is returned.
 
-        Raises RecipeError if that version is not kept any more, ValueError if it is not valid.
+        Raises RecipeError if that version is not kept any more, ValueError if it is not valid,
+        NotRunningError after `close`.
         """
+        if type(version) is not int:
+            raise TypeError(f"a version is an int, not {version!r:.100}")
+        self._check_open()
         node = await read_latest(self._zk, self._past_path(version))
         if node is None:
             raise RecipeError(f"version {version} of {self.path} is not kept")
         value = self._decode(dict(_past(node.data).values))
         return await self.publish(value, comment or f"back to version {version}")
 
+    def _check_open(self) -> None:
+        """Writing needs no `start`, but after `close` it is over as well."""
+        if self._task is not None and not self.is_running:
+            self._check()
+
     async def _publish(
         self, make: Callable[[_State], T], comment: str, expected: int | None
     ) -> Edition[T]:
+        if not isinstance(comment, str):
+            raise TypeError(f"a comment is text, not {comment!r:.100}")
+        self._check_open()
         mark = await new_prefix(self._zk)
         while True:
             state = await patiently(self._zk, self._read)
             if expected is not None and state.version != expected:
                 raise BadVersionError(path=self.path)
-            value = make(state)
-            fields = cast("dict[str, Json]", to_json(value))
-            self._decode(fields)
-            edition = Edition(value, state.version + 1)
+            fields = self._encode(make(state))
+            edition = Edition(self._decode(fields), state.version + 1)  # as readers will see it
             try:
                 await self._write(state, fields, comment, mark)
             except SessionExpiredError:
@@ -280,6 +295,13 @@ class Config(Service, Generic[T]):
     def _decode(self, fields: dict[str, Json]) -> T:
         return from_json(self.kind, fields, self.kind.__name__)
 
+    def _encode(self, value: T) -> dict[str, Json]:
+        if not isinstance(value, self.kind):
+            raise TypeError(f"a {self.kind.__name__} is published, not {value!r:.100}")
+        written = cast("dict[str, Json]", to_json(value))
+        known = dataclasses.fields(self.kind)  # type: ignore[arg-type]
+        return {field.name: written[field.name] for field in known}  # a subclass may have more
+
     def _past_path(self, version: int) -> str:
         return child(self._history, f"{version:010d}")
 
@@ -320,7 +342,7 @@ class Config(Service, Generic[T]):
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
+    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
 def _fields(nodes: Mapping[str, Node]) -> dict[str, Json]:

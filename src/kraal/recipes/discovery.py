@@ -230,7 +230,7 @@ class ServiceRegistry(Generic[P]):
 
         With a `check`, that is called every `interval` seconds; the instance is shown as not
         enabled while it returns False, raises, or takes longer than the interval. Raises
-        TypeError for a payload that is not JSON.
+        TypeError or ValueError for a payload that has no form in JSON.
 
         The same id again replaces the instance and the check, without a moment in between in
         which it is not announced; the earlier `Registration` is over. Raises RecipeError for an

@@ -39,12 +39,28 @@ async def prompt(shell: Shell, signals: Signals) -> None:
     while not shell.is_over:
         try:
             with patch_stdout(raw=True):
-                line = await session.prompt_async(lambda: _prompt(shell), handle_sigint=False)
+                text = await session.prompt_async(lambda: _prompt(shell), handle_sigint=False)
         except KeyboardInterrupt:
             continue
         except EOFError:
             return
+        await _run(shell, signals, text)
+
+
+async def _run(shell: Shell, signals: Signals, text: str) -> None:
+    """One line, or several that were pasted together: each is a command of its own.
+
+    The first that fails ends them, because those behind it may rely on it.
+    """
+    pasted = [line for line in text.split("\n") if line.strip()]
+    for number, line in enumerate(pasted, start=1):
         await signals.run(shell, shell.run(line))
+        left = len(pasted) - number
+        if shell.is_over:
+            return
+        if shell.exit_code and left:
+            shell.note(f"{left} more pasted {'line was' if left == 1 else 'lines were'} not run")
+            return
 
 
 def _prompt(shell: Shell) -> StyleAndTextTuples:

@@ -183,7 +183,7 @@ def force_new(
     """Make a survivor the only member of a new ensemble."""
     if zoo_cfg is not None and data_dir is not None:
         raise click.UsageError("give --config zoo.cfg or --data-dir DIR, not both")
-    server = configured(zoo_cfg).config if zoo_cfg is not None else None
+    server = configured(zoo_cfg, server_id=server_id).config if zoo_cfg is not None else None
     if server is not None:
         config = server.storage
     elif data_dir is not None:
@@ -193,7 +193,8 @@ def force_new(
     settings = server.ensemble if server is not None else None
     member: EnsembleConfig | None = None
     if server is not None and settings is not None:
-        member = forced.alone(settings.config, server_id or server.server_id)
+        own = server.server_id if server_id is None else server_id
+        member = forced.alone(settings.config, own)
     click.secho(_WARNING.format(directory=config.data_dir), fg="red", err=True)
     if member is not None:
         click.echo(f"The new membership: {member.text().splitlines()[0]}")
@@ -211,6 +212,9 @@ def force_new(
         click.echo(f"{zoo_cfg} has one member now; {zoo_cfg}.before-force-new is what it was.")
     else:
         click.echo("Leave only this server's own server.N line in its zoo.cfg.")
+    myid = Path(config.data_dir) / "myid"
+    if server_id is not None and not myid.exists():
+        click.echo(f"{myid} is missing: write {server_id} into it.")
     click.echo(_AFTER_FORCE_NEW)
     return 0
 

@@ -33,9 +33,12 @@ def directory_of(path: Path, log_directory: Path | None = None) -> StorageConfig
     return located(FS, PurePath(path), logs)
 
 
-def configured(path: str | Path) -> LoadedConfig:
-    """A zoo.cfg as a server reads it, without the environment. Raises ConfigError."""
-    return load(path, defines={}, environment={}, overrides={})
+def configured(path: str | Path, *, server_id: int | None = None) -> LoadedConfig:
+    """A zoo.cfg as a server reads it, without the environment. Raises ConfigError.
+
+    `server_id` is whose it is where no `myid` says it.
+    """
+    return load(path, defines={}, environment={}, overrides={}, server_id=server_id)
 
 
 def size_of(*paths: Path | PurePath) -> int:

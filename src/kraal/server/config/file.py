@@ -67,8 +67,11 @@ def load(
     defines: Mapping[str, str],
     environment: Mapping[str, str],
     overrides: Mapping[str, str],
+    server_id: int | None = None,
 ) -> LoadedConfig:
     """Read and check a configuration; ConfigError names source, key, value and reason.
+
+    `server_id` is who the server is where no `myid` says it.
 
     `typed` is the file's path as it was given: a `Path` does not keep a leading `./`.
     `defines` are Java properties with or without the `zookeeper.` prefix, `environment` is the
@@ -96,13 +99,17 @@ def load(
         _warn_if_relative(settings, "the configuration file", str(typed))
     elsewhere = {*defined, *names, *overrides}
     try:
-        return _load(settings, path, elsewhere, unknown_variables)
+        return _load(settings, path, elsewhere, unknown_variables, server_id)
     except ConfigError as error:
         raise ConfigError(settings.located(error.key, str(error)), error.key) from error
 
 
 def _load(
-    settings: Settings, path: Path | None, elsewhere: set[str], unknown_variables: list[str]
+    settings: Settings,
+    path: Path | None,
+    elsewhere: set[str],
+    unknown_variables: list[str],
+    server_id: int | None,
 ) -> LoadedConfig:
     """`elsewhere` are the keys that are not set in the file alone."""
     settings.check_parsed()
@@ -110,7 +117,8 @@ def _load(
         settings.warnings += _repeated_servers(path)
         settings.initial_text = path.read_text(encoding="latin-1")
     members_in_file = not any(map(_names_members, elsewhere))
-    config = _server(settings, path.absolute() if path and members_in_file else None)
+    static = path.absolute() if path and members_in_file else None
+    config = _server(settings, static, server_id)
     unknown_keys = sorted(filter(_is_unknown, config.passed_through))
     unknown = (*unknown_keys, *unknown_variables)
     settings.warnings += [settings.located(name, _unknown_warning(name)) for name in unknown]
@@ -192,13 +200,17 @@ def _warn_if_relative(settings: Settings, what: str, path: str) -> None:
         )
 
 
-def _server(settings: Settings, static: Path | None) -> ServerConfig:
-    """The whole configuration; `static` is the file that names the members, if one does."""
+def _server(settings: Settings, static: Path | None, server_id: int | None) -> ServerConfig:
+    """The whole configuration; `static` is the file that names the members, if one does.
+
+    `server_id` counts where there is no `myid`.
+    """
     max_buffer_bytes = settings.number("jute.maxbuffer", limits.MAX_BUFFER_BYTES)
     if max_buffer_bytes <= 0:
         raise refuse("jute.maxbuffer", str(max_buffer_bytes), "must be positive")
     storage = _storage(settings, max_buffer_bytes)
     myid = _read_myid(Path(storage.data_dir))
+    myid = server_id if myid is None else myid
     members = _membership(settings, myid)
     ports = client_ports(settings, members.member)
     tick_time_ms, min_timeout_ms, max_timeout_ms = _session_times(settings)
