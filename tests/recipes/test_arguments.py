@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -78,6 +79,8 @@ async def test_a_priority_is_an_int() -> None:
         await recipes.PriorityQueue(kraal.connect("127.0.0.1:1"), "/x").put(b"", cast("int", 1.5))
 
 
+NO_TEXTS: list[Any] = [None, 1, [], b"x", "\ud800"]
+NO_INTS: list[Any] = ["a", 1.5, None, True]
 REFUSED: list[Callable[[Any], object]] = [
     lambda zk: recipes.Semaphore(zk, "/x", cast("int", "x")),
     lambda zk: recipes.Semaphore(zk, "/x", cast("int", 1.5)),
@@ -88,6 +91,20 @@ REFUSED: list[Callable[[Any], object]] = [
     lambda zk: recipes.LeaderLatch(zk, "/x", cast("str", 5)),
     lambda zk: recipes.Partitioner(zk, "/x", "abc"),
     lambda zk: recipes.Partitioner(zk, "/x", cast("list[str]", [1])),
+    *(partial(recipes.Party, path="/x", identifier=each) for each in NO_TEXTS),
+    *(partial(recipes.BlockIds, path="/x", first=each) for each in NO_INTS),
+    lambda zk: recipes.Partitioner(zk, "/x", ["a"], assign=cast("Any", 5)),
+    lambda zk: recipes.PersistentNode(zk, "/x", cast("bytes", None)),
+    lambda zk: recipes.PersistentNode(zk, "/x", cast("bytes", "text")),
+    lambda zk: recipes.GroupMember(zk, "/x", "a", cast("bytes", None)),
+    lambda zk: recipes.GroupMember(zk, "/x", cast("str", 5)),
+    lambda zk: recipes.ServiceProvider(zk, "/x", "a", cast("Any", 5)),
+    lambda zk: recipes.ServiceProvider(zk, "/x", "a/b"),
+    lambda zk: recipes.ServiceProvider(zk, "/x", "a", failures=0),
+    lambda zk: recipes.ServiceProvider(zk, "/x", "a", penalty=-1),
+    lambda zk: recipes.TreeCache(zk, "/x", max_depth=cast("int", "a")),
+    lambda zk: recipes.TreeCache(zk, "/x", max_depth=-1),
+    lambda zk: recipes.MultiLease(zk, "/x", 2, cast("float", "5")),
     lambda zk: zk.retrying(5),
     lambda zk: zk.watch(5),
 ]
@@ -95,7 +112,7 @@ REFUSED: list[Callable[[Any], object]] = [
 
 @pytest.mark.parametrize("make", REFUSED)
 async def test_values_of_a_wrong_type_or_range_are_refused(make: Callable[[Any], object]) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"must|identifier|partitions|path"):
+    with pytest.raises((TypeError, ValueError), match=r"must|identifier|partitions|path|name"):
         make(kraal.connect("127.0.0.1:1"))
 
 

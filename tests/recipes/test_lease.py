@@ -116,3 +116,12 @@ def test_terms_are_read_and_written_as_kazoo_does() -> None:
 def test_terms_that_cannot_be_read(data: bytes) -> None:
     with pytest.raises(RecipeError):
         Term.decode(data)
+
+
+async def test_many_leases_cost_nothing_until_they_are_held(connect: Connector, path: str) -> None:
+    async with connect() as zk, asyncio.timeout(10):
+        first = await MultiLease(zk, path, 10**12, 60.0, "a").obtain()
+        second = await MultiLease(zk, path, 10**12, 60.0, "b").obtain()
+        assert [str(first), str(second)] == [f"{path}/0", f"{path}/1"]
+        again = await MultiLease(zk, path, 10**12, 60.0, "b").obtain()
+        assert str(again) == f"{path}/1"

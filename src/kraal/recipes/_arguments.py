@@ -24,8 +24,10 @@ def check_place(zk: object, path: object) -> None:
         raise ValueError(f"{path!r} can be no path of a znode")
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError for what cannot be the name of a child."""
+def check_name(name: object) -> None:
+    """Raise TypeError for what is no text, ValueError for what cannot be the name of a child."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be text, not {name!r:.100}")
     if not name or "/" in name or not paths.is_valid(f"/{name}".encode("utf-8", "replace")):
         raise ValueError(f"{name!r} can be no name of a znode")
 
@@ -62,12 +64,24 @@ def checked_identifier(identifier: object) -> bytes:
         raise ValueError(f"an identifier without a UTF-8 form: {identifier!a:.100}") from None
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise TypeError for what is no int, ValueError for one below 1."""
+def check_count(name: str, value: object, least: float = 1) -> None:
+    """Raise TypeError for what is no int, ValueError for one below `least`."""
     if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {value!r:.100}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise TypeError for what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, not {value!r:.100}")
+
+
+def check_data(data: object) -> None:
+    """Raise TypeError for what is no data of a znode."""
+    if not isinstance(data, bytes):
+        raise TypeError(f"data must be bytes, not {data!r:.100}")
 
 
 def check_seconds(name: str, value: object, longest: float = math.inf) -> None:

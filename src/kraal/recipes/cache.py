@@ -17,7 +17,7 @@ from kraal.client import (
     SessionExpiredError,
     WatchEvent,
 )
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_count, check_place
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
 from kraal.recipes._service import Service, logger
@@ -76,8 +76,8 @@ class TreeCache(Service):
 
     def __init__(self, zk: Client, path: str, *, max_depth: int | None = None) -> None:
         super().__init__()
-        if max_depth is not None and max_depth < 0:
-            raise ValueError(f"max_depth must not be below 0, but is {max_depth}")
+        if max_depth is not None:
+            check_count("max_depth", max_depth, least=0)
         check_place(zk, path)
         self._zk = zk
         self.path = path

@@ -13,7 +13,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, NoAuthError, Node
-from kraal.recipes._arguments import check_name, check_place
+from kraal.recipes._arguments import (
+    check_count,
+    check_function,
+    check_name,
+    check_place,
+    check_seconds,
+)
 from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
 from kraal.recipes._service import Service
@@ -310,6 +316,11 @@ class ServiceProvider(Service, Generic[P]):
     ) -> None:
         super().__init__()
         check_place(zk, path)
+        check_name(name)
+        if pick is not None:
+            check_function("pick", pick)
+        check_count("failures", failures)
+        check_seconds("penalty", penalty)
         self._zk = zk
         self.name = name
         self._path = child(path, name)

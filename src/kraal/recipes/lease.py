@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from kraal.client import (
@@ -27,10 +28,12 @@ from kraal.recipes._arguments import check_count, check_place, check_seconds
 from kraal.recipes._background import patiently
 from kraal.recipes._names import child
 from kraal.recipes.errors import LostError, RecipeError
+from kraal.recipes.following import names_of
 from kraal.recipes.held import Held, Holding
 from kraal.recipes.lock import Lock
 
 HOLDER = "lease_holder"
+READS_AT_ONCE = 200
 LONGEST_SECONDS = 1e9
 FORMAT_VERSION = 1
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -254,20 +257,34 @@ class MultiLease:
         check_count("count", count)
         check_place(zk, path)
         self.path = path
-        self._leases = [
-            Lease(zk, child(path, str(number)), duration, identifier) for number in range(count)
-        ]
+        self._zk = zk
+        self._count = count
+        self._duration = duration
+        self._identifier = identifier
+        self._identifier = self._lease(0).identifier
+
+    def _lease(self, number: int) -> Lease:
+        """Made when it is needed: there may be many, and few that are held."""
+        return Lease(self._zk, child(self.path, str(number)), self._duration, self._identifier)
 
     async def obtain(self) -> LeaseHeld | None:
         """Take or renew one of the leases; None if all are others'. See `Lease.obtain`."""
-        terms = await asyncio.gather(*(lease.holder() for lease in self._leases))
-        ours = {
-            lease
-            for lease, term in zip(self._leases, terms, strict=True)
-            if term is not None and term.holder == lease.identifier
-        }
-        for lease in sorted(self._leases, key=lambda lease: lease not in ours):
-            held = await lease.obtain()
+        ours = await self._ours()
+        others = (number for number in range(self._count) if number not in ours)
+        for number in chain(sorted(ours), others):
+            held = await self._lease(number).obtain()
             if held is not None:
                 return held
         return None
+
+    async def _ours(self) -> set[int]:
+        """The leases that we had last."""
+        names = await patiently(self._zk, partial(names_of, self._zk, self.path)) or []
+        numbers = [int(name) for name in names if name.isdecimal() and int(name) < self._count]
+        ours: set[int] = set()
+        for start in range(0, len(numbers), READS_AT_ONCE):
+            some = numbers[start : start + READS_AT_ONCE]
+            terms = await asyncio.gather(*(self._lease(number).holder() for number in some))
+            pairs = zip(some, terms, strict=True)
+            ours.update(n for n, term in pairs if term and term.holder == self._identifier)
+        return ours

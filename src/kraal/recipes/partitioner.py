@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from kraal.client import Client
-from kraal.recipes._arguments import check_place, check_seconds, checked_identifier
+from kraal.recipes._arguments import check_function, check_place, check_seconds, checked_identifier
 from kraal.recipes._background import finish, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
@@ -91,6 +91,7 @@ class Partitioner(Service):
             raise TypeError("partitions are texts that are not empty")
         checked_identifier(identifier)
         check_seconds("settle", settle)
+        check_function("assign", assign)
         self.partitions = tuple(sorted(given))
         self.identifier = identifier
         self._assign = assign

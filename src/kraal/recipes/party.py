@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from kraal.client import Acl, Client, NoNodeError
-from kraal.recipes._arguments import check_name, check_place
+from kraal.recipes._arguments import check_data, check_name, check_place, checked_identifier
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
@@ -93,6 +93,9 @@ class Party(_Member):
         self, zk: Client, path: str, identifier: str = "", *, acl: Sequence[Acl] | None = None
     ) -> None:
         super().__init__(zk, path, acl)
+        if not isinstance(identifier, str):
+            raise TypeError(f"an identifier is text, not {identifier!r:.100}")
+        self._data = checked_identifier(identifier)
         self.identifier = identifier
 
     async def __aenter__(self) -> Self:
@@ -102,7 +105,7 @@ class Party(_Member):
     async def join(self) -> None:
         """Become a member, and wait until that is so."""
         unique = (await new_prefix(self._zk)).removeprefix("_c_").replace("-", "")
-        await self._join(unique + PARTY_MARK, self.identifier.encode())
+        await self._join(unique + PARTY_MARK, self._data)
 
     async def size(self) -> int:
         """How many members there are."""
@@ -145,6 +148,7 @@ class GroupMember(_Member):
     ) -> None:
         super().__init__(zk, path, acl)
         check_name(identifier)
+        check_data(data)
         self.identifier = identifier
         self._data = data
 
@@ -158,6 +162,7 @@ class GroupMember(_Member):
 
     async def set_data(self, data: bytes) -> None:
         """Show other data from now on, now or when the member joins."""
+        check_data(data)
         self._data = data
         if self._node is not None:
             await self._node.set_data(data)

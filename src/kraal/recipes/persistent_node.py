@@ -20,7 +20,7 @@ from kraal.client import (
     SessionState,
 )
 from kraal.model.create_mode import CONTAINER_OWNER
-from kraal.recipes._arguments import check_place
+from kraal.recipes._arguments import check_data, check_place
 from kraal.recipes._background import in_background, patiently, while_session_lives
 from kraal.recipes._service import Service, logger
 from kraal.recipes._wakeups import Wakeups
@@ -58,6 +58,7 @@ class PersistentNode(Service):
     ) -> None:
         super().__init__()
         check_place(zk, path)
+        check_data(data)
         self._zk = zk
         self.path = path
         self._data = data
@@ -113,6 +114,7 @@ class PersistentNode(Service):
 
         If the wait is cancelled the new data is written all the same.
         """
+        check_data(data)
         self._check()
         self._data = data
         self._wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from functools import partial
 
@@ -68,6 +69,7 @@ class BlockIds:
 
     def __init__(self, zk: Client, path: str, size: int = 1000, *, first: int = 0) -> None:
         check_count("size", size)
+        check_count("first", first, least=-math.inf)
         check_place(zk, path)
         self._zk = zk
         self.path = path
