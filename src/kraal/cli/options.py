@@ -11,6 +11,7 @@ import click
 
 ADMIN_AUTH_VARIABLE = "KRAAL_ADMIN_AUTH"
 ADMIN_AUTH_DEFAULT = "ip"
+EXIT_INTERRUPTED = 130
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -103,6 +104,26 @@ ZXID = Zxid()
 FILE_OR_DIRECTORY = click.Path(path_type=Path, exists=True)
 """A data directory, a zoo.cfg that names one, or a file of one."""
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+class Interruptible(click.Command):
+    """Ctrl-C ends it with one line and exit code 130, wherever it is."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """What the command returns."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            pass
+        except click.Abort as error:  # of a question; the end of the input is none
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+        click.echo("Interrupted", err=True)
+        raise SystemExit(EXIT_INTERRUPTED)
+
+
+class InterruptibleGroup(Interruptible, click.Group):
+    """The same for all commands below it."""
 
 
 def end(code: int) -> None:

@@ -18,6 +18,10 @@ _HEAD = """\
 
 Written by `python -m kraal.cli.reference > docs/reference/cli.md`; do not edit it by hand.
 `kraal COMMAND --help` says the same.
+
+Ctrl-C is how servers and watchers end that run until then (`kraal serve`, `kraal ensemble`, `watch`
+without `-c` and `-t`): exit code 0. Any other command that it interrupts says `Interrupted` and
+ends with 130.
 """
 
 

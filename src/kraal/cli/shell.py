@@ -19,6 +19,7 @@ PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
 
 
 @click.command(
+    cls=options.Interruptible,
     short_help="Read and change znodes, as zkCli does.",
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
 )

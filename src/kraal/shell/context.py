@@ -29,6 +29,8 @@ class Context(Protocol):
     settings: Settings
     has_input: bool
     """Whether standard input is free: no commands come from it."""
+    is_endless: bool
+    """Whether the command that runs has no end but Ctrl-C, which is then no failure."""
 
     @property
     def zk(self) -> Client:

@@ -30,8 +30,6 @@ def run(settings: Settings, words: Sequence[str]) -> int:
     _open_closed_streams()
     try:
         return asyncio.run(_run(settings, words))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read has seen enough; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,6 +50,7 @@ class Shell:
         self.history: list[str] = []
         self.prints_watches = True
         self.has_input = False
+        self.is_endless = False
         self.exit_code = 0
         """That of the last command."""
         self.is_over = False
@@ -149,6 +150,7 @@ class Shell:
 
     async def execute(self, words: Sequence[str]) -> int:
         """Run a command and return its exit code; what is wrong with it is written."""
+        self.is_endless = False
         try:
             async with aclosing(self.results(words)) as results:
                 async for result in results:

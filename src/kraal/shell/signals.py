@@ -53,7 +53,8 @@ class Signals:
         except asyncio.CancelledError:
             if not self._was_interrupted:
                 raise
-            shell.exit_code = EXIT_INTERRUPTED
-            shell.note("Interrupted")
+            shell.exit_code = 0 if shell.is_endless else EXIT_INTERRUPTED
+            if not shell.is_endless:
+                shell.note("Interrupted")
         finally:
             self._command = None

@@ -111,8 +111,8 @@ async def watch(shell: Context, given: Given) -> Results:
 
     The time is that of this machine. With -d comes the data that is found after the event, which
     may be newer than it. The znode need not exist. Lost connections are survived; a `gap` says
-    that events may be missing since. Ctrl-C ends it, exit code 130; -c and -t end it with 0, or
-    1 when the time is over before the events have come.
+    that events may be missing since. Ctrl-C ends it, exit code 0; -c and -t end it with 0, or 1
+    when the time is over before the events have come, and Ctrl-C before that with 130.
     """
     refuse_more(given, 1, watch.usage())
     count = whole(given, COUNT, 1)
@@ -120,6 +120,7 @@ async def watch(shell: Context, given: Given) -> Results:
     deadline = None if limit is None else asyncio.get_running_loop().time() + duration_of(limit)
     seen = 0
     async with shell.zk.watch(given[0], recursive=True, limit=WAITING_MAX) as events:
+        shell.is_endless = count is None and limit is None
         yield Watching(given[0])
         while count is None or seen < count:
             try:
