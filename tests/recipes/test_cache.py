@@ -317,3 +317,19 @@ async def test_a_root_that_may_not_be_read_is_an_error_of_everything_that_asks(
                 await cache.ready()
             with pytest.raises(NoAuthError):
                 _ = cache.node
+
+
+async def test_what_becomes_unreadable_stays_as_it_was_until_all_is_read_again(
+    server: Server, connect: Connector, owned: AbstractAsyncContextManager[Client], path: str
+) -> None:
+    async with connect() as zk, owned as owner:
+        await owner.create(f"{path}/a", b"1", make_parents=True)
+        async with TreeCache(zk, path) as cache:
+            await cache.ready()
+            await owner.set_acl(f"{path}/a", CREATOR_ALL_ACL)
+            await owner.delete(f"{path}/a")
+            await owner.create(f"{path}/b", acl=CREATOR_ALL_ACL)
+            await cache.sync()
+            assert cache.children(path) == ["a"] and not cache.unreadable
+            server.expire(zk.session_id)
+            await until(lambda: not cache.children(path) and cache.unreadable == {f"{path}/b"})

@@ -68,10 +68,11 @@ class TreeCache(Service):
     read; use the paths of the cache to know the children.
 
     A znode that this client may not read is left out with all below it, logged once and named by
-    `unreadable`; the rest stays current. A change of an ACL is no event: what it shows or hides
-    is taken up with the next change there, or when all is read again after a reconnect. When the
-    path itself may not be read the cache ends by NoAuthError. Once a cache has ended by an error,
-    whatever asks it for its content raises that.
+    `unreadable`; the rest stays current. Servers tell of no change of an ACL, and nothing at all
+    of a znode to whom may not read it, not even its deletion: what becomes unreadable stays here
+    as it was until all is read again after a reconnect. What becomes readable comes with its next
+    change, or then. When the path itself may not be read the cache ends by NoAuthError. Once a
+    cache has ended by an error, whatever asks it for its content raises that.
     """
 
     def __init__(self, zk: Client, path: str, *, max_depth: int | None = None) -> None:
