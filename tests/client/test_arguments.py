@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,10 @@ from kraal.client import (
     CreateMode,
     DigestMd5,
     EventType,
+    Retry,
+    Session,
     SessionState,
+    digest_acl,
 )
 from kraal.client.session import SessionKeeper
 from kraal.errors import ConfigError
@@ -47,6 +51,17 @@ from tests.support.servers import HOST, Server
         ({"hosts": "\ud800:1"}, ConfigError, "characters"),
         ({"session": 5}, TypeError, "session must be a Session"),
         ({"rng": 5}, TypeError, "rng must be"),
+        ({"session_timeout": None}, TypeError, "session_timeout must be a number"),
+        ({"session_timeout": math.nan}, ValueError, "session_timeout must be a positive"),
+        ({"connect_timeout": math.nan}, ValueError, "connect_timeout must be a positive"),
+        ({"session": Session("a", b"secret", 10.0)}, TypeError, "id of a session"),  # type: ignore[arg-type]
+        ({"session": Session(2**63, b"secret", 10.0)}, ValueError, "64 bits"),
+        ({"session": Session(1, "secret", 10.0)}, TypeError, "password of a session"),  # type: ignore[arg-type]
+        ({"session": Session(1, b"secret", None)}, TypeError, "timeout of a session"),  # type: ignore[arg-type]
+        ({"session": Session(1, b"secret", -1)}, ValueError, "timeout of a session"),
+        ({"session": Session(1, b"secret", math.nan)}, ValueError, "timeout of a session"),
+        ({"default_acl": [Acl("31", "world", "anyone")]}, TypeError, "ACL"),  # type: ignore[arg-type]
+        ({"default_acl": [Acl(3.5, "world", "anyone")]}, TypeError, "ACL"),  # type: ignore[arg-type]
     ],
 )
 def test_connect_says_what_it_expects(
@@ -84,6 +99,11 @@ Call = Callable[[Any], Any]
         (lambda zk: zk.create(None), TypeError, "path must be a str, not NoneType"),
         (lambda zk: zk.create(b"/a"), TypeError, "path must be a str, not bytes"),
         (lambda zk: zk.create_protected(None), TypeError, "path must be a str"),
+        (lambda zk: zk.create_protected("/x", name=None), TypeError, "name must be a Protected"),
+        (lambda zk: zk.create_protected("/x", id=1), TypeError, "id must be a str"),
+        (lambda zk: zk.create_protected("/x", id="a/b"), ValueError, "part of a name"),
+        (lambda zk: zk.watch("/", limit="a"), TypeError, "limit must be an int"),
+        (lambda zk: zk.watch("/", limit=0), ValueError, "limit must be at least 1"),
         (lambda zk: zk.multi_read(["/a"]), TypeError, "Get and GetChildren"),
         (lambda zk: zk.add_auth("digest", "a:secret"), TypeError, "bytes"),
         (lambda zk: zk.get("/", watch=True), TypeError, "callback must be a function"),
@@ -102,6 +122,34 @@ async def test_operations_say_what_they_expect(
         with pytest.raises(error, match=text):
             await call(zk)
         assert await zk.get_children("/") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((b"alice", b"secret"), TypeError, "bytes and bytes"),
+        ((None, None), TypeError, "NoneType and NoneType"),
+        ((1, "secret"), TypeError, "int and str"),
+        (("", "secret"), ValueError, "name without a colon"),
+        (("a:b", "secret"), ValueError, "name without a colon"),
+        (("alice", "secret", "31"), TypeError, "perms must be"),
+        (("alice", "secret", True), TypeError, "perms must be"),
+        (("alice", "secret", 32), ValueError, "from 0 to 31"),
+    ],
+)
+def test_an_acl_of_a_user_says_what_it_expects(
+    arguments: tuple[Any, ...], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text) as raised:
+        digest_acl(*arguments)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", [{"base": math.nan}, {"base": math.inf}, {"max": math.nan}])
+def test_pauses_between_attempts_are_numbers(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="impossible"):
+        Retry(**wrong)  # type: ignore[arg-type]
+    assert Retry(max=math.inf)
 
 
 async def test_a_client_that_was_closed_unstarted_stays_closed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -34,6 +35,12 @@ def test_a_call_that_begins_late_raises_at_once(zk: sync.Client) -> None:
         with pytest.raises(TimeoutError), Lock(zk, "/late"):
             pytest.fail("it was acquired")
     assert zk.exists("/late") is None
+
+
+@pytest.mark.parametrize(("seconds", "error"), [("a", TypeError), (math.nan, ValueError)])
+def test_a_time_that_is_no_number_is_refused(seconds: float, error: type[Exception]) -> None:
+    with pytest.raises(error, match="a timeout must be a number of seconds"):
+        sync.timeout(seconds)
 
 
 @pytest.mark.parametrize(

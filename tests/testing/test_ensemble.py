@@ -53,6 +53,24 @@ def test_a_killed_leader_has_a_successor_and_comes_back(ensemble: Ensemble) -> N
     assert ensemble.modes()[first] == "follower"
 
 
+def test_members_can_be_started_one_after_the_other(ensemble: Ensemble) -> None:
+    with kazoo(ensemble.hosts) as client:
+        client.create("/a", b"data")
+    for member in ensemble.members:
+        ensemble.stop(member)
+    for member in (4, 1):  # an observer is no quorum, nor is one of three
+        ensemble.start(member)
+        assert ensemble.is_running(member)
+        assert ensemble.modes()[member] == ""
+    for member in (2, 3):
+        ensemble.start(member)
+        assert ensemble.modes()[member] in ("leader", "follower")
+    ensemble.wait_healthy()
+    with kazoo(ensemble.hosts) as client:
+        client.sync("/")
+        assert client.get("/a")[0] == b"data"
+
+
 def test_a_cut_off_leader_gives_way_at_once(ensemble: Ensemble) -> None:
     first = ensemble.leader()
     ensemble.isolate(first)

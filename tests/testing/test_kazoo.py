@@ -60,6 +60,14 @@ class TestEnsemble(KazooTestCase):
         self.expire_session(self.client.handler.event_object)
         self.lose_connection(self.client.handler.event_object)
 
+    def test_all_may_be_stopped_and_run_again_one_by_one(self) -> None:
+        self.client.create("/a", b"data")
+        self.cluster.stop()
+        for member in self.cluster:
+            member.run()
+            assert member.running
+        assert self.client.retry(self.client.get, "/a")[0] == b"data"
+
     @classmethod
     def tearDownClass(cls) -> None:
         cls().cluster.terminate()

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from types import CodeType
 
+from kraal.client.values import Session
 from kraal.model.limits import MAX_TTL_MS
 
 AUTH_FORM = 'auth must be a list of (scheme, bytes), such as [("digest", b"user:password")]'
@@ -42,6 +43,29 @@ def checked_auth(auth: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
             raise TypeError(f"{AUTH_FORM}; it has {kinds}")
         found.append((scheme, bytes(secret)))
     return found
+
+
+def checked_session(session: object) -> Session:
+    """A session to be continued. Raises TypeError, ValueError; the texts show no password."""
+    if not isinstance(session, Session):
+        raise TypeError(f"session must be a Session, not {type(session).__name__}")
+    id_, password, timeout = session
+    if not isinstance(id_, int):
+        raise TypeError(f"the id of a session must be an int, not {type(id_).__name__}")
+    if not -(2**63) <= id_ < 2**63:
+        raise ValueError(f"the id of a session must be a number of 64 bits, not {id_}")
+    if not isinstance(password, bytes):
+        raise TypeError(f"the password of a session must be bytes, not {type(password).__name__}")
+    check_seconds("the timeout of a session", timeout)
+    return session
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raises TypeError, ValueError for what is no positive time that fits into a request."""
+    if not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r:.100}")
+    if not 0 < value < 2**31 / 1000:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
 def ttl_ms(ttl: object) -> int:

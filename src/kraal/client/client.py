@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
 from kraal.client import codec
-from kraal.client.arguments import check_callback, checked_auth
+from kraal.client.arguments import check_callback, checked_auth, checked_session
 from kraal.client.codec import Decoder
 from kraal.client.errors import NoWatcherError
 from kraal.client.hosts import Hosts, Server, parse
@@ -81,8 +81,6 @@ def connect(
     Raises ConfigError for hosts and TLS files that cannot be read, ValueError for other values and
     TypeError for what is of another type.
     """
-    if session is not None and not isinstance(session, Session):
-        raise TypeError(f"session must be a Session, not {type(session).__name__}")
     if rng is not None and not isinstance(rng, random.Random):
         raise TypeError(f"rng must be a random.Random, not {type(rng).__name__}")
     servers, chroot = parse(hosts)
@@ -102,7 +100,7 @@ def connect(
         options,
         auth=checked_auth(auth),
         default_acl=default_acl,
-        session=session,
+        session=None if session is None else checked_session(session),
         rng=rng or random.Random(),
     )
 
@@ -286,6 +284,12 @@ class Client(Operations):
         if it is not given. Errors as for `create`; ConnectionLossError only if nothing was sent.
         """
         codec.encode_path(path, is_sequential=True)  # is a path at all
+        if not isinstance(name, Protected):
+            raise TypeError(f"name must be a Protected, not {name!r:.100}")
+        if id is not None and not isinstance(id, str):
+            raise TypeError(f"id must be a str, not {id!r:.100}")
+        if id is not None and (not id or "/" in id):
+            raise ValueError(f"id must be a part of a name, not {id!r:.100}")
         if id is None:
             id = name.new_id(self._rng.getrandbits(128))
         return await ProtectedCreate(self, path, data, mode, acl, id, name).run()

@@ -81,7 +81,7 @@ def encode_data(data: bytes | bytearray | memoryview) -> bytes | None:
 def encode_acl(acl: Iterable[Acl]) -> bytes:
     """An ACL as it is sent. Raises TypeError for what is not a list of `Acl`."""
     try:
-        return encode_acls([Acl(int(perms), scheme, id_) for perms, scheme, id_ in acl])
+        return encode_acls([Acl(perms, scheme, id_) for perms, scheme, id_ in acl])
     except (TypeError, ValueError, AttributeError, struct.error) as error:
         raise TypeError(f"an ACL must be a list of Acl(perms, scheme, id): {error}") from None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kraal.client.arguments import check_seconds
 from kraal.client.sasl import DigestMd5, Gssapi
 from kraal.model.limits import MAX_BUFFER_BYTES
 
@@ -28,12 +29,11 @@ class Options:
     max_request_bytes: int = MAX_BUFFER_BYTES
 
     def __post_init__(self) -> None:
-        for name in ("session_timeout", "connect_timeout", "request_timeout"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number of seconds, not {value!r:.100}")
-            if value is not None and not 0 < value < 2**31 / 1000:
-                raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+        check_seconds("session_timeout", self.session_timeout)
+        if self.connect_timeout is not None:
+            check_seconds("connect_timeout", self.connect_timeout)
+        if self.request_timeout is not None:
+            check_seconds("request_timeout", self.request_timeout)
         if self.while_disconnected not in ("wait", "fail"):
             raise ValueError(
                 f'while_disconnected must be "wait" or "fail", not {self.while_disconnected!r}'

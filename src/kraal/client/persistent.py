@@ -56,6 +56,8 @@ class EventStream:
     def __init__(
         self, path: str, register: Callable[[WatchCallback], Awaitable[Watch]], limit: int
     ) -> None:
+        if not isinstance(limit, int):
+            raise TypeError(f"limit must be an int, not {limit!r:.100}")
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._path = path

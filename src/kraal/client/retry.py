@@ -12,6 +12,7 @@ doubt by itself.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class Retry:
         numbers: tuple[object, ...] = (self.base, self.max, self.jitter)
         if type(self.attempts) is not int or not all(isinstance(n, int | float) for n in numbers):
             raise TypeError(f"attempts must be an int, the others numbers: {self}")
-        if self.attempts < 1 or self.base < 0 or self.max < 0 or not 0 <= self.jitter <= 1:
+        is_pause = 0 <= self.base < math.inf and self.max >= 0 and 0 <= self.jitter <= 1
+        if self.attempts < 1 or not is_pause:
             raise ValueError(f"impossible: {self}")
 
     def pause(self, attempt: int, rng: random.Random) -> float:

@@ -34,7 +34,20 @@ CREATOR_ALL_ACL: tuple[Acl, ...] = (Acl(Perms.ALL, "auth", ""),)
 
 
 def digest_acl(user: str, password: str, perms: int = Perms.ALL) -> Acl:
-    """The ACL entry of a user of the `digest` scheme (section 10.4); the password is hashed."""
+    """The ACL entry of a user of the `digest` scheme (section 10.4); the password is hashed.
+
+    Raises TypeError, and ValueError for a user with a colon, whom no server could tell from the
+    password, and for permissions that there are not. No text shows the password.
+    """
+    if not isinstance(user, str) or not isinstance(password, str):
+        kinds = f"{type(user).__name__} and {type(password).__name__}"
+        raise TypeError(f"user and password must be str, not {kinds}")
+    if not user or ":" in user:
+        raise ValueError(f"a user has a name without a colon, not {user!r:.100}")
+    if not isinstance(perms, int) or isinstance(perms, bool):
+        raise TypeError(f"perms must be Perms or an int, not {perms!r:.100}")
+    if not 0 <= perms <= Perms.ALL:
+        raise ValueError(f"perms must be from 0 to {int(Perms.ALL)}, not {perms}")
     sha1 = hashlib.sha1(f"{user}:{password}".encode()).digest()
     return Acl(perms, "digest", f"{user}:{base64.b64encode(sha1).decode()}")
 

@@ -55,6 +55,13 @@ class Child:
         except OSError:
             return None
 
+    async def answers(self) -> bool:
+        """Whether its port is open, even if only to say that it does not serve."""
+        try:
+            return bool(await ask(self.process.place.client_port, "srvr"))
+        except OSError:
+            return False
+
     async def serving(self) -> Figures:
         """Wait until it serves. Raises StartError when it ends instead."""
         while (figures := await self.figures()) is None:

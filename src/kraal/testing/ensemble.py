@@ -16,6 +16,7 @@ from kraal.model.ensemble import Role
 from kraal.model.session_id import show
 from kraal.testing import remote
 from kraal.testing import settings as zoo_cfg
+from kraal.testing.arguments import check_seconds, check_session_id
 from kraal.testing.child import POLL_SECONDS, STOP_SECONDS, Child, write
 from kraal.testing.context import Context
 from kraal.testing.errors import UnavailableError, WaitError
@@ -50,6 +51,8 @@ class Ensemble(Context):
         It lives in a directory that stays, or in a temporary one.
         Raises ConfigError for keys that the ensemble chooses itself.
         """
+        if not isinstance(size, int) or not isinstance(observers, int):
+            raise TypeError(f"size and observers must be ints, not {size!r} and {observers!r}")
         if size < 2 or observers < 0:
             raise ValueError("an ensemble has at least two voters; one alone is a ServerProcess")
         self._settings = zoo_cfg.for_tests(settings, is_member=True)
@@ -68,6 +71,8 @@ class Ensemble(Context):
     def start(self, member: int | None = None) -> None:
         """Start all members, or one, unless they run; waits until all of them serve, or that one.
 
+        Where one reaches no quorum it cannot serve, and is waited for until its port answers: so
+        members can be started one after the other.
         Raises StartError with the end of a log, ConfigError for a wrong setting.
         """
         if not self._thread.is_running:
@@ -82,7 +87,7 @@ class Ensemble(Context):
             self.wait_healthy()
         else:
             self._call("a start", self._start([self._child(member)]))
-            self._call("a start", self._child(member).serving())
+            self._call("a start", self._until_started(member))
 
     def close(self) -> None:
         """Stop it for good: all processes end, a temporary directory is deleted."""
@@ -180,6 +185,7 @@ class Ensemble(Context):
         Its client is disconnected and learns of it when it comes back. Its ephemerals are gone for
         all who connect from now on. Raises UnavailableError when there is no such session.
         """
+        check_session_id(session_id)
         port = self._child(self.leader()).process.place.client_port
         if not self._call("the end of a session", remote.expire(HOST, port, session_id)):
             raise UnavailableError(f"there is no session {show(session_id)}")
@@ -227,6 +233,7 @@ class Ensemble(Context):
 
     def slow_disk(self, member: int, seconds: float) -> None:
         """Let every write of a member take so long to be on disk; 0: as long as it takes."""
+        check_seconds(seconds)
         self._child(member).slow_disk(seconds)
 
     def heal(self) -> None:
@@ -285,6 +292,15 @@ class Ensemble(Context):
         for child in children:
             child.process.poll()
             child.process.start()
+
+    async def _until_started(self, member: int) -> None:
+        child = self._children[member]
+        while await child.figures() is None:
+            for other in self._children.values():
+                other.process.poll()
+            if not self._reaches_quorum(member) and await child.answers():
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _wipe(self, port: int) -> None:
         await remote.end_sessions(port)

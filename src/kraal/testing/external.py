@@ -11,6 +11,7 @@ from kraal.client import connect
 from kraal.client.hosts import parse
 from kraal.model.session_id import show
 from kraal.testing import remote
+from kraal.testing.arguments import check_seconds, check_session_id
 from kraal.testing.context import Context
 from kraal.testing.errors import UnavailableError, WaitError
 from kraal.testing.loop_thread import LoopThread
@@ -79,6 +80,7 @@ class ExternalServer(Context):
 
         Raises UnavailableError when there is no such session.
         """
+        check_session_id(session_id)
         work = remote.expire(self.host, self.port, session_id)
         if not self._call("the end of a session", work):
             raise UnavailableError(f"there is no session {show(session_id)}")
@@ -104,6 +106,7 @@ class ExternalServer(Context):
         self._cannot("be paused")
 
     def slow_disk(self, seconds: float) -> NoReturn:
+        check_seconds(seconds)
         self._cannot(f"have a disk that takes {seconds:g} s")
 
     def _cannot(self, what: str) -> NoReturn:

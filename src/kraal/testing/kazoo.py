@@ -65,7 +65,7 @@ class ClusterMember:
         return server.is_running if isinstance(server, Server) else server.is_running(self._number)
 
     def run(self) -> None:
-        """Start it, unless it runs."""
+        """Start it, unless it runs; without a quorum it does not serve yet."""
         if isinstance(self._server, Server):
             self._server.start()
         else:

@@ -15,6 +15,7 @@ from kraal.local.process import State
 from kraal.model.session_id import show
 from kraal.testing import remote
 from kraal.testing import settings as zoo_cfg
+from kraal.testing.arguments import check_seconds, check_session_id
 from kraal.testing.child import STOP_SECONDS, Child, write
 from kraal.testing.context import Context
 from kraal.testing.errors import StartError, UnavailableError
@@ -131,6 +132,7 @@ class ServerProcess(Context):
         Its ephemerals are gone when this returns; its client is disconnected and learns of it when
         it comes back. Raises UnavailableError when there is no such session.
         """
+        check_session_id(session_id)
         ended = self._call("the end of a session", remote.expire(HOST, self.port, session_id))
         if not ended:
             raise UnavailableError(f"there is no session {show(session_id)}")
@@ -160,6 +162,7 @@ class ServerProcess(Context):
 
     def slow_disk(self, seconds: float) -> None:
         """Let every write take so long to be on disk; 0: as long as it takes."""
+        check_seconds(seconds)
         self._require().slow_disk(seconds)
 
     # In the thread

@@ -21,6 +21,7 @@ from kraal.storage import retention
 from kraal.storage.filesystem import OsFileSystem
 from kraal.storage.memory import MemoryFileSystem
 from kraal.testing import settings as zoo_cfg
+from kraal.testing.arguments import check_seconds, check_session_id
 from kraal.testing.context import Context
 from kraal.testing.disk import SlowDisk
 from kraal.testing.errors import StartError, UnavailableError, WaitError
@@ -153,6 +154,7 @@ class Server(Context):
         Its ephemerals are gone when this returns; its client is disconnected and learns of it when
         it comes back. Raises UnavailableError when there is no such session.
         """
+        check_session_id(session_id)
         self._call(f"the end of session {show(session_id)}", self._expire(session_id))
 
     # Faults
@@ -184,6 +186,7 @@ class Server(Context):
 
     def slow_disk(self, seconds: float) -> None:
         """Let every write take so long to be on disk; 0: as long as it takes."""
+        check_seconds(seconds)
         self._disk.slow(seconds)
 
     # In the thread
