@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from kraal.errors import StorageError
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.server.disk_watch import DiskWatch, Room
 from kraal.server.server import Server
@@ -202,11 +203,42 @@ def test_a_full_disk_is_a_pause_and_loses_nothing() -> None:
     assert {path.encode() for path in [*acknowledged, "/after"]} <= set(tree.nodes)
 
 
+def test_while_nobody_is_served_no_line_says_that_reads_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fs, directory = MemoryFileSystem(Random(1)), PurePath("/data")
+    storage = StorageConfig(data_dir=directory, data_log_dir=directory, pre_alloc_bytes=0)
+    config = ServerConfig(storage=storage, client_port=0, client_host=HOST)
+
+    async def said(text: str) -> None:
+        async with asyncio.timeout(20):
+            while text not in caplog.text:
+                await asyncio.sleep(0.01)
+
+    async def run() -> None:
+        server = Server(config, fs=fs, owns_process=False)
+        ready = asyncio.Event()
+        running_ = asyncio.create_task(server.run(ready))
+        await ready.wait()
+        fs.room_bytes = 0
+        server.lack_room(StorageError("writing: No space left on device"))
+        await said("0 MiB are free at /data/version-2, less than disk.refuseFreeBytes")
+        fs.room_bytes = 1 << 40
+        await said("MiB are free at /data/version-2: the server tries again")
+        server.stop()
+        assert await running_ == 0
+
+    asyncio.run(run())
+    assert "nobody is served until there is room" in caplog.text
+    assert "go on" not in caplog.text
+    assert "writes are taken again" not in caplog.text
+
+
 def test_a_member_leaves_before_its_disk_is_full(caplog: pytest.LogCaptureFixture) -> None:
     watch, _ = watched(warn=1000, refuse=100)
     for free, exhausted in ((99, False), (25, False), (24, True), (99, False), (0, True)):
         watch.judge(free)
-        assert watch.is_exhausted == exhausted
+        assert watch.is_exhausted(free) == exhausted
         assert not watch.has_room_again
     watch.judge(1 << 30)
     assert watch.has_room_again

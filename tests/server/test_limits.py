@@ -63,6 +63,16 @@ def padded_set_data(size: int) -> bytes:
     return raw.set_data_body("/edge", b"x" * (size - 8 - len(body)), -1)
 
 
+def test_a_limit_that_no_client_can_connect_with_is_told_of(tmp_path: Path) -> None:
+    with servers.kraal(tmp_path, settings={"jute.maxbuffer": 10}) as server:
+        for _ in range(20):
+            assert is_refused(server.port)
+        log = server.log_path.read_text()
+    assert "jute.maxbuffer=10: clients cannot connect: their first request has 45 bytes" in log
+    assert "before it has a session: frame length 45; jute.maxbuffer=10" in log
+    assert log.count("before it has a session") <= 3
+
+
 class TestFrameLength:
     def test_the_largest_frame(self, server: Server) -> None:
         with connected(server.port) as client:

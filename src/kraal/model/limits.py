@@ -8,6 +8,12 @@ from __future__ import annotations
 MAX_BUFFER_BYTES = 1_048_575
 """Largest request frame (`jute.maxbuffer`), inclusive."""
 
+MAX_BUFFER_USUAL_MIN_BYTES = 1024
+"""A smaller `jute.maxbuffer` is most likely a mistake."""
+
+CONNECT_REQUEST_BYTES = 45
+"""Of the request that begins a session, with the flag for read-only servers."""
+
 ACL_MAX_BYTES = MAX_BUFFER_BYTES
 """Largest ACL as it is stored; longer ones, made by `auth` entries, are refused."""
 

@@ -254,6 +254,7 @@ class ClientSocket(asyncio.Protocol):
             if frames[1:] and not conn.closed:
                 replica.frames(now_ms, wall_ms, conn, frames[1:])
         if error is not None and not conn.closed:
+            self._listener.refuses_first(conn, error)
             self._end(conn)
 
     def _four_letter_word(self, conn: ClientConnection, data: bytes) -> bool:

@@ -59,10 +59,9 @@ class DiskWatch:
     def refuses_writes(self) -> bool:
         return self.room is Room.NONE
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether it is time to leave an ensemble."""
-        return self.refuses_writes and self.free_bytes < self._refuse * _EXHAUSTED_AT
+    def is_exhausted(self, free_bytes: int) -> bool:
+        """Whether with so much it is time to leave an ensemble."""
+        return free_bytes < self._refuse * _EXHAUSTED_AT
 
     @property
     def has_room_again(self) -> bool:
@@ -82,8 +81,8 @@ class DiskWatch:
                 free.append(self._fs.free_bytes(directory))
         return min(free)
 
-    def judge(self, free_bytes: int) -> None:
-        """Take a measurement, and say what it changes."""
+    def judge(self, free_bytes: int, *, is_serving: bool = True) -> None:
+        """Take a measurement, and say what it changes for a server that serves, or does not."""
         self.free_bytes = free_bytes
         before, self.room = self.room, self._judged(free_bytes)
         if self.room is before:
@@ -92,12 +91,15 @@ class DiskWatch:
         mib = free_bytes >> 20
         if self.room is Room.NONE:
             logger.critical(
-                "%d MiB are free at %s, less than disk.refuseFreeBytes=%d: writes are refused "
-                "with THROTTLED_OP until there is more; reads, deletions and sessions go on",
+                "%d MiB are free at %s, less than disk.refuseFreeBytes=%d: %s",
                 mib, where, self._refuse,
+                "writes are refused with THROTTLED_OP until there is more; "
+                "reads, deletions and sessions go on" if is_serving
+                else "nobody is served until there is more",
             )  # fmt: skip
         elif before is Room.NONE:
-            logger.warning("%d MiB are free at %s: writes are taken again", mib, where)
+            follows = "writes are taken again" if is_serving else "the server tries again"
+            logger.warning("%d MiB are free at %s: %s", mib, where, follows)
         elif self.room is Room.LITTLE:
             logger.error(
                 "%d MiB are free at %s, less than disk.warnFreeBytes=%d; below %d bytes writes "

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import ParamSpec
 
 from kraal.admin.source import StatusSource
+from kraal.errors import DecodeError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, readable
 from kraal.model.limits import OUTPUT_MAX_BYTES
@@ -177,6 +178,11 @@ class ClientListener:
         )
         self._complain("closing %s:%d: it speaks TLS, and this port does not; %s",
                        conn.host, conn.port, where)  # fmt: skip
+
+    def refuses_first(self, conn: ClientConnection, error: DecodeError) -> None:
+        """What a client begins with is no frame, or longer than any may be."""
+        self._complain("closing %s:%d before it has a session: %s; jute.maxbuffer=%d",
+                       conn.host, conn.port, error, self.config.max_buffer_bytes)  # fmt: skip
 
     def left(self, socket: ClientSocket, host: str) -> None:
         """Count a connection out."""

@@ -441,12 +441,13 @@ class Server:
             self.admin.look_at_files()
             self.tls.look_at_files()
             try:
-                self.disk.judge(await self._on_disk(self.disk.measure))
+                free = await self._on_disk(self.disk.measure)
             except StorageError as error:
                 logger.error("%s", error)
                 continue
-            if self.member is not None and self.disk.is_exhausted:
-                free = self.disk.free_bytes
+            leaves = self.member is not None and self.disk.is_exhausted(free)
+            self.disk.judge(free, is_serving=self._resting is None and not leaves)
+            if leaves:
                 self.lack_room(
                     StorageError(
                         f"Leaving the ensemble: {free} bytes are free at {self.disk.where}"

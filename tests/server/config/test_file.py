@@ -181,6 +181,14 @@ class TestEveryKey:
             purge_interval_hours=12,
         )
 
+    @pytest.mark.parametrize(
+        ("value", "said"), [(44, ["cannot connect"]), (45, ["bytes are few"]), (1024, [])]
+    )
+    def test_a_small_buffer(self, tmp_path: Path, value: int, said: list[str]) -> None:
+        warnings = load_text(tmp_path, f"jute.maxbuffer={value}").warnings
+        assert len(warnings) == len(said)
+        assert all(text in each for text, each in zip(said, warnings, strict=True))
+
     def test_security(self, tmp_path: Path) -> None:
         text = """
             DigestAuthenticationProvider.digestAlg=SHA-256

@@ -281,7 +281,7 @@ class TestWhoIsAMember:
         ("1", THREE + LIMITS + "syncLimit=-1", "syncLimit=-1: must be positive"),
         ("1", "standaloneEnabled=false\nserver.1=a:1:2", "initLimit is not set"),
         (None, THREE + LIMITS, "myid file is missing"),
-        ("-1", THREE + LIMITS, "myid file is missing"),
+        ("-1", THREE + LIMITS, "myid file holds -1, which is no server: a number from 0 on is"),
         (" 1", THREE + LIMITS, "serverid  1 is not a number"),
         ("", THREE + LIMITS, "serverid null is not a number"),
         ("7", THREE + LIMITS, "My id 7 not in the peer list"),

@@ -40,8 +40,13 @@ def ensemble_settings(
     _warn_of_unserved(settings)
     init_limit = _limit(settings, "initLimit")
     sync_limit = _limit(settings, "syncLimit")
-    if server_id is None or server_id == NO_SERVER:
+    if server_id is None:
         raise ConfigError("myid file is missing")
+    if server_id == NO_SERVER:
+        raise ConfigError(
+            f"myid file holds {server_id}, which is no server: a number from 0 on is allowed,"
+            f" one of those of the server lines: {', '.join(map(str, config.members))}"
+        )
     _look_for(settings, config, server_id)
     number, flag = settings.number, settings.flag
     dials_tls = settings.parsed_flag("sslQuorum", False)

@@ -205,9 +205,7 @@ def _server(settings: Settings, static: Path | None, server_id: int | None) -> S
 
     `server_id` counts where there is no `myid`.
     """
-    max_buffer_bytes = settings.number("jute.maxbuffer", limits.MAX_BUFFER_BYTES)
-    if max_buffer_bytes <= 0:
-        raise refuse("jute.maxbuffer", str(max_buffer_bytes), "must be positive")
+    max_buffer_bytes = _max_buffer_bytes(settings)
     storage = _storage(settings, max_buffer_bytes)
     myid = _read_myid(Path(storage.data_dir))
     myid = server_id if myid is None else myid
@@ -258,6 +256,18 @@ def _server(settings: Settings, static: Path | None, server_id: int | None) -> S
         four_letter_words=_four_letter_words(settings, read_only_mode),
         passed_through=_passed_through(settings),
     )
+
+
+def _max_buffer_bytes(settings: Settings) -> int:
+    size = settings.number("jute.maxbuffer", limits.MAX_BUFFER_BYTES)
+    if size <= 0:
+        raise refuse("jute.maxbuffer", str(size), "must be positive")
+    if size < limits.CONNECT_REQUEST_BYTES:
+        text = f"clients cannot connect: their first request has {limits.CONNECT_REQUEST_BYTES}"
+        settings.warn("jute.maxbuffer", f"{text} bytes")
+    elif size < limits.MAX_BUFFER_USUAL_MIN_BYTES:
+        settings.warn("jute.maxbuffer", "bytes are few: clients with longer requests are closed")
+    return size
 
 
 def _audit_user(security: SecurityConfig) -> str:
