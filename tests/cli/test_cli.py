@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -133,3 +136,40 @@ def test_a_taken_client_port_is_named(tmp_path: Path) -> None:
         assert server.launch().wait(30) == 1
     expected = f"clientPort={port}: {HOST}:{port} cannot be listened on: Address already in use"
     assert expected in server.log_path.read_text()
+
+
+@contextmanager
+def sent_to(tmp_path: Path, redirection: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server process behind a redirection of the shell, and its port."""
+    server = servers.kraal(tmp_path)
+    command = f"exec {shlex.join(server.command)} {redirection}"
+    environment = {**os.environ, **server.environment}
+    process = subprocess.Popen(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        while process.poll() is None:
+            try:
+                if "Mode:" in servers.four_letter_word(server.port, "srvr"):
+                    break
+            except OSError:
+                continue
+        yield process, server.port
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    "redirection",
+    [">/dev/full", ">/dev/full 2>&1", ">&-", "2>&-", "<&- >&- 2>&-", "> >(head -1) 2>&1"],
+)
+def test_a_server_serves_where_nothing_can_be_written(tmp_path: Path, redirection: str) -> None:
+    with sent_to(tmp_path, redirection) as (process, port):
+        for _ in range(3):
+            assert "Mode: standalone" in servers.four_letter_word(port, "srvr")
+        process.terminate()
+        assert process.wait(20) == 0

@@ -33,8 +33,10 @@ class LogFormat(StrEnum):
 def start(level: str, log_format: LogFormat, levels_file: Path | None) -> Callable[[], None]:
     """Log to standard error; the result sets the levels anew, from the file if there is one."""
     logging.addLevelName(logging.WARNING, "WARN")
-    handler = logging.StreamHandler()
-    handler.setFormatter(_formatter(log_format))
+    handler: logging.Handler = logging.NullHandler()
+    if sys.stderr is not None:  # it is None where the starter closed it
+        handler = logging.StreamHandler()
+        handler.setFormatter(_formatter(log_format))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
     def set_levels() -> None:

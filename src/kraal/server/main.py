@@ -56,15 +56,18 @@ def run(
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     profile = os.environ.get(PROFILE_VARIABLE)
     with asyncio.Runner(loop_factory=new_loop or loop_factory()) as runner:
-        if profile is None:
-            return runner.run(_serve(config, fs, hung_up))
-        import cProfile  # noqa: PLC0415
-
-        profiler = cProfile.Profile()
         try:
-            return profiler.runcall(runner.run, _serve(config, fs, hung_up))
+            if profile is None:
+                return runner.run(_serve(config, fs, hung_up))
+            import cProfile  # noqa: PLC0415
+
+            profiler = cProfile.Profile()
+            try:
+                return profiler.runcall(runner.run, _serve(config, fs, hung_up))
+            finally:
+                profiler.dump_stats(profile)
         finally:
-            profiler.dump_stats(profile)
+            _drop_unwritten()
 
 
 def _fill_standard_streams() -> None:
@@ -140,8 +143,27 @@ def _announce(config: ServerConfig, server: Server) -> None:
     where = f"{doing} clients on {' and '.join(addresses)}"
     if not addresses:
         where = "no client port is configured"
-    print(
+    _say(
         f"kraal {__version__} (ZooKeeper {REFERENCE_VERSION}) {where}, "
-        f"data in {config.storage.data_dir}",
-        flush=True,
+        f"data in {config.storage.data_dir}"
     )
+
+
+def _say(line: str) -> None:
+    """Tell whoever started the server; with nobody to take it, or no room for it, it is dropped."""
+    try:
+        print(line, flush=True)
+    except (OSError, ValueError) as error:
+        logger.debug("Standard output: %s", error)
+
+
+def _drop_unwritten() -> None:
+    """What the standard streams still hold and nobody takes must not change the exit code."""
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
