@@ -42,11 +42,6 @@ def ensemble_settings(
     sync_limit = _limit(settings, "syncLimit")
     if server_id is None:
         raise ConfigError("myid file is missing")
-    if server_id == NO_SERVER:
-        raise ConfigError(
-            f"myid file holds {server_id}, which is no server: a number from 0 on is allowed,"
-            f" one of those of the server lines: {', '.join(map(str, config.members))}"
-        )
     _look_for(settings, config, server_id)
     number, flag = settings.number, settings.flag
     dials_tls = settings.parsed_flag("sslQuorum", False)
@@ -101,6 +96,11 @@ def ensemble_settings(
 
 def _look_for(settings: Settings, config: EnsembleConfig, server_id: int) -> None:
     """This server is a member, or may become one."""
+    if server_id == NO_SERVER:
+        raise ConfigError(
+            f"myid file holds {server_id}, which is no server: a number from 0 on is allowed,"
+            f" one of those of the server lines: {', '.join(map(str, config.members))}"
+        )
     member = config.members.get(server_id)
     if member is not None:
         _compare_roles(settings, member.role)
