@@ -94,6 +94,8 @@ async def test_export_to_the_screen(opened: Opener) -> None:
             "  data: x",
             "count: 6",
         ]
+        missing = await sh.run("export /none")
+        assert (missing.out, missing.err) == ("", "Node does not exist: /none\n")
     async with opened(is_json=True) as sh:
         header, *znodes, end = (await sh.run("export /app")).json
         assert header == {"format": "kraal-export", "version": 1, "root": "/app"}

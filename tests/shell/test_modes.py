@@ -40,6 +40,20 @@ def test_one_command_and_its_exit_code(hosts: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_an_encoding_lacks_is_escaped(
+    hosts: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(hosts, "-q", "create", "/a€").returncode == 0
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    shown = "a€" if encoding == "utf-8" else "a\\u20ac"
+    done = run(hosts, "-q", "ls", "/")
+    assert (done.returncode, done.stdout) == (0, f"[{shown}]\n")
+    done = run(hosts, "-q", "-o", "json", "ls", "/")
+    assert json.loads(done.stdout)["children"] == ["a€"]
+    assert run(hosts, "-q", "get", "/€").returncode == 1
+
+
 def test_lines_from_a_pipe(hosts: str) -> None:
     done = run(hosts, "-q", lines="create /a\n\nget /none\r\nls /\nset /a 'no line end'")
     assert (done.returncode, done.stdout) == (0, "[a]\n")

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @click.argument("directory", type=options.FILE_OR_DIRECTORY)
 @options.log_directory
 @click.option(
-    "--keep", type=click.IntRange(3), metavar="N",
+    "--keep", type=options.Number(3), metavar="N",
     help="Sound snapshots to keep, at least 3.  [default: autopurge.snapRetainCount, or 3]",
 )  # fmt: skip
 @click.option(
-    "--hours", type=click.IntRange(0), metavar="H",
+    "--hours", type=options.Number(0), metavar="H",
     help="Keep what leads back so many hours, too.  [default: autopurge.retainHours, or 0]",
 )  # fmt: skip
 @click.option(
-    "--bytes", "size_bytes", type=click.IntRange(0), metavar="B",
+    "--bytes", "size_bytes", type=options.Number(0), metavar="B",
     help="Keep no more than this in all, down to two snapshots; 0 is no bound."
     "  [default: autopurge.retainBytes, or 0]",
 )  # fmt: skip
@@ -97,6 +97,8 @@ def backup(
     from kraal.cli.tools import care as tool  # noqa: PLC0415
     from kraal.cli.tools.admin_client import is_server  # noqa: PLC0415
 
+    if not source:
+        raise click.UsageError("an empty SOURCE names nothing")
     directory = Path(source)
     if not directory.exists():
         if not is_server(source) or verify:
@@ -116,14 +118,14 @@ def backup(
 
 
 @click.command(short_help="Fill empty data directories, or running servers, from a backup.")
-@click.argument("backup", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("backup", type=options.Place(path_type=Path, exists=True, file_okay=False))
 @click.option(
     "--data-dir", "data_dirs", type=options.DIRECTORY, multiple=True, metavar="DIR",
     help="The data directory of a server that is stopped; its version-2 must be empty. Give it"
     " once for each member.",
 )  # fmt: skip
 @click.option(
-    "--into", "servers", metavar="HOST:PORT,…",
+    "--into", "servers", type=options.UTF8, metavar="HOST:PORT,…",
     help="Instead: admin ports of a running server or of the members of a running ensemble,"
     " which is given the backup in the place of all that it has.",
 )  # fmt: skip
@@ -135,7 +137,7 @@ def backup(
     "--to-zxid", "until", type=options.ZXID, help="The last transaction to keep; default: all."
 )
 @click.option(
-    "--above-epoch", type=click.IntRange(0), metavar="N",
+    "--above-epoch", type=options.Number(0), metavar="N",
     help="Let the history go on in an epoch above N, so that clients that saw later transactions"
     " of the lost servers are not refused.",
 )  # fmt: skip

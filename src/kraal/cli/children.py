@@ -15,12 +15,14 @@ LIMIT_MAX = 10_000
 
 
 @click.command(short_help="List the children of a znode in pages.")
-@click.argument("server", metavar="HOST:PORT")
-@click.argument("path")
-@click.option("--prefix", metavar="TEXT", help="Only names that begin with it.")
-@click.option("--after", metavar="NAME", help="Only names behind this one: the next page.")
+@click.argument("server", type=options.UTF8, metavar="HOST:PORT")
+@click.argument("path", type=options.UTF8)
+@click.option("--prefix", type=options.UTF8, metavar="TEXT", help="Only names that begin with it.")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MAX), default=1000, show_default=True, metavar="N",
+    "--after", type=options.UTF8, metavar="NAME", help="Only names behind this one: the next page."
+)
+@click.option(
+    "--limit", type=options.Number(1, LIMIT_MAX), default=1000, show_default=True, metavar="N",
     help="Names of a page.",
 )  # fmt: skip
 @click.option("--all", "is_all", is_flag=True, help="All pages.")

@@ -101,10 +101,15 @@ def snapshot() -> None:
 
 
 _BELOW = click.option(
-    "--path", "below", default="/", show_default=True, help="Begin at this znode."
+    "--path",
+    "below",
+    type=options.UTF8,
+    default="/",
+    show_default=True,
+    help="Begin at this znode.",
 )
 _DEPTH = click.option(
-    "--depth", type=click.IntRange(0), metavar="N", help="Go so many levels down; default: all."
+    "--depth", type=options.Number(0), metavar="N", help="Go so many levels down; default: all."
 )
 
 
@@ -127,7 +132,7 @@ def snapshot_dump(
 @click.argument("file", type=options.FILE_OR_DIRECTORY)
 @_BELOW
 @click.option(
-    "--depth", type=click.IntRange(0), metavar="N", default=1, show_default=True,
+    "--depth", type=options.Number(0), metavar="N", default=1, show_default=True,
     help="Sums of subtrees so many levels down.",
 )  # fmt: skip
 @options.is_json
@@ -167,7 +172,7 @@ def snapshot_verify(target: Path, is_json: bool) -> None:
 
 
 @click.command(short_help="What happened to a znode.")
-@click.argument("path")
+@click.argument("path", type=options.UTF8)
 @click.option(
     "--data-dir", type=options.FILE_OR_DIRECTORY, required=True, metavar="DIR",
     help="The data directory, or a zoo.cfg.",
@@ -239,5 +244,8 @@ def doctor(
     Exit code: 0 all is well, 1 warnings, 2 TARGET does not exist or nobody answers, 3 errors.
     """
     from kraal.cli.tools import doctor as tool  # noqa: PLC0415
+
+    if not target:
+        raise click.UsageError("an empty TARGET names nothing")
 
     options.end(tool.examine(target, log_directory, mend=mend, is_sure=is_sure, is_json=is_json))

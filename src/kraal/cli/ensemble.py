@@ -49,20 +49,20 @@ def ensemble() -> None:
 
 
 @ensemble.command(short_help="Run an ensemble of local servers; the default.")
-@click.argument("n", required=False, type=click.IntRange(1, 99), metavar="[N]")
+@click.argument("n", required=False, type=options.Number(1, 99), metavar="[N]")
 @click.option(
-    "--observers", type=click.IntRange(0, 99), metavar="M", help="Servers that do not vote."
+    "--observers", type=options.Number(0, 99), metavar="M", help="Servers that do not vote."
 )
 @click.option(
     "--base-port",
-    type=click.IntRange(1, 65035),
+    type=options.Number(1, 65035),
     metavar="PORT",
     help="Client port of server 1, the others' follow; quorum ports are 100, election ports 200,"
     " admin ports 300 and metrics ports 400 above.  [default: 2181]",
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.DIRECTORY,
     default=Path("kraal-ensemble"),
     show_default=True,
     metavar="DIR",
@@ -106,7 +106,7 @@ def run(
 
 @ensemble.command("force-new", short_help="Make a survivor a new ensemble of one.")
 @click.option(
-    "--config", "zoo_cfg", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--config", "zoo_cfg", type=options.Place(path_type=Path, exists=True, dir_okay=False),
     metavar="ZOO_CFG", help="The survivor's configuration; it is rewritten, too.",
 )  # fmt: skip
 @click.option(
@@ -114,7 +114,7 @@ def run(
     help="Instead: the survivor's data directory; the configuration is left to you.",
 )  # fmt: skip
 @click.option(
-    "--server-id", type=click.IntRange(0), metavar="ID",
+    "--server-id", type=options.Number(0), metavar="ID",
     help="The survivor's id, if dataDir/myid does not tell.",
 )  # fmt: skip
 @options.dry_run

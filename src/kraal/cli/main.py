@@ -8,13 +8,13 @@ from kraal.cli.care import backup, purge, restore
 from kraal.cli.children import children
 from kraal.cli.data import doctor, history, log, snapshot
 from kraal.cli.ensemble import ensemble
-from kraal.cli.options import InterruptibleGroup
+from kraal.cli.program import ProgramGroup
 from kraal.cli.serve import serve
 from kraal.cli.shell import shell
 from kraal.version import REFERENCE_VERSION, __version__
 
 
-@click.group(cls=InterruptibleGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ProgramGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
     __version__,
     message=f"%(prog)s %(version)s (speaks as Apache ZooKeeper {REFERENCE_VERSION})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,7 +12,9 @@ import click
 
 ADMIN_AUTH_VARIABLE = "KRAAL_ADMIN_AUTH"
 ADMIN_AUTH_DEFAULT = "ip"
-EXIT_INTERRUPTED = 130
+_ZXID = re.compile(r"0[xX]([0-9a-fA-F]+)|[0-9]+")
+_DIGITS_MAX = 100
+"""Python refuses to read thousands."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,7 +37,7 @@ def log_directory(function: F) -> F:
     return click.option(
         "--data-log-dir",
         "log_directory",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=DIRECTORY,
         metavar="DIR",
         help="Where the transaction logs are, if not in the data directory (dataLogDir).",
     )(function)
@@ -65,21 +68,52 @@ def server_access(function: F) -> F:
 
     for option in (
         click.option(
-            "--cert", "certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            "--cert", "certificate", type=Place(path_type=Path, exists=True, dir_okay=False),
             metavar="PEM", help="Certificate and key for an https server that asks for one.",
         ),
         click.option(
-            "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="PEM",
+            "--ca", type=Place(path_type=Path, exists=True, dir_okay=False), metavar="PEM",
             help="Who may have signed the certificate of an https server.",
         ),
         click.option(
-            "--auth", default=ADMIN_AUTH_DEFAULT, show_default=True, envvar=ADMIN_AUTH_VARIABLE,
-            show_envvar=True, metavar="'SCHEME CREDENTIAL'",
+            "--auth", type=UTF8, default=ADMIN_AUTH_DEFAULT, show_default=True,
+            envvar=ADMIN_AUTH_VARIABLE, show_envvar=True, metavar="'SCHEME CREDENTIAL'",
             help="Who asks a running server; it wants all permissions on the root.",
         ),
     ):  # fmt: skip
         with_access = option(with_access)
     return cast(F, with_access)
+
+
+class Number(click.IntRange):
+    """A number in the digits 0 to 9: Python takes others, and `1_0`, as well."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9]+", value):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Place(click.Path):
+    """A path that says where: an empty one would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty path names nothing", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Utf8(click.ParamType[str]):
+    """Text for a server or about znodes, which is always UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!a} is no UTF-8", param, ctx)
+        return str(value)
 
 
 class Zxid(click.ParamType[int]):
@@ -91,39 +125,19 @@ class Zxid(click.ParamType[int]):
         if isinstance(value, int):
             return value
         text = str(value)
-        try:
-            zxid = int(text, 16) if text.lower().startswith("0x") else int(text)
-        except ValueError:
+        if not (found := _ZXID.fullmatch(text)):
             self.fail(f"{text!r} is no zxid: write 0x200000005, or a decimal number", param, ctx)
+        zxid = int(found[1], 16) if found[1] else int(text) if len(text) < _DIGITS_MAX else 1 << 63
         if not 0 <= zxid < 1 << 63:
             self.fail(f"{text} is out of range", param, ctx)
         return zxid
 
 
 ZXID = Zxid()
-FILE_OR_DIRECTORY = click.Path(path_type=Path, exists=True)
+UTF8 = Utf8()
+FILE_OR_DIRECTORY = Place(path_type=Path, exists=True)
 """A data directory, a zoo.cfg that names one, or a file of one."""
-DIRECTORY = click.Path(path_type=Path, file_okay=False)
-
-
-class Interruptible(click.Command):
-    """Ctrl-C ends it with one line and exit code 130, wherever it is."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """What the command returns."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            pass
-        except click.Abort as error:  # of a question; the end of the input is none
-            if not isinstance(error.__context__, KeyboardInterrupt):
-                raise
-        click.echo("Interrupted", err=True)
-        raise SystemExit(EXIT_INTERRUPTED)
-
-
-class InterruptibleGroup(Interruptible, click.Group):
-    """The same for all commands below it."""
+DIRECTORY = Place(path_type=Path, file_okay=False)
 
 
 def end(code: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kraal.cli import options
+from kraal.cli.program import Program
 
 if TYPE_CHECKING:
     from kraal.client import DigestMd5, Gssapi
@@ -19,7 +20,7 @@ PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
 
 
 @click.command(
-    cls=options.Interruptible,
+    cls=Program,
     short_help="Read and change znodes, as zkCli does.",
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
 )
@@ -28,7 +29,7 @@ PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
     help="host:port,host:port/chroot",
 )  # fmt: skip
 @click.option(
-    "-timeout", "--timeout", "timeout_ms", type=click.IntRange(1, 2**31 - 1), default=30_000,
+    "-timeout", "--timeout", "timeout_ms", type=options.Number(1, 2**31 - 1), default=30_000,
     show_default=True, metavar="MS",
     help="The session timeout, in milliseconds; -waitforconnection waits so long.",
 )  # fmt: skip
@@ -39,7 +40,7 @@ PASSWORD_VARIABLE = "KRAAL_SASL_PASSWORD"
 )  # fmt: skip
 @click.option(
     "-client-configuration", "--client-configuration", "configuration", metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=options.Place(path_type=Path),
     help="Properties of ZooKeeper's clients: TLS (PEM), jute.maxbuffer.",
 )  # fmt: skip
 @click.option(

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from pathlib import Path
 
 from kraal.client import ZooKeeperError
 from kraal.errors import ConfigError
@@ -27,20 +26,12 @@ EXIT_PIPE = 128 + signal.SIGPIPE
 
 def run(settings: Settings, words: Sequence[str]) -> int:
     """Run one command, or all that there are; returns the exit code."""
-    _open_closed_streams()
     try:
         return asyncio.run(_run(settings, words))
     except BrokenPipeError:
         # Whoever read has seen enough; the interpreter must not try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
-
-
-def _open_closed_streams() -> None:
-    """A process may be started without some of its streams."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - to the end
 
 
 async def _run(settings: Settings, words: Sequence[str]) -> int:

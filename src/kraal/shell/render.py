@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from typing import TextIO
 
 import click
 
@@ -32,7 +33,7 @@ class Output:
     def result(self, result: Result) -> None:
         """Write an answer or a piece of one; `flush` when it is whole."""
         if self.is_json:
-            self._write([json.dumps(result.json(), ensure_ascii=False)])
+            self._write([_json(result.json(), sys.stdout)])
         else:
             self.notes(result.notes())
             self._write(result.text(), result.coloured)
@@ -48,7 +49,7 @@ class Output:
     def event(self, lines: Iterable[str], event: JsonObject) -> None:
         """Write what happens by itself: the events of watches and of the session."""
         if self.is_json:
-            self._write([json.dumps(event, ensure_ascii=False)])
+            self._write([_json(event, sys.stdout)])
         else:
             self._write(lines)
         self.flush()
@@ -60,7 +61,7 @@ class Output:
     def error(self, message: str, fields: JsonObject) -> None:
         """Write why a command has failed, to standard error."""
         if self.is_json:
-            message = json.dumps({"error": message, **fields}, ensure_ascii=False)
+            message = _json({"error": message, **fields}, sys.stderr)
         self._complain([message], "red")
 
     def flush(self) -> None:
@@ -82,6 +83,12 @@ class Output:
             shown = visible(line) if is_terminal else line
             err.write(f"{click.style(shown, fg=colour) if is_terminal and colour else shown}\n")
             err.flush()
+
+
+def _json(value: JsonObject, stream: TextIO) -> str:
+    """A line that the encoding of its stream can hold."""
+    is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not is_utf8)
 
 
 def visible(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import errno
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
@@ -171,8 +172,12 @@ class Shell:
             self._complain(words, message_of(error), EXIT_FAILED, fields)
         except BrokenPipeError:
             raise  # nobody reads any more
-        except (KraalError, OSError) as error:
+        except KraalError as error:
             self._complain(words, str(error), EXIT_FAILED, {})
+        except OSError as error:  # those of files are told by the commands, with the file
+            is_full = error.errno == errno.ENOSPC and error.filename is None
+            text = f"standard output: {error.strerror}" if is_full else str(error)
+            self._complain(words, text, EXIT_FAILED, {})
         finally:
             self.output.flush()
         return self.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -16,6 +17,7 @@ Reply: TypeAlias = dict[str, Json]
 
 
 NUMBER_MAX = (1 << 64) - 1
+_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,40})|[0-9]{1,40}")
 
 
 class CommandError(KraalError):
@@ -36,10 +38,10 @@ class Parameters:
         text = self._values.get(name)
         if text is None:
             return default
-        try:
-            value = int(text, 0)
-        except ValueError:
-            raise CommandError(f"{name} is no number: {text}") from None
+        found = _NUMBER.fullmatch(text)
+        if found is None:
+            raise CommandError(f"{name} is no number: {text}")
+        value = int(found[1], 16) if found[1] else int(text)
         if not 0 <= value <= NUMBER_MAX:
             raise CommandError(f"{name} is negative or too large: {text}")
         return value

@@ -21,7 +21,10 @@ _ANSWER_MAX_BYTES = 16 << 20
 _WRONGLY_ASKED = (401, 403)
 """HTTP statuses of a credential that is missing or wrong."""
 UNKNOWN_COMMAND = "Unknown command"
-_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):\d{1,5}")
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\[\]]+):[0-9]{1,5}")
+
+
+_UNSENDABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]")
 
 
 class UnknownCommandError(FailedError):
@@ -46,13 +49,17 @@ class AdminClient:
     """Asks one server; each command has a connection of its own."""
 
     def __init__(self, target: str, access: Access) -> None:
-        url = urlsplit(target if "://" in target else f"http://{target}")
-        self.name = url.netloc
-        self._is_tls = url.scheme == "https"
         try:
+            url = urlsplit(target if "://" in target else f"http://{target}")
             self._host, self._port = url.hostname or "", url.port
         except ValueError as error:
             raise NobodyError(f"{target}: {error}") from error
+        if url.scheme not in ("http", "https") or not self._host:
+            raise NobodyError(f"{target} is no admin port: write HOST:PORT, or an http(s) URL")
+        if _UNSENDABLE.search(access.authorization):
+            raise NobodyError("the credential of --auth has characters that no header can hold")
+        self.name = url.netloc
+        self._is_tls = url.scheme == "https"
         self._path = url.path.rstrip("/") or COMMANDS
         self._access = access
 
@@ -75,13 +82,16 @@ class AdminClient:
         headers = {"Authorization": self._access.authorization}
         if body is not None:
             headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        connection = self._connection()
+        try:
+            connection = self._connection()
+        except HTTPException as error:
+            raise NobodyError(f"{self.name} is no admin port: {error}") from error
         try:
             try:
                 method = "GET" if body is None else "POST"
                 connection.request(method, f"{self._path}/{command}", body, headers)
                 response = connection.getresponse()
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, UnicodeError) as error:
                 raise NobodyError(f"{self.name} does not answer: {self._hinted(error)}") from error
             yield response
         finally:
@@ -107,7 +117,7 @@ class AdminClient:
         """The members of a JSON answer. Raises NobodyError for any other."""
         try:
             found = json.loads(response.read(_ANSWER_MAX_BYTES))
-        except (ValueError, OSError, HTTPException):
+        except (ValueError, RecursionError, OSError, HTTPException):
             found = None
         if not isinstance(found, dict):
             raise NobodyError(f"{self.name} is no admin port of a server")

@@ -17,6 +17,7 @@ from kraal.storage.inspection.findings import Report, Severity
 
 LIMIT_SECONDS = 5.0
 DEFAULT_PORT = 2181
+PORT_MAX = 65535
 _ANSWER_MAX_BYTES = 1 << 20
 _NOT_SERVING = "not currently serving"
 _NOT_ALLOWED = "not in the whitelist"
@@ -26,7 +27,7 @@ _VERSION = re.compile(r"^Zookeeper version: ([^,-]+)", re.MULTILINE)
 _FSYNC_SLOW_MS = 1000
 _LAG_MAX = 10_000
 _FILES_SHARE = 0.9
-_HOST = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 @dataclass(slots=True)
@@ -75,6 +76,8 @@ def members_of(target: str) -> list[Asked]:
             raise ConfigError(f"{part!r} is no host:port, and no file or directory either")
         host = found["six"] or found["host"]
         port = int(found["port"] or DEFAULT_PORT)
+        if not 0 < port <= PORT_MAX:
+            raise ConfigError(f"{part!r}: there is no port {port}")
         asked.append(Asked(part.strip(), host, port))
     return asked
 
@@ -99,6 +102,8 @@ async def _interview(member: Asked) -> None:
             member.answers[word] = await ask(member.host, member.port, word)
     except TimeoutError:
         member.error = f"does not answer within {LIMIT_SECONDS:.0f} s"
+    except UnicodeError:
+        member.error = "is no name of a host"
     except OSError as error:
         member.error = error.strerror or str(error)
 

@@ -113,8 +113,11 @@ def restore(
         return 0
     confirmed("Restore it?", is_sure=is_sure)
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
-        for piece in backups.as_snapshot(tree):
-            spool.write(piece)
+        try:
+            for piece in backups.as_snapshot(tree):
+                spool.write(piece)
+        except OSError as error:
+            raise FailedError(f"{tempfile.gettempdir()}: {error.strerror or error}") from error
         size = spool.tell()
         spool.seek(0)
         with client.asked("restore", body=spool, size=size) as response:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 import click
 
+from kraal.cli.program import EXIT_FAILED, give_up_output, told
 from kraal.errors import ConfigError, KraalError
 from kraal.storage.inspection.findings import Finding, Severity
 
 P = ParamSpec("P")
 R = TypeVar("R")
-EXIT_DAMAGED = 3
+EXIT_DAMAGED = EXIT_FAILED
 EXIT_USAGE = 2
 EXIT_NO_READER = 141
 """What a shell shows of a program that SIGPIPE ended."""
@@ -48,17 +48,22 @@ def failing(command: Callable[P, R]) -> Callable[P, R]:
         except KraalError as error:
             raise FailedError(str(error)) from error
         except BrokenPipeError as error:  # as in `| head`: that is no error of ours
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up_output()
             raise SystemExit(EXIT_NO_READER) from error
         except OSError as error:
-            raise FailedError(f"{error.filename or ''}: {error.strerror or error}") from error
+            raise FailedError(told(error)) from error
 
     return wrapped
 
 
+def is_utf8(stream: TextIO) -> bool:
+    """Whether it has all characters, so that JSON needs no escapes."""
+    return stream.encoding.lower().replace("-", "") == "utf8"
+
+
 def write_json(value: Any) -> None:
     """One document, or one line of a stream."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout)))
 
 
 @contextmanager

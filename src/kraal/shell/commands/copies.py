@@ -136,12 +136,17 @@ def _kinds(shell: Context, given: Given) -> Kinds:
 
 async def _shown(writer: Writer, root: str, entries: AsyncGenerator[Entry, None]) -> Results:
     """The text of a file in lines as they are whole; programs get an object for each znode."""
-    *lines, rest = writer.beginning().split("\n")
-    yield Lines(lines, {"format": FORMAT, "version": VERSION, "root": root})
+    *beginning, rest = writer.beginning().split("\n")
+    head: Lines | None = Lines(beginning, {"format": FORMAT, "version": VERSION, "root": root})
     async with aclosing(entries):
         async for entry in entries:
+            if head is not None:  # not before the root was found
+                yield head
+                head = None
             *lines, rest = f"{rest}{writer.znode(entry)}".split("\n")
             yield Lines(lines, entry_json(entry))
+    if head is not None:
+        yield head
     *lines, rest = f"{rest}{writer.end()}".split("\n")
     yield Lines(lines, {"count": writer.count})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +119,9 @@ async def reconfig(shell: Context, given: Given) -> Results:
 def _version(written: str | None) -> int:
     if written is None:
         return -1
-    try:
-        return int(written, 16)
-    except ValueError:
-        raise CommandError("-v must be followed by a long (configuration version)") from None
+    if not re.fullmatch(r"[+-]?[0-9a-fA-F]{1,16}", written):  # as Long.parseLong(written, 16)
+        raise CommandError("-v must be followed by a long (configuration version)")
+    return int(written, 16)
 
 
 def _members(file: str) -> str:

@@ -103,6 +103,7 @@ class Branch(Result):
         return znode_json(self.znode)
 
 
+_SESSION = re.compile(r"0[xX]([0-9a-fA-F]{1,16})|[0-9]{1,20}")
 _LONG = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -263,10 +264,10 @@ def _size_test(written: str) -> Test:
 
 
 def _session(written: str) -> int:
-    try:
-        return int(written, 0) & _LONG
-    except ValueError:
-        raise CommandError(f"{written!r} is no session; write 0x1000… or a number") from None
+    found = _SESSION.fullmatch(written)
+    if found is None:
+        raise CommandError(f"{written!r} is no session; write 0x1000… or a number")
+    return (int(found[1], 16) if found[1] else int(written)) & _LONG
 
 
 def _owner(znode: Znode) -> int | None:
