@@ -175,6 +175,30 @@ def test_taken_ports_are_complained_of_and_clients_are_served(tmp_path: Path) ->
     assert f"The metrics provider is not served, {HOST}:{port}" in log
 
 
+def test_a_port_that_is_set_twice_is_that_of_clients(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {
+        "admin.enableServer": "true", "admin.serverPort": port,
+        "metricsProvider.className": PROMETHEUS, "metricsProvider.httpPort": port,
+    }  # fmt: skip
+    with servers.kraal(tmp_path, port=port, settings=settings) as server:
+        assert_alive(server)
+        log = server.log_path.read_text()
+    for key in ("admin.serverPort", "metricsProvider.httpPort"):
+        said = (
+            rf"zoo.cfg, line \d+: {key}={port}: clientPort \(\S+zoo.cfg, line 3\) is the same port"
+        )
+        assert re.search(said, log), log
+
+
+def test_clients_have_two_ports(tmp_path: Path) -> None:
+    port = free_port()
+    server = servers.kraal(tmp_path, port=port, settings={"secureClientPort": port})
+    assert server.launch().wait(30) == 2
+    log = server.log_path.read_text()
+    assert re.search(rf"secureClientPort={port}: clientPort \(.*line 3\) is the same port", log)
+
+
 def test_without_its_packages_there_is_a_warning_and_service(tmp_path: Path) -> None:
     missing = tmp_path / "without" / "starlette"
     missing.mkdir(parents=True)

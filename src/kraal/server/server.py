@@ -229,12 +229,12 @@ class Server:
         self.listener = ClientListener(config, self.counters, self.status)
         self.tls = TlsContexts(config)
         await self._begin(recovered)
-        await self.admin.start()
         try:
             await self.listener.start(self.tls.clients)
         except OSError:
             await self._shut_down()
             raise
+        await self.admin.start()
 
     async def _begin(self, recovered: Recovered) -> None:
         """Serve clients, or take part in the ensemble, from what the disk holds."""

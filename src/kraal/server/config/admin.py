@@ -8,6 +8,7 @@ from __future__ import annotations
 from kraal.model.config import AdminConfig
 from kraal.model.setting import decimal, refuse
 from kraal.model.tls import ClientAuth
+from kraal.server.config.client import ClientPorts, overlap
 from kraal.server.config.settings import Settings
 from kraal.server.config.tls import QUORUM, tls_settings
 
@@ -20,8 +21,11 @@ METRICS_PROVIDERS = (
 _IDLE_PROVIDER_KEYS = ("numWorkerThreads", "maxQueueSize", "workerShutdownTimeoutMs")
 
 
-def admin_config(settings: Settings) -> AdminConfig:
-    """Read `admin.*`, `metricsProvider.*` and kraal's own. Raises ConfigError."""
+def admin_config(settings: Settings, clients: ClientPorts) -> AdminConfig:
+    """Read `admin.*`, `metricsProvider.*` and kraal's own. Raises ConfigError.
+
+    A port of the `clients` is theirs: a warning says what is not served for that.
+    """
     number, flag, text = settings.number, settings.flag, settings.text
     port = number("admin.serverPort", 8080)
     if not 0 <= port <= 0xFFFF:
@@ -36,7 +40,7 @@ def admin_config(settings: Settings) -> AdminConfig:
     if force_https or unified:
         client_auth = ClientAuth.NEED if needs_certificate else ClientAuth.NONE
         tls = tls_settings(settings, QUORUM, client_auth=client_auth)
-    return AdminConfig(
+    config = AdminConfig(
         enabled=text("admin.enableServer") != "false",
         host=text("admin.serverAddress") or "0.0.0.0",
         port=port,
@@ -55,6 +59,24 @@ def admin_config(settings: Settings) -> AdminConfig:
         export_process_info=flag("metricsProvider.exportJvmInfo", True),
         slow_request_threshold_ms=number("slowRequestThresholdMs", 1000, minimum=1),
     )
+    _warn_of_shared_ports(settings, config, clients)
+    return config
+
+
+def _warn_of_shared_ports(settings: Settings, config: AdminConfig, clients: ClientPorts) -> None:
+    """Ports are opened in this order, and one that is open already is not opened again."""
+    admin_port = config.port if config.enabled else None
+    opened = [
+        ("clientPort", clients.host, clients.port, "clients"),
+        ("secureClientPort", clients.secure_host, clients.secure_port, "clients"),
+        ("admin.serverPort", config.host, admin_port, "the admin server"),
+        ("metricsProvider.httpPort", config.metrics_host, config.metrics_port, "the metrics"),
+    ]
+    for number, (key, host, port, what) in enumerate(opened[2:], 2):
+        for before, at, taken, _ in opened[:number]:
+            if port and port == taken and overlap(host, at):
+                text = f"{settings.named(before)} is the same port; not served: {what}"
+                settings.warnings.append(settings.located(key, f"{key}={port}: {text}"))
 
 
 def _metrics_port(settings: Settings) -> int:

@@ -57,6 +57,9 @@ def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
         secure_host, secure_port = _agreed(
             "secure client address", secure_host, secure_port, member.secure_client
         )
+    if port and port == secure_port and overlap(host, secure_host):
+        key = "secureClientPort"
+        raise refuse(key, str(port), f"{settings.named('clientPort')} is the same port")
     is_unified = settings.flag("client.portUnification", False) and port is not None
     tls = None
     if is_unified or secure_port is not None:
@@ -75,6 +78,11 @@ def client_ports(settings: Settings, member: Member | None) -> ClientPorts:
 def has_x509(settings: Settings, tls: TlsSettings | None) -> bool:
     """Whether there is the scheme `x509`: with TLS always, else if `authProvider.X` asks for it."""
     return settings.names_provider(X509_PROVIDER) or tls is not None
+
+
+def overlap(host: str, other: str) -> bool:
+    """Whether one port cannot be listened on at both addresses; names are not looked up."""
+    return host == other or host in _WILDCARDS or other in _WILDCARDS
 
 
 def _agreed(

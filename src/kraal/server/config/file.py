@@ -229,7 +229,7 @@ def _server(settings: Settings, static: Path | None, server_id: int | None) -> S
         security=security,
         throttle=_throttle(settings, len(members.ensemble.voters) if members.ensemble else 1),
         reaper=_reaper(settings),
-        admin=admin_config(settings),
+        admin=admin_config(settings, ports),
         ensemble=ensemble,
         server_id=server_id,
         client_port=ports.port,

@@ -52,6 +52,11 @@ class Settings:
         source = self._sources.get(key) if key is not None else None
         return text if source is None else f"{source}: {text}"
 
+    def named(self, key: str) -> str:
+        """The key, and where it was set if that is known."""
+        source = self._sources.get(key)
+        return key if source is None else f"{key} ({source})"
+
     def text(self, key: str) -> str | None:
         self._read.add(key)
         return self.values.get(key)
