@@ -17,7 +17,7 @@ Reply: TypeAlias = dict[str, Json]
 
 
 NUMBER_MAX = (1 << 64) - 1
-_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,40})|[0-9]{1,40}")
+_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]{1,40})|-?[0-9]{1,40}")
 
 
 class CommandError(KraalError):
