@@ -103,6 +103,8 @@ class AdminClient:
             return f"{error.verify_message}; --ca says who may have signed its certificate"
         if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
             return f"it does not speak TLS; http://{self.name} may be meant"
+        if isinstance(error, ConnectionRefusedError):
+            return f"{error}; a server has an admin port with `pip install 'kraal[admin]'`"
         broke_off = isinstance(error, ConnectionResetError | BadStatusLine)
         if broke_off and not self._is_tls:
             return f"{error}; if it speaks TLS, name it https://{self.name}"
