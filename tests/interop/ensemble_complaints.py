@@ -126,7 +126,8 @@ HARMLESS: tuple[Harmless, ...] = (
         r"acknowledged nothing)|Leading no longer: "
         r"only .* are left|(FOLLOWING|OBSERVING|LEADING) no longer \(.*\): (the connection to the "
         r"leader is closed|nothing was heard|only .* are left|the leader cannot be reached)|"
-        r"Cannot dial (server \d+|the leader) |leads, but its quorum port \(.*\) does not answer",
+        r"has ended the connection of this server|Cannot dial (server \d+|the leader) |"
+        r"leads, but its quorum port \(.*\) does not answer",
         "members have lost each other",
     ),
     Harmless(KRAAL, r"The leader's tree as of .* takes the place of", "a way to synchronise"),

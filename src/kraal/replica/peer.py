@@ -221,7 +221,10 @@ class Peer:
             return
         ejections.add(leader, learner.epoch, self.now_ms - learner.began_ms)
         if pause_ms := ejections.pause_ms(leader):
-            logger.warning(
+            # Connections do break: twice is no reason to wake anybody.
+            level = logging.INFO if ejections.count == 2 else logging.WARNING
+            logger.log(
+                level,
                 "Server %d has ended the connection of this server, id %d, %d times in a row, as it"
                 " does when server id %d is used by two servers: then its log names their addresses"
                 " and one of them needs another myid. It is not dialled again for %d ms",
