@@ -163,6 +163,36 @@ async def test_a_party_of_kraal_and_kazoo(server: Server, connect: Connector, pa
         await asyncio.to_thread(client.close)
 
 
+async def test_who_joins_while_the_members_are_read_and_leaves_is_not_there_any_more(
+    connect: Connector, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect() as zk, connect() as other, Party(zk, path, "stays") as party:
+        passing, real = Party(other, path, "passes"), zk.get_children
+
+        async def overtaken(path: str) -> list[str]:
+            names = await real(path)
+            monkeypatch.setattr(zk, "get_children", real)
+            await passing.join()
+            await zk.sync(path)
+            return names
+
+        seen: list[list[str]] = []
+
+        async def look() -> None:
+            async with aclosing(party.follow()) as changes:
+                async for members in changes:
+                    seen.append(members)
+                    if "passes" in members:
+                        await passing.leave()
+                        await zk.sync(path)
+
+        monkeypatch.setattr(zk, "get_children", overtaken)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            looking = group.create_task(look())
+            await until(lambda: ["passes", "stays"] in seen and seen[-1] == ["stays"])
+            looking.cancel()
+
+
 async def test_members_of_a_group_show_data(server: Server, connect: Connector, path: str) -> None:
     async with connect() as zk, connect() as other:
         async with GroupMember(zk, path, "a", b"1") as member:

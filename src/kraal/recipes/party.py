@@ -113,15 +113,19 @@ class Party(_Member):
 
     async def members(self) -> list[str]:
         """The identifiers of all members, sorted."""
-        names = [name for name in await self._read_names() if PARTY_MARK in name]
-        read = await asyncio.gather(*(self._read_data(name) for name in names))
-        return sorted(data.decode("utf-8", "replace") for data in read if data is not None)
+        return await self._identifiers(await self._read_names())
 
     async def follow(self) -> AsyncGenerator[list[str], None]:
         """The members now, and again whenever some have come or gone."""
         async with aclosing(follow_children(self._zk, self.path)) as changes:
-            async for _ in changes:
-                yield await self.members()
+            async for names in changes:
+                # Of these names: what is told next is what differs from them.
+                yield await self._identifiers(names or [])
+
+    async def _identifiers(self, names: list[str]) -> list[str]:
+        read = (self._read_data(name) for name in names if PARTY_MARK in name)
+        found = await asyncio.gather(*read)
+        return sorted(data.decode("utf-8", "replace") for data in found if data is not None)
 
 
 class GroupMember(_Member):
