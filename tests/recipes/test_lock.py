@@ -170,7 +170,6 @@ async def test_a_release_is_all_that_the_next_one_needs(
         held = await Lock(zk, path).acquire()
         task = asyncio.create_task(Lock(other, path).acquire())
         await until_contenders(zk, path, 4)
-        await background_ends()
         asked: list[int] = []
         submit = SessionKeeper.submit
 
@@ -179,6 +178,12 @@ async def test_a_release_is_all_that_the_next_one_needs(
             return submit(session, op, *given)
 
         monkeypatch.setattr(SessionKeeper, "submit", count)
+        while asked != [OpCode.SYNC, OpCode.SYNC]:  # until the other has nothing more to ask
+            asked.clear()
+            await zk.sync(path)
+            await other.sync(path)
+            await background_ends()
+        asked.clear()
         await held.release()
         await (await task).release()
         assert asked == [OpCode.MULTI, OpCode.MULTI]
@@ -209,8 +214,8 @@ async def test_each_waits_for_one_other(server: Server, connect: Connector, path
             tasks.append(asyncio.create_task(Lock(zk, path, layout="curator").acquire()))
             await until_contenders(zk, path, number + 2)
         # Each watches its own znode, and that is the one which the next one waits for.
-        await background_ends()
-        assert await watches(server) == 11
+        while await watches(server) != 11:
+            await asyncio.sleep(0.001)
         await held.release()
         for task in tasks:
             await (await task).release()

@@ -47,7 +47,8 @@ def size_of(*paths: Path | PurePath) -> int:
     for path in map(Path, paths):
         try:
             if path.is_dir():
-                total += sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+                with os.scandir(path) as entries:
+                    total += sum(entry.stat().st_size for entry in entries if entry.is_file())
             else:
                 total += path.stat().st_size
         except OSError:
