@@ -41,6 +41,8 @@ _LIBRARY = Path(__file__).resolve().parents[2] / "build" / "names.so"
 _HELD_BYTES_MAX = 1 << 18
 _DIAL_ATTEMPTS = 5
 _DIAL_PAUSE_S = 0.1
+_CLOSING_TURNS = 5
+"""Of the loop: in one a connection that was accepted is made, in the next ones it is lost."""
 
 
 class LinksMissingError(Exception):
@@ -245,6 +247,9 @@ class _Link:
 
     def _accept(self, port: int) -> _End:
         near, far = _End(), _End()
+        if self.blocks:  # it was accepted while the port was closed
+            near.closed = True
+            return near
         near.other, far.other = far, near
         near.flow = _Flow(self._forth, near, far)
         far.flow = _Flow(self._back, far, near)
@@ -346,6 +351,8 @@ class Links:
     def close(self) -> None:
         async def close_all() -> None:
             await asyncio.gather(*(link.close() for link in self._links.values()))
+            for _ in range(_CLOSING_TURNS):
+                await asyncio.sleep(0)
 
         self._wait(close_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
