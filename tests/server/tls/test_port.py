@@ -450,7 +450,7 @@ def test_a_certificate_must_name_its_address_if_that_is_asked_for(tmp_path: Path
         ({"ssl.protocol": "TLSv9"}, "ssl.protocol: TLSv9 is none of the protocols"),
         ({"ssl.enabledProtocols": "TLSv9"}, "ssl.enabledProtocols: TLSv9 is none of the protocols"),
         ({"ssl.ciphersuites": "TLS_NULL"}, "ssl.ciphersuites: there is no cipher suite TLS_NULL"),
-        ({"ssl.keyStore.location": MADE.trust}, f"{MADE.trust}: there is no private key in it"),
+        ({"ssl.keyStore.location": MADE.trust}, "authority.pem: there is no private key in it"),
     ],
 )
 def test_a_server_without_its_certificates_does_not_start(
