@@ -39,7 +39,7 @@ FOUND = {
     "deny": ("key-value", 1),
     "look at once": ("configuration", 1),
     "release anybody": ("locking-queue", 10),
-    "drop at the door": ("queue", 16),
+    "drop at the door": ("queue", 181),
 }
 """By bug, the recipe and the seed to begin with: one that finds it at present."""
 
@@ -52,7 +52,7 @@ def test_a_seed_keeps_every_promise(recipe: str, seed: int) -> None:
     assert summary.transactions
 
 
-@pytest.mark.parametrize(("recipe", "seed"), [("party", 100), ("party", 534)])
+@pytest.mark.parametrize(("recipe", "seed"), [("party", 100), ("party", 534), ("queue", 427)])
 def test_a_seed_that_found_something_finds_nothing(recipe: str, seed: int) -> None:
     assert summarise(seed, Kind(recipe=recipe)).violation is None
 

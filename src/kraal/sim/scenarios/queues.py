@@ -23,6 +23,8 @@ ORDER = "items come in their order"
 EARLY = "no item comes too early"
 PATIENCE_S = 0.5
 """How long a consumer waits for an item."""
+SETTLING_US = 200_000
+"""What was on its way when the faults ended is done by then; its reply may be lost already."""
 REPEATED = 0.2
 """Share of items that are put again when the reply is lost."""
 
@@ -173,7 +175,7 @@ class Queues(Workers):
             violated(LOST, "%s is nowhere", data)
         # Who has given up puts it back, unless that is in doubt or the client is closed at once.
         is_open = session_id in self.world.history.tree.sessions
-        may_give_back = is_open and removed_us > self.calm_us
+        may_give_back = is_open and removed_us > self.calm_us + SETTLING_US
         if app.is_up and (app not in self._fickle or may_give_back):
             violated(LOST, "%s was removed by %s, which does not have it", data, app.name)
 
