@@ -3,8 +3,9 @@
 `python -m tests.interop.shell_comparison` prints the figures and whatever differs.
 
 Between the lines of a script stand marks, so that the answers can be told apart. The events of
-watches come from another thread in zkCli: they are compared by themselves. Times, zxids and
-versions of znodes that the other shell has changed as well are made equal.
+watches come from another thread in zkCli: they are compared by themselves, but for that of its
+own end, which it may outrun. Times, zxids and versions of znodes that the other shell has changed
+as well are made equal.
 """
 
 from __future__ import annotations
@@ -142,12 +143,16 @@ def _marked(lines: Sequence[str]) -> Iterator[str]:
 
 def _answers(said: Said) -> tuple[list[str], list[tuple[str, str]]]:
     """The events, and what was written to standard output and error for each line."""
-    events = [match[1] for match in _EVENT.finditer(said.out) if match[1]]
     outs = _EVENT.sub("", said.out).split(f"{MARK_DATA}\n")[1:-1]
     errs = said.err.split(f"Node does not exist: {MARK}/none\n")[1:-1]
     assert len(outs) == len(errs), f"{said.out[-2000:]}{said.err[-2000:]}"
     answers = [(normal(out), normal(err)) for out, err in zip(outs, errs, strict=True)]
-    return [normal(event) for event in events], answers
+    return _events(said.out), answers
+
+
+def _events(text: str) -> list[str]:
+    found = (match[1] for match in _EVENT.finditer(text))
+    return [normal(event) for event in found if event and "state:Closed" not in event]
 
 
 def normal(text: str) -> str:
@@ -178,10 +183,8 @@ def compare_one_shots(port: int) -> list[str]:
 def _differences(theirs: Said, ours: Said, *, with_events: bool = True) -> list[str]:
     pairs = [("code", str(theirs.code), str(ours.code))]
     for name, their, our in zip(("out", "err"), theirs[1:], ours[1:], strict=True):
-        their_events = [match[1] for match in _EVENT.finditer(their) if match[1]]
-        our_events = [match[1] for match in _EVENT.finditer(our) if match[1]]
         if with_events:
-            pairs.append((f"events on {name}", normal(str(their_events)), normal(str(our_events))))
+            pairs.append((f"events on {name}", str(_events(their)), str(_events(our))))
         pairs.append((name, normal(_EVENT.sub("", their)), normal(_EVENT.sub("", our))))
     return [f"{what}:\n  zkCli {a!r}\n  kraal {b!r}" for what, a, b in pairs if a != b]
 

@@ -129,6 +129,7 @@ def test_health_is_answered_whoever_is_connected_and_clients_are_served(tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, most)
     with running_, ExitStack() as strangers:
+        began = time.monotonic()
         for _ in range(600):
             strangers.enter_context(dial(kraal.admin, HALF))
         assert kraal.http("/livez")[0] == 200
@@ -136,8 +137,9 @@ def test_health_is_answered_whoever_is_connected_and_clients_are_served(tmp_path
         assert kraal.http("/commands/ruok")[0] == 200
         assert_alive(kraal.server)
         log = kraal.server.log_path.read_text()
+        seconds = time.monotonic() - began
     assert "Too many connections to an HTTP port - max is 64; closing the one" in log
-    assert log.count("Too many connections") < 5
+    assert log.count("Too many connections") <= seconds + 2  # one a second
 
 
 def test_requests_under_way_are_limited_and_health_is_not(tmp_path: Path) -> None:

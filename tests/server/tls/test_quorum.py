@@ -179,9 +179,11 @@ def test_who_is_refused_is_told_so_by_its_own_log(tmp_path: Path, refused: int) 
 def test_a_member_with_another_ssl_quorum_is_told_of(tmp_path: Path, plain: int) -> None:
     """Both in its own log and in that of the others, whoever dials whom."""
     with ensemble(tmp_path, TLS, {plain: {"sslQuorum": "false"}}) as made:
-        for member in made.members.values():
-            member.launch()
         odd, others = made.members[plain], [m for m in made.members.values() if m.id != plain]
+        odd.launch()  # first: who has a leader dials nobody
+        until(odd, "looking for a leader")
+        for member in others:
+            member.launch()
         made.wait_serving(members=others)
         with connected(others[0].client_port) as client:
             assert create(client, "/x") == 0
