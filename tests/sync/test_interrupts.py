@@ -16,9 +16,12 @@ from kraal.sync.recipes import Held, LeaderElection, LostError
 from kraal.testing import Server
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from kraal import sync
 from kraal.sync.recipes import LeaderElection, LostError
+
+# What runs in the background of a shell inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def lead(leadership):
     print("leading", flush=True)
