@@ -87,17 +87,24 @@ def test_threads_use_it_with_the_client_for_threads(tmp_path: Path) -> None:
     write(
         tmp_path,
         """
+import pytest
+
 def test_threads(kraal_sync_client):
     with kraal_sync_client() as zk, kraal_sync_client() as other:
         zk.create("/a", b"data")
         assert other.get("/a").data == b"data"
+
+def test_no_options(kraal_sync_client, kraal_async_client):
+    for connect in (kraal_sync_client, kraal_async_client):
+        with pytest.raises(TypeError, match="sync_client.. got an unexpected"):
+            connect(session_timeout=5)
 
 def test_as_good_as_new(kraal_sync_client):
     with kraal_sync_client() as zk:
         assert zk.get_children("/") == ["zookeeper"]
 """,
     )
-    assert passed(tmp_path) == 2
+    assert passed(tmp_path) == 3
 
 
 def test_coroutines_use_it_with_anyio(tmp_path: Path) -> None:

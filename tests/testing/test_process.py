@@ -38,6 +38,9 @@ def test_what_was_acknowledged_survives_a_kill(server: ServerProcess) -> None:
         server.kill()
         assert server.pid is None
         until("loss", lambda: states == ["SUSPENDED"])
+        for ask in (server.sessions, lambda: server.expire(1)):
+            with pytest.raises(UnavailableError, match="the server does not run"):
+                ask()
         server.start()
         assert server.pid not in (None, pid)
         until("connection", lambda: states == ["SUSPENDED", "CONNECTED"])

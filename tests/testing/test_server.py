@@ -16,7 +16,7 @@ from kazoo.security import make_digest_acl
 
 from kraal.client import CreateMode, connect
 from kraal.errors import ConfigError
-from kraal.testing import Server, StartError, UnavailableError
+from kraal.testing import Server, StartError, UnavailableError, WaitError
 from tests.support.servers import four_letter_word
 from tests.testing.support import kazoo, states_of, threads, until
 
@@ -158,6 +158,34 @@ def test_a_paused_server_can_be_stopped(before: set[str]) -> None:
     with Server() as server:
         server.pause()
     assert set(threads()) <= before
+
+
+def test_what_is_asked_of_a_paused_server_does_it_no_harm(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kazoo(server.hosts) as client:
+        session_id = client.client_id[0]
+        server.pause()
+        monkeypatch.setattr("kraal.testing.server.TIMEOUT_SECONDS", 0.1)
+        for expired in (session_id, 1):
+            with pytest.raises(WaitError, match="of a test server that is paused took longer"):
+                server.expire(expired)
+        monkeypatch.undo()
+        server.resume()
+        assert server.sessions() == [session_id], "what was given up is not done later"
+        assert client.exists("/") is not None
+    assert server.is_running
+
+
+def test_only_what_runs_can_be_paused() -> None:
+    server = Server()
+    with pytest.raises(UnavailableError, match="does not run"):
+        server.pause()
+    server.resume()
+    with server:
+        server.stop()
+        with pytest.raises(UnavailableError, match="does not run"):
+            server.pause()
 
 
 def test_a_slow_disk_delays_writes_but_no_reads_of_others(server: Server) -> None:

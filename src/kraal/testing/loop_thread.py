@@ -71,16 +71,32 @@ class LoopThread:
             work.close()
             raise WaitError(f"{doing}: nothing runs")
         assert threading.current_thread() is not self._thread, "the loop would wait for itself"
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout), loop)
+        is_given_up = threading.Event()
+
+        async def outcome() -> T | Exception:
+            """A value in any case: no error is nobody's when the wait for it is over."""
+            if is_given_up.is_set():
+                work.close()
+                return WaitError(doing)
+            try:
+                return await asyncio.wait_for(work, timeout)
+            except Exception as error:
+                return error
+
+        future = asyncio.run_coroutine_threadsafe(outcome(), loop)
         try:
             # The loop itself may stand still.
-            return future.result(timeout + GRACE_SECONDS)
+            value = future.result(timeout + GRACE_SECONDS)
+            if isinstance(value, Exception):
+                raise value
         except WaitError:
             raise
         except TimeoutError as error:
             raise WaitError(f"{doing} took longer than {timeout:g} s") from error
         finally:
+            is_given_up.set()  # what the loop has not begun, it does not begin any more
             future.cancel()  # when the wait was interrupted
+        return value
 
     def soon(self, work: Callable[[], object]) -> None:
         """Call `work` in the loop, and do not wait for it."""

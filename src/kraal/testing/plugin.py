@@ -112,7 +112,10 @@ def kraal_async_client(kraal_server: Server | ExternalServer) -> Callable[[], Cl
     """Makes clients of kraal's own of the server: `async with kraal_async_client() as zk`."""
     from kraal.client import connect  # noqa: PLC0415 - only where it is used
 
-    return lambda: connect(kraal_server.hosts)
+    def kraal_async_client() -> Client:
+        return connect(kraal_server.hosts)
+
+    return kraal_async_client
 
 
 @pytest.fixture
@@ -120,7 +123,10 @@ def kraal_sync_client(kraal_server: Server | ExternalServer) -> Callable[[], Syn
     """Makes clients for threads of the server: `with kraal_sync_client() as zk`."""
     from kraal.sync import connect  # noqa: PLC0415 - only where it is used
 
-    return lambda: connect(kraal_server.hosts)
+    def kraal_sync_client() -> SyncClient:
+        return connect(kraal_server.hosts)
+
+    return kraal_sync_client
 
 
 def _hosts(config: pytest.Config) -> str:

@@ -124,16 +124,16 @@ class ServerProcess(Context):
 
     def sessions(self) -> list[int]:
         """The ids of all sessions that live."""
-        return self._call("the look at the sessions", remote.sessions(self.port))
+        return self._ask("the look at the sessions", remote.sessions(self.port))
 
     def expire(self, session_id: int) -> None:
         """End a session of any client, as when nothing is heard of it for its timeout.
 
         Its ephemerals are gone when this returns; its client is disconnected and learns of it when
-        it comes back. Raises UnavailableError when there is no such session.
+        it comes back. Raises UnavailableError when there is no such session, or no server.
         """
         check_session_id(session_id)
-        ended = self._call("the end of a session", remote.expire(HOST, self.port, session_id))
+        ended = self._ask("the end of a session", remote.expire(HOST, self.port, session_id))
         if not ended:
             raise UnavailableError(f"there is no session {show(session_id)}")
 
@@ -202,6 +202,12 @@ class ServerProcess(Context):
     @property
     def _process(self) -> local.ServerProcess:
         return self._require().process
+
+    def _ask(self, doing: str, work: Coroutine[object, object, T]) -> T:
+        try:
+            return self._call(doing, work)
+        except ConnectionError as error:
+            raise UnavailableError(f"the server does not run: {error}") from error
 
     def _call(
         self, doing: str, work: Coroutine[object, object, T], timeout: float = TIMEOUT_SECONDS

@@ -164,8 +164,14 @@ class Server(Context):
         self._call("disconnecting", self._disconnect())
 
     def pause(self) -> None:
-        """Stand still, as a stopped process: connections stay open and nobody is answered."""
-        if not self.is_running or self._paused is not None:
+        """Stand still, as a stopped process: connections stay open and nobody is answered.
+
+        Other methods that ask it something end with WaitError. Raises UnavailableError where it
+        does not run.
+        """
+        if not self.is_running:
+            raise UnavailableError("the server does not run")
+        if self._paused is not None:
             return
         stands, paused = threading.Event(), threading.Event()
 
@@ -204,7 +210,8 @@ class Server(Context):
         return loaded.config
 
     def _call(self, doing: str, work: Coroutine[object, object, T]) -> T:
-        return self._thread.call(f"{doing} of a test server", work, TIMEOUT_SECONDS)
+        whose = "a test server" if self._paused is None else "a test server that is paused"
+        return self._thread.call(f"{doing} of {whose}", work, TIMEOUT_SECONDS)
 
     async def _start(self, config: ServerConfig) -> None:
         server = shell.Server(config, fs=self._disk, owns_process=False)
