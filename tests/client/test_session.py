@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import kraal
 import kraal.testing
 from kraal.client import (
+    OPEN_ACL,
     AuthFailedError,
     Client,
     ClosedError,
@@ -26,7 +28,10 @@ from kraal.client import (
     WatchEvent,
 )
 from kraal.client import session as session_module
+from kraal.client.codec import decode_path
+from kraal.client.connection import Request
 from kraal.errors import ConfigError
+from kraal.wire.opcodes import OpCode
 from tests.client.conftest import Connector
 from tests.support.proxy import Proxy
 from tests.support.servers import HOST, Server, free_port
@@ -156,6 +161,62 @@ async def test_cancelled_after_it_was_sent_leaves_its_place(connect: Connector) 
         assert not isinstance(first, BaseException) and first.data == b"a"
         assert isinstance(second, asyncio.CancelledError)
         assert not isinstance(third, BaseException) and third.data == b"c"
+
+
+WRITES: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
+    (lambda zk: zk.create("/new"), "create /new"),
+    (lambda zk: zk.create_with_stat("/new"), "create /new"),
+    (lambda zk: zk.create("/new", mode=CreateMode.CONTAINER), "create /new"),
+    (lambda zk: zk.set("/a", b"x"), "set /a"),
+    (lambda zk: zk.set_acl("/a", OPEN_ACL), "set_acl /a"),
+    (lambda zk: zk.delete("/a"), "delete /a"),
+    (lambda zk: zk.transaction().set("/a", b"x").commit(), "a transaction"),
+    (lambda zk: zk.retrying().set("/a", b"x"), "set /a"),
+    (lambda zk: zk.reconfig(leaving="9"), "reconfig"),
+]
+
+
+async def test_a_write_that_was_cancelled_says_that_it_may_take_effect(
+    connect: Connector, server: Server
+) -> None:
+    async with Proxy(server.port) as proxy, connect(port=proxy.port) as zk:
+        await zk.create("/a")
+        proxy.hold_requests()
+        for write, name in WRITES:
+            with pytest.raises(TimeoutError) as late:
+                async with asyncio.timeout(0.01):
+                    await write(zk)
+            note = f"{name} was sent and may take effect"
+            assert getattr(late.value.__cause__, "__notes__", []) == [note]
+        for read in (zk.get("/a"), zk.sync(), zk.create_protected("/p-")):
+            with pytest.raises(TimeoutError) as late:
+                async with asyncio.timeout(0.01):
+                    await read
+            assert not hasattr(late.value.__cause__, "__notes__"), "nothing is left in doubt"
+        proxy.refuse()
+        proxy.release()
+        await changed_to(zk, SessionState.CONNECTING)
+        with pytest.raises(TimeoutError) as late:
+            async with asyncio.timeout(0.01):
+                await zk.create("/unsent")
+        assert not hasattr(late.value.__cause__, "__notes__"), "it was not sent"
+        proxy.allow()
+
+
+async def test_what_a_server_has_refused_is_not_in_doubt() -> None:
+    errors = (None, ConnectionLossError(), NoNodeError())
+    in_doubt = []
+    for error in errors:
+        answer = asyncio.get_running_loop().create_future()
+        request = Request(answer, OpCode.CREATE, b"", decode_path, "/a", None)
+        assert not request.is_in_doubt, "it was not sent"
+        request.sent = True
+        if error is None:
+            answer.set_result("/a")
+        else:
+            request.fail(error)
+        in_doubt.append(request.is_in_doubt)
+    assert in_doubt == [True, True, False]
 
 
 async def test_an_expired_session_is_followed_by_a_new_one(

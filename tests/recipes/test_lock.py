@@ -11,6 +11,7 @@ import pytest
 
 import kraal
 from kraal.client import Client, SessionState
+from kraal.client.connection import Request
 from kraal.client.session import SessionKeeper
 from kraal.recipes import (
     AcquireCancelledError,
@@ -173,7 +174,7 @@ async def test_a_release_is_all_that_the_next_one_needs(
         asked: list[int] = []
         submit = SessionKeeper.submit
 
-        def count(session: SessionKeeper, op: int, *given: Any) -> asyncio.Future[Any]:
+        def count(session: SessionKeeper, op: int, *given: Any) -> Request[Any]:
             asked.append(op)
             return submit(session, op, *given)
 

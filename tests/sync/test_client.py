@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -100,6 +101,44 @@ def test_the_shorter_of_two_timeouts_counts(zk: sync.Client) -> None:
         sync.timeout(100),
     ):
         next(events)
+
+
+def test_a_timeout_says_of_a_write_that_it_may_take_effect(server: Server) -> None:
+    with sync.connect(server.hosts, session_timeout=30) as zk:
+        server.pause()
+        try:
+            with pytest.raises(TimeoutError) as written, sync.timeout(0.1):
+                zk.create("/left")
+            with pytest.raises(TimeoutError) as read, sync.timeout(0.1):
+                zk.get("/")
+        finally:
+            server.resume()
+        assert str(written.value) == "the time is over; create /left was sent and may take effect"
+        assert str(read.value) == "the time is over"
+        zk.sync()
+        assert zk.exists("/left")
+
+
+def test_an_interrupted_write_says_that_it_may_take_effect(server: Server) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with sync.connect(server.hosts, session_timeout=30) as zk:
+            server.pause()
+            strike = threading.Timer(
+                0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)
+            )
+            strike.start()
+            with pytest.raises(KeyboardInterrupt) as interrupted:
+                zk.create("/left")
+            server.resume()
+            assert zk.exists("/left")
+    finally:
+        server.resume()
+        signal.signal(signal.SIGUSR1, before)
+    assert interrupted.value.__notes__ == ["create /left was sent and may take effect"]
 
 
 def test_many_threads_share_a_client(zk: sync.Client) -> None:

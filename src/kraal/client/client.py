@@ -263,9 +263,7 @@ class Client(Operations):
 
         They are sent at the end of the block, unless it raises. See `Transaction`.
         """
-        return Transaction(
-            self, lambda body, decode: self._submit(OpCode.MULTI, body, decode, None)
-        )
+        return Transaction(self, lambda body, decode: self._write(OpCode.MULTI, body, decode, None))
 
     async def create_protected(
         self,
@@ -385,7 +383,16 @@ class Client(Operations):
         path: str | None,
         watch: Registration | None = None,
     ) -> Awaitable[T]:
-        return self._session.submit(op, body, decode, path, watch)
+        return self._session.submit(op, body, decode, path, watch).future
+
+    async def _write(self, op: OpCode, body: bytes, decode: Decoder[T], path: str | None) -> T:
+        request = self._session.submit(op, body, decode, path)
+        try:
+            return await request.future
+        except asyncio.CancelledError as error:
+            if request.is_in_doubt:
+                error.add_note(f"{request} was sent and may take effect")
+            raise
 
     def _withdraw(self, watch: Registration) -> None:
         self._session.withdraw(watch)

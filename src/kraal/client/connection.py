@@ -50,6 +50,15 @@ _BODY_AT = 4 + _REPLY_BYTES
 _pack_header = _REQUEST_HEADER.pack
 _unpack_header = _REPLY_HEADER.unpack_from
 _PING = _pack_header(8, PING_XID, OpCode.PING)
+_WRITES: dict[int, str] = {
+    OpCode.CREATE: "create",
+    OpCode.CREATE2: "create",
+    OpCode.CREATE_CONTAINER: "create",
+    OpCode.CREATE_TTL: "create",
+    OpCode.SET_DATA: "set",
+    OpCode.MULTI: "a transaction",
+}
+"""What differs from the name of the operation code."""
 
 
 class Request(Generic[T]):
@@ -73,6 +82,20 @@ class Request(Generic[T]):
         self.path = path
         self.watch = watch
         self.sent = False
+
+    def __str__(self) -> str:
+        """The operation by the name that callers know it by."""
+        name = _WRITES.get(self.op) or OpCode(self.op).name.lower()
+        return name if self.path is None else f"{name} {self.path}"
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it was sent and no server is known to have refused it."""
+        future = self.future
+        if not self.sent or future.cancelled() or not future.done():
+            return self.sent
+        error = future.exception()
+        return error is None or isinstance(error, ConnectionLossError)
 
     def fail(self, error: ZooKeeperError) -> None:
         if not self.future.done():

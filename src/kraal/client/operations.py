@@ -3,7 +3,8 @@
 Every operation is one request unless its description says otherwise, and is sent at most once.
 Errors that any of them can raise: ConnectionLossError, RequestTimeoutError, SessionExpiredError,
 AuthFailedError, NotReadOnlyError (writes), ClosedError, ForkedError, ForeignLoopError,
-ThrottledError, BadArgumentsError for a path that cannot be one.
+ThrottledError, BadArgumentsError for a path that cannot be one. A CancelledError has a note if a
+write was sent that may still take effect.
 """
 
 from __future__ import annotations
@@ -67,7 +68,14 @@ class Operations(ABC):
         path: str | None,
         watch: Registration | None = None,
     ) -> Awaitable[T]:
-        """Send a request and return its answer."""
+        """Send a request that changes nothing and return its answer."""
+
+    @abstractmethod
+    def _write(self, op: OpCode, body: bytes, decode: Decoder[T], path: str | None) -> Awaitable[T]:
+        """Send a request that changes something and return its answer.
+
+        A CancelledError that leaves in doubt whether it takes effect has a note that says so.
+        """
 
     @abstractmethod
     def _withdraw(self, watch: Registration) -> None:
@@ -99,12 +107,12 @@ class Operations(ABC):
         with_stat = op is not OpCode.CREATE
         decode = codec.decode_created_path if with_stat else codec.decode_path
         try:
-            created = await self._submit(op, body, decode, path)
+            created = await self._write(op, body, decode, path)
         except NoNodeError:
             if not make_parents:
                 raise
             await self.ensure_path(_parent(path), acl=acl)
-            created = await self._submit(op, body, decode, path)
+            created = await self._write(op, body, decode, path)
         return self._shown(created)
 
     async def create_with_stat(
@@ -118,16 +126,14 @@ class Operations(ABC):
         make_parents: bool = False,
     ) -> Created:
         """Create a znode and return its path and stat; otherwise as `create`."""
-        op, body = self._creation(path, data, mode, acl, ttl)
-        if op is OpCode.CREATE:
-            op = OpCode.CREATE2
+        op, body = self._creation(path, data, mode, acl, ttl, with_stat=True)
         try:
-            created = await self._submit(op, body, codec.decode_created, path)
+            created = await self._write(op, body, codec.decode_created, path)
         except NoNodeError:
             if not make_parents:
                 raise
             await self.ensure_path(_parent(path), acl=acl)
-            created = await self._submit(op, body, codec.decode_created, path)
+            created = await self._write(op, body, codec.decode_created, path)
         return Created(self._shown(created.path), created.stat)
 
     async def delete(self, path: str, *, version: int = -1) -> None:
@@ -139,7 +145,7 @@ class Operations(ABC):
             body = DeleteRequest.pack(self._wire(path), version)
         except struct.error:
             raise version_error(version) from None
-        await self._submit(OpCode.DELETE, body, codec.decode_nothing, path)
+        await self._write(OpCode.DELETE, body, codec.decode_nothing, path)
 
     async def delete_recursive(self, path: str) -> None:
         """Delete a znode and all below it, with one request for each; a missing one is no error.
@@ -199,7 +205,7 @@ class Operations(ABC):
         encoded = self._default_acl if acl is None else codec.encode_acl(acl)
         outcomes = await asyncio.gather(
             *(
-                self._submit(
+                self._write(
                     OpCode.CREATE,
                     CreateRequest.pack(each, b"", encoded, CreateMode.PERSISTENT),
                     codec.decode_path,
@@ -265,7 +271,7 @@ class Operations(ABC):
             body = SetDataRequest.pack(self._wire(path), sent, version)
         except struct.error:
             raise version_error(version) from None
-        return await self._submit(OpCode.SET_DATA, body, codec.decode_stat, path)
+        return await self._write(OpCode.SET_DATA, body, codec.decode_stat, path)
 
     async def get_children(self, path: str, *, watch: WatchCallback | None = None) -> list[str]:
         """The names of the children, in no particular order.
@@ -310,7 +316,7 @@ class Operations(ABC):
             body = SetAclRequest.pack(self._wire(path), codec.encode_acl(acl), version)
         except struct.error:
             raise version_error(version) from None
-        return await self._submit(OpCode.SET_ACL, body, codec.decode_stat, path)
+        return await self._write(OpCode.SET_ACL, body, codec.decode_stat, path)
 
     async def sync(self, path: str = "/") -> None:
         """Bring the server in step with the leader: later reads see all that was written before."""
@@ -386,7 +392,7 @@ class Operations(ABC):
             )
         except struct.error:
             raise ValueError(f"from_version must be a number, not {from_version!r:.100}") from None
-        return await self._submit(OpCode.RECONFIG, body, codec.decode_node, None)
+        return await self._write(OpCode.RECONFIG, body, codec.decode_node, None)
 
     # Shared
 
@@ -417,6 +423,8 @@ class Operations(ABC):
         mode: CreateMode,
         acl: Sequence[Acl] | None,
         ttl: float | None,
+        *,
+        with_stat: bool = False,
     ) -> tuple[OpCode, bytes]:
         """The operation that creates such a znode, and its request."""
         wire = self._wire(path, is_sequential=mode in SEQUENTIAL_MODES)
@@ -429,7 +437,9 @@ class Operations(ABC):
             return OpCode.CREATE_TTL, request
         if ttl is not None:
             raise BadArgumentsError(f"{mode.name} has no ttl", path=path)
-        op = OpCode.CREATE_CONTAINER if mode is CreateMode.CONTAINER else OpCode.CREATE
+        op = OpCode.CREATE2 if with_stat else OpCode.CREATE
+        if mode is CreateMode.CONTAINER:
+            op = OpCode.CREATE_CONTAINER
         try:
             return op, CreateRequest.pack(wire, sent, encoded, mode)
         except struct.error:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from kraal.client.codec import decode_created
 from kraal.client.errors import (
     ConnectionLossError,
     NoNodeError,
@@ -57,10 +58,9 @@ class ProtectedCreate:
         acl: Sequence[Acl] | None, id_: str, name: Protected,
     ) -> None:  # fmt: skip
         self._client = client
-        self._data = data
         self._mode = mode
-        self._acl = acl
         self._path = name.path(path, id_)
+        self._op, self._body = client._creation(self._path, data, mode, acl, None, with_stat=True)
         self._parent = path.rpartition("/")[0] or "/"
         self._prefix = name.prefix(id_)
 
@@ -72,8 +72,9 @@ class ProtectedCreate:
                 try:
                     if in_doubt and (found := await self._find()) is not None:
                         return found
-                    created = await self._client.create_with_stat(
-                        self._path, self._data, mode=self._mode, acl=self._acl
+                    # No `_write`: cancelled, it leaves nothing that a caller had to know of.
+                    created = await self._client._submit(
+                        self._op, self._body, decode_created, self._path
                     )
                 except ConnectionLossError as error:
                     if not error.sent and not in_doubt:
@@ -81,7 +82,7 @@ class ProtectedCreate:
                     in_doubt = True
                     await self._client.wait_connected()
                 else:
-                    return created
+                    return Created(self._client._shown(created.path), created.stat)
         except asyncio.CancelledError:
             self._client._in_background(self._clean_up())
             raise

@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REPEATABLE = frozenset(
-    (
-        OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_ACL, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2,
-        OpCode.SYNC, OpCode.GET_EPHEMERALS, OpCode.GET_ALL_CHILDREN_NUMBER, OpCode.WHO_AM_I,
-        OpCode.MULTI_READ,
-    )
-)  # fmt: skip
-"""Operations that change nothing: doing them twice is doing them once."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
@@ -110,9 +101,10 @@ class RetryingClient(Operations):
         path: str | None,
         watch: Registration | None = None,
     ) -> Awaitable[T]:
-        return self._repeat(
-            lambda: self._client._submit(op, body, decode, path, watch), op in REPEATABLE
-        )
+        return self._repeat(lambda: self._client._submit(op, body, decode, path, watch), True)
+
+    def _write(self, op: OpCode, body: bytes, decode: Decoder[T], path: str | None) -> Awaitable[T]:
+        return self._repeat(lambda: self._client._write(op, body, decode, path), False)
 
     def _withdraw(self, watch: Registration) -> None:
         self._client._withdraw(watch)

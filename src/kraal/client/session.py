@@ -226,8 +226,8 @@ class SessionKeeper:
         decode: Decoder[T],
         path: str | None,
         watch: Registration | None = None,
-    ) -> asyncio.Future[T]:
-        """Have a request sent; the future gets its answer.
+    ) -> Request[T]:
+        """Have a request sent; its future gets the answer.
 
         Raises ClosedError, ForkedError, ForeignLoopError or AuthFailedError, and
         ConnectionLossError (not sent) where requests do not wait for a connection.
@@ -250,7 +250,7 @@ class SessionKeeper:
         request = self._request(op, body, decode, path, watch)
         if connection is not None:
             connection.wake()
-        return request.future
+        return request
 
     def batch(self) -> None:
         """See `send_together`."""

@@ -64,9 +64,10 @@ class Transaction:
         ttl: float | None = None,
     ) -> Self:
         """As `Client.create_with_stat`; the result is `Created`."""
-        op, request = self._operations._creation(path, data, mode, acl, ttl)
+        creation = self._operations._creation
+        op, request = creation(path, data, mode, acl, ttl, with_stat=True)
         self._with_stat.add(len(self._requests))
-        return self._add(OpCode.CREATE2 if op is OpCode.CREATE else op, request, path)
+        return self._add(op, request, path)
 
     def set(self, path: str, data: bytes, *, version: int = -1) -> Self:
         """As `Client.set`; the result is the new stat."""

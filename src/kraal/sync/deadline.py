@@ -16,10 +16,11 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 def timeout(seconds: float | None) -> AbstractContextManager[None]:
     """Limit all calls in the block to so many seconds together, as `asyncio.timeout` does.
 
-    When they are over the call that waits is cancelled, and raises TimeoutError: it leaves
-    nothing behind, like a cancelled coroutine. Calls that begin later raise it at once. What ends
-    something (a block, `release`, `close`, `remove`, `leave`) still runs, for 5 seconds at most.
-    The earliest of nested limits counts. Raises TypeError and ValueError for what is no number.
+    When they are over the call that waits is cancelled, like a coroutine, and raises TimeoutError;
+    its text says if a write was sent and may take effect. Calls that begin later raise it at once,
+    and send nothing. What ends something (a block, `release`, `close`, `remove`, `leave`) still
+    runs, for 5 seconds at most. The earliest of nested limits counts. Raises TypeError and
+    ValueError for what is no number.
     """
     if seconds is not None and not isinstance(seconds, int | float):
         raise TypeError(f"a timeout must be a number of seconds or None, not {seconds!r:.100}")
@@ -44,3 +45,8 @@ def seconds_left() -> float | None:
     """Of this thread's `timeout`; None: there is none."""
     deadline = _deadline.get()
     return None if deadline is None else deadline - monotonic()
+
+
+def doubts(error: BaseException | None) -> list[str]:
+    """What a cancelled call says of writes that were sent and may take effect."""
+    return getattr(error, "__notes__", [])

@@ -22,7 +22,7 @@ from kraal.client import ClosedError, ForkedError
 from kraal.client.arguments import check_callback
 from kraal.recipes.errors import LostError
 from kraal.recipes.held import Holding
-from kraal.sync.deadline import TIME_IS_OVER, seconds_left
+from kraal.sync.deadline import TIME_IS_OVER, doubts, seconds_left
 
 logger = logging.getLogger("kraal.sync")
 EXIT_SECONDS = 5.0
@@ -103,8 +103,10 @@ class Portal:
             if is_late:
                 caller.cancel(call)
                 call.wait(None)
-        except BaseException:  # also a KeyboardInterrupt between any two of these
+        except BaseException as interrupt:  # also a KeyboardInterrupt between any two of these
             self._abandon(caller, call)
+            for doubt in doubts(call.error):
+                interrupt.add_note(doubt)
             raise
         finally:
             self._calls.discard(call)
@@ -113,7 +115,7 @@ class Portal:
             return call.result  # type: ignore[return-value]
         try:
             if is_late and isinstance(error, asyncio.CancelledError):
-                raise TimeoutError(TIME_IS_OVER) from None
+                raise TimeoutError("; ".join((TIME_IS_OVER, *doubts(error)))) from None
             raise error
         finally:
             del error
