@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.server.conftest import connected, create, running
+from tests.server.conftest import assert_alive, connected, create, running
 from tests.support import servers
 from tests.support.servers import Server
 
@@ -91,3 +91,19 @@ def test_an_audit_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None
     process = server.launch()
     assert process.wait(30) == 2
     assert "audit.file=/nowhere/audit.log: No such file" in server.log_path.read_text()
+
+
+def test_sigquit_shows_what_the_server_does_and_ends_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        assert server.process is not None
+
+        def shown(text: str) -> int:
+            return server.log_path.read_text().count(text)
+
+        server.process.send_signal(signal.SIGQUIT)
+        wait_for(lambda: shown("in _watch_disk") == 1)
+        server.process.send_signal(signal.SIGQUIT)
+        wait_for(lambda: shown("in _watch_disk") == 2)
+        assert shown("Current thread ") == 2
+        assert shown("disk_thread.py") >= 2, "the thread that waits, too"
+        assert_alive(server)

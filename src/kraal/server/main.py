@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from io import StringIO
 
 from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
@@ -22,7 +24,7 @@ SWITCH_INTERVAL_SECONDS = 50e-6
 """The disk thread asks for the interpreter once per flush and should not wait 5 ms for it."""
 PROFILE_VARIABLE = "KRAAL_PROFILE"
 """Names a file: the loop runs under cProfile and its figures are written there at the end."""
-
+_STANDARD_ERROR = 2
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -47,7 +49,8 @@ def run(
     """Run one server until SIGTERM or SIGINT; returns the exit code.
 
     It stores in the operating system's file system and runs in `loop_factory`'s loop, unless
-    others are given. `hung_up` is called at each SIGHUP, which ends the process without it.
+    others are given. `hung_up` is called at each SIGHUP, which ends the process without it. SIGQUIT
+    shows the stacks of threads and tasks, as a JVM does, and ends nothing.
     """
     if sys.flags.optimize:
         logger.error("Python's -O removes assertions, which are part of the server; run without")
@@ -92,6 +95,9 @@ async def _serve(
 
     if hung_up is not None:
         loop.add_signal_handler(signal.SIGHUP, hung_up)
+    # The threads at once, whatever they do; the tasks when the loop turns again.
+    loop.add_signal_handler(signal.SIGQUIT, _show_tasks)
+    faulthandler.register(signal.SIGQUIT, file=_STANDARD_ERROR, all_threads=True, chain=True)
 
     end_on_errors(loop, server)
     ready = asyncio.Event()
@@ -102,6 +108,17 @@ async def _serve(
     if ready.is_set():
         _announce(config, server)
     return await running
+
+
+def _show_tasks() -> None:
+    """What each task of the loop waits for."""
+    text = StringIO()
+    for task in sorted(asyncio.all_tasks(), key=asyncio.Task.get_name):
+        task.print_stack(file=text)
+    try:
+        print(text.getvalue(), file=sys.stderr, flush=True)
+    except (OSError, ValueError) as error:
+        logger.debug("Standard error: %s", error)
 
 
 def end_on_errors(loop: asyncio.AbstractEventLoop, server: Server) -> None:
