@@ -33,6 +33,17 @@ def test_refused_writes_keep_their_place_and_cost_no_transaction() -> None:
     assert channel(conn).replies()[-1] == (5, 4, ErrorCode.OK)
 
 
+def test_with_a_lost_log_no_write_is_taken() -> None:
+    driver = Driver()
+    conn = driver.connect()
+    driver.send(conn, (1, OpCode.CREATE, create(b"/a")))
+    driver.replica.lacks_room = driver.replica.has_lost_log = True
+    driver.send(conn, (2, OpCode.DELETE, struct.pack(">i", 2) + b"/a" + struct.pack(">i", -1)))
+    driver.sync()
+    assert channel(conn).replies()[-1][2] == THROTTLED
+    assert b"/a" in driver.tree.nodes
+
+
 def test_sessions_begin_and_end() -> None:
     driver = Driver()
     driver.replica.lacks_room = True

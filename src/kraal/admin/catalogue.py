@@ -236,7 +236,7 @@ KRAALS_OWN = """
 kraal_disk_free_bytes | Bytes free where the data is; the least of both directories.
 kraal_zxid_counter_remaining | Transactions that the present epoch has room for.
 kraal_certificate_expiry_time_seconds | When the first certificate expires, s since 1970. (tls)
-kraal_disk_writes_refused | 1 while writes that need room are refused, else 0.
+kraal_disk_writes_refused | 1 while writes are refused for want of room, or of the log; else 0.
 """
 """Gauges that the reference has not."""
 

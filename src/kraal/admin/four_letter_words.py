@@ -13,6 +13,7 @@ from kraal.admin import java_text, monitor
 from kraal.admin.environment import environment
 from kraal.admin.source import StatusSource
 from kraal.admin.version import VERSION
+from kraal.errors import StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address, Role
 from kraal.replica.status import (
@@ -52,7 +53,10 @@ def answer(
         return _NOT_SERVING.get(word, f"{NOT_SERVING}\n")
     if word in _OF_PORT:
         return _OF_PORT[word](source, status, secure)
-    return _SERVING[word](source, status)
+    try:
+        return _SERVING[word](source, status)
+    except StorageError as error:  # a directory that cannot be measured
+        return f"{error}\n"
 
 
 def _lines(lines: Iterable[str]) -> str:

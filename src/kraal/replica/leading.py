@@ -27,7 +27,6 @@ from kraal.pipeline.outstanding import Outstanding
 from kraal.pipeline.prepare.draft import Context, Draft, Membership, Rules
 from kraal.pipeline.prepare.preparer import ZNODE_WRITES, PreparedTxn, Preparer
 from kraal.pipeline.reply import NO_REPLY, connect_response, sync_reply
-from kraal.pipeline.room import grows
 from kraal.pipeline.session_journal import What
 from kraal.pipeline.session_tracker import Session, SessionTracker
 from kraal.replica.handshake import Decision
@@ -333,7 +332,7 @@ class Leading(Replica):
         self._propose(draft, op, made, None, now_ms)
 
     def _learner_write(self, draft: Draft, op: int, frame: bytes) -> PreparedTxn:
-        if self.lacks_room and not draft.session_error and grows(op, frame):
+        if self.lacks_room and not draft.session_error and self._is_too_much(op, frame):
             return self._preparer.refused(draft, ErrorCode.THROTTLED_OP)
         try:
             return self._write(draft, op, frame)

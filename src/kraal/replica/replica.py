@@ -60,6 +60,8 @@ class Replica:
     mode = Mode.STANDALONE
     lacks_room = False
     """Whether the disk has no room, as the shell says: writes that make data grow are refused."""
+    has_lost_log = False
+    """Whether the next start would not find what is logged: `lacks_room`, and for every write."""
     _expire_from_ms = 0
 
     def __init__(
@@ -239,14 +241,18 @@ class Replica:
         raise NotImplementedError
 
     def _refuses_for_room(self, conn: ClientConnection, xid: int, op: int, frame: bytes) -> bool:
-        """Whether a write is refused because data would grow; it costs no transaction.
+        """Whether a write is refused for the disk's sake; it costs no transaction.
 
         "Not executed at all, please retry with back off", says the reference of the code.
         """
-        if not grows(op, frame):
+        if not self._is_too_much(op, frame):
             return False
         self._clients.refuse_in_order(conn, xid, ErrorCode.THROTTLED_OP)
         return True
+
+    def _is_too_much(self, op: int, frame: bytes) -> bool:
+        """Whether a disk that lacks room takes this write no more."""
+        return self.has_lost_log or grows(op, frame)
 
     def propose_session_write(
         self, now_ms: int, wall_ms: int, conn: ClientConnection, xid: int, op: int, frame: bytes

@@ -205,6 +205,8 @@ class ServerStatus:
     """Without TLS from this host and from others, where TLS is spoken."""
     response_sizes: tuple[int, int, int] = (-1, -1, -1)
     """Last, smallest and largest; -1 before the first."""
+    disk_trouble: str | None = None
+    """Why writes are refused for the disk's sake; None: they are not."""
     ensemble: EnsembleStatus | None = None
     """None: a server that stands alone."""
 

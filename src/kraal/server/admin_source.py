@@ -33,6 +33,7 @@ from kraal.replica.status import (
 from kraal.server import online_backup
 from kraal.server.status_source import ServerStatusSource
 from kraal.storage import exact_snapshot
+from kraal.storage.interface import failing
 from kraal.storage.recovery import drop_orphans
 from kraal.storage.snapshot_store import SnapshotStore
 from kraal.tree.data_tree import DataTree
@@ -52,7 +53,8 @@ class ServerAdminSource(ServerStatusSource):
         store = SnapshotStore(fs, self.config.storage)
         for found in store.named():
             path = store.directory / found.name
-            return found.zxid, int(fs.modified_s(path))
+            with failing("reading", path):
+                return found.zxid, int(fs.modified_s(path))
         return None
 
     def learner_statuses(self) -> Sequence[LearnerStatus]:
@@ -247,12 +249,18 @@ class ServerAdminSource(ServerStatusSource):
         member = self._server.member
         if member is not None:
             member.require_leader()
-        with tempfile.TemporaryFile(dir=self.config.storage.data_dir) as spool:
+        directory = self.config.storage.data_dir
+        with (
+            failing("receiving a snapshot in", directory),
+            tempfile.TemporaryFile(dir=directory) as spool,
+        ):
             async for piece in pieces:
                 await asyncio.to_thread(spool.write, piece)
             if not spool.tell():
                 raise RestoreError("the request has no snapshot in it")
             tree = await asyncio.to_thread(self._read, spool)
+        if (lost := self._server.disk.lost) is not None:
+            raise RestoreError(lost)
         begin()
         dropped = drop_orphans(tree)
         if member is not None:

@@ -8,6 +8,9 @@ transaction costs no room, and whoever holds a lock can still give it back.
 A follower cannot refuse what its leader proposes. With a quarter of the room at which it refuses
 its own clients' writes it leaves the ensemble, whose others go on, and comes back when there is
 room; so does a leader, and others elect another one.
+
+A log that was moved or deleted under the server takes what is written and no start finds it there.
+So no write is taken until it is back, and a member leaves at once.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import Enum, auto
+from pathlib import PurePath
+from typing import NamedTuple
 
 from kraal.model.config import StorageConfig
 from kraal.storage.data_dir import Layout
 from kraal.storage.interface import FileSystem, failing
+from kraal.storage.txn_log import LogPlace
 
 logger = logging.getLogger("kraal.server.disk")
 LOOK_SECONDS = 1.0
@@ -38,6 +44,14 @@ class Room(Enum):
     """Below `disk.refuseFreeBytes`."""
 
 
+class Look(NamedTuple):
+    """What was found on the disk."""
+
+    free_bytes: int
+    lost: str | None
+    """Why a start would not find what is logged now; None: it would."""
+
+
 class DiskWatch:
     """Measures when asked; `got_little()` is called whenever there is less room than before."""
 
@@ -54,10 +68,22 @@ class DiskWatch:
         self.room = Room.ENOUGH
         self.free_bytes = 0
         """Of the fuller of the two disks."""
+        self.lost: str | None = None
+        """Why a start would not find what is logged; None: it would."""
+        self._log: LogPlace | None = None
+        self._begun_with: dict[PurePath, object] = {}
+        """The directories, as they were at the first look."""
 
     @property
     def refuses_writes(self) -> bool:
-        return self.room is Room.NONE
+        return self.room is Room.NONE or self.lost is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why writes are refused; None: they are not."""
+        if self.lost is not None or self.room is not Room.NONE:
+            return self.lost
+        return f"{self.free_bytes} bytes are free"
 
     def is_exhausted(self, free_bytes: int) -> bool:
         """Whether with so much it is time to leave an ensemble."""
@@ -80,6 +106,53 @@ class DiskWatch:
             with failing("measuring", directory):
                 free.append(self._fs.free_bytes(directory))
         return min(free)
+
+    def look(self, log: LogPlace | None) -> Look:
+        """Ask for the log that is being written, too. Raises StorageError.
+
+        A log that is lost stays the one that is asked for until it is back.
+        """
+        if self.lost is None:
+            self._log = log
+        lost = self._lost()
+        return Look(self.free_bytes if lost is not None else self.measure(), lost)
+
+    def _lost(self) -> str | None:
+        if (log := self._log) is not None and self._identity(log.path) != log.identity:
+            where = f"{log.path.parent} any more ({log.path.name})"
+            return f"the log that is being written is not in {where}"
+        for directory in self._directories:
+            identity = self._identity(directory)
+            if identity is None:
+                return f"{directory} is not there any more"
+            if self._begun_with.setdefault(directory, identity) != identity:
+                return f"{directory} is not the directory any more that the server began with"
+        return None
+
+    def _identity(self, path: PurePath) -> object:
+        """None: there is no such file."""
+        with failing("looking for", path):
+            try:
+                return self._fs.identity(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def judge_log(self, lost: str | None, *, is_serving: bool) -> None:
+        """Take what a look said of the log; once each time it changes there is a line."""
+        before, self.lost = self.lost, lost
+        if lost == before:
+            return
+        if lost is None:
+            follows = "writes are taken again" if is_serving else "the server tries again"
+            logger.warning("What is logged is in %s again: %s", self.where, follows)
+            return
+        follows = (
+            "writes are refused with THROTTLED_OP until it is back; reads and sessions go on"
+            if is_serving
+            else "nobody is served until it is back"
+        )
+        what = lost[:1].upper() + lost[1:]
+        logger.error("%s: the next start would not find what is written now; %s", what, follows)
 
     def judge(self, free_bytes: int, *, is_serving: bool = True) -> None:
         """Take a measurement, and say what it changes for a server that serves, or does not."""

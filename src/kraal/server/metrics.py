@@ -110,7 +110,7 @@ def figures(
 ) -> Figures:
     """All metrics of a server that has this status.
 
-    `disk` is how many bytes are free, and whether writes are refused for lack of them;
+    `disk` is how many bytes are free, and whether writes are refused for its sake;
     `certificate_expiry_s` is when the first TLS certificate in use expires.
     """
     parts: Sequence[Counts] = (counters.before, counters) if lifetime else (counters,)

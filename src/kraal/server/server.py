@@ -25,7 +25,7 @@ from kraal.server import sasl
 from kraal.server.admin_server import AdminServer
 from kraal.server.admin_source import ServerAdminSource
 from kraal.server.disk_thread import DiskThread
-from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch
+from kraal.server.disk_watch import LOOK_SECONDS, DiskWatch, Look
 from kraal.server.listener import ClientListener
 from kraal.server.member import EXIT_ELECTION_PORT, ElectionPortError, Member
 from kraal.server.storage_driver import StorageDriver
@@ -113,7 +113,7 @@ class Server:
         try:
             lock = data_dir.lock(self.fs, self.config.storage)
             recovered = await self._recover_at_start()
-            self.disk.judge(self.disk.measure())
+            self.disk.judge(self.disk.look(None).free_bytes)
             await self._start_or_stop(recovered)
         except (KraalError, OSError, ValueError) as error:
             logger.error("%s", error)
@@ -335,7 +335,7 @@ class Server:
         """An impossible state was met: end at once, without acknowledging anything more."""
         self._end(EXIT_UNEXPECTED)
 
-    # A full disk
+    # A full disk, and one that was taken away
 
     def lack_room(self, error: BaseException, keep: int | None = None) -> None:
         """Nothing can be logged: serve nobody until there is room, then go on from the disk.
@@ -346,8 +346,10 @@ class Server:
             self._resting = asyncio.create_task(self._rest(error, keep))
 
     async def _rest(self, error: BaseException, keep: int | None) -> None:
-        logger.critical("%s; nobody is served until there is room", error)
-        self._purging.set()
+        until = "there is room" if self.disk.lost is None else "it is back"
+        logger.critical("%s; nobody is served until %s", error, until)
+        if self.disk.lost is None:
+            self._purging.set()
         try:
             await self._leave()
             recovered: Recovered | None = None
@@ -434,25 +436,35 @@ class Server:
         replica = self._any_replica()
         if replica is not None:
             replica.lacks_room = self.disk.refuses_writes
+            replica.has_lost_log = self.disk.lost is not None
 
     async def _watch_disk(self) -> None:
+        complaint = ""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.admin.look_at_files()
             self.tls.look_at_files()
             try:
-                free = await self._on_disk(self.disk.measure)
+                found = await self._on_disk(self._look_at_disk)
             except StorageError as error:
-                logger.error("%s", error)
+                if str(error) != complaint:
+                    complaint = str(error)
+                    logger.error("%s", error)
                 continue
-            leaves = self.member is not None and self.disk.is_exhausted(free)
-            self.disk.judge(free, is_serving=self._resting is None and not leaves)
+            complaint = ""
+            free, lost = found
+            leaves = self.member is not None and (lost is not None or self.disk.is_exhausted(free))
+            is_serving = self._resting is None and not leaves
+            self.disk.judge_log(lost, is_serving=is_serving)
+            self.disk.judge(free, is_serving=is_serving)
+            self._tell_room()
             if leaves:
-                self.lack_room(
-                    StorageError(
-                        f"Leaving the ensemble: {free} bytes are free at {self.disk.where}"
-                    )
-                )
+                why = lost or f"{free} bytes are free at {self.disk.where}"
+                self.lack_room(StorageError(f"Leaving the ensemble: {why}"))
+
+    def _look_at_disk(self) -> Look:
+        """While nobody is served no log is open."""
+        return self.disk.look(self.storage.log_place() if self._resting is None else None)
 
     async def _purge(self) -> None:
         """Autopurge: at start, once an interval (reference/operations.md 1.2), with little room.

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.001
 
 
 class Snapshotter:
-    """Writes one snapshot at a time; `failed(error)` says that one could not be written."""
+    """Writes one snapshot at a time."""
 
     def __init__(
         self,
@@ -34,13 +34,11 @@ class Snapshotter:
         tree: DataTree,
         *,
         last_zxid_section: bool,
-        failed: Callable[[BaseException], None],
         taken_ms: Callable[[int], None],
     ) -> None:
         self._store = store
         self._tree = tree
         self._last_zxid_section = last_zxid_section
-        self._failed = failed
         self._taken_ms = taken_ms
         self._task: asyncio.Task[bool] | None = None
 
@@ -48,14 +46,19 @@ class Snapshotter:
     def is_busy(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def start(self, durable: Callable[[], int], done: Callable[[], None]) -> None:
+    def start(
+        self,
+        durable: Callable[[], int],
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         """Begin a snapshot named after what is applied now; `done()` follows when it is there.
 
-        `durable()` is the newest zxid on disk; it is asked at the end, because a snapshot may
-        not hold what the log could still lose.
+        `failed(error)` follows instead when it cannot be written. `durable()` is the newest zxid
+        on disk; it is asked at the end, because a snapshot may not hold what the log could lose.
         """
         assert not self.is_busy
-        self._task = asyncio.get_running_loop().create_task(self._take(durable))
+        self._task = asyncio.get_running_loop().create_task(self._take(durable, failed))
 
         def ended(task: asyncio.Task[bool]) -> None:
             if not task.cancelled() and task.result():
@@ -79,7 +82,9 @@ class Snapshotter:
         if self._task is not None and not self._task.done():
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _take(self, durable: Callable[[], int]) -> bool:
+    async def _take(
+        self, durable: Callable[[], int], failed: Callable[[BaseException], None]
+    ) -> bool:
         thread = DiskThread(asyncio.get_running_loop(), "kraal-snapshot")
         began = perf_counter()
         writer: SnapshotWriter | None = None
@@ -103,7 +108,7 @@ class Snapshotter:
         except Exception as error:
             if writer is not None:
                 thread.submit(writer.abort, _ignore)
-            self._failed(error)
+            failed(error)
             return False
         finally:
             thread.stop()

@@ -94,6 +94,7 @@ class ServerStatusSource:
                 counters.plain_local_connections,
                 counters.plain_remote_connections,
             ),
+            disk_trouble=server.disk.trouble,
             ensemble=self._ensemble_status(),
         )
 

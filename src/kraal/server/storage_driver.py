@@ -21,7 +21,7 @@ from kraal.storage.recovery import Recovered
 from kraal.storage.resync import begin_adoption, cut_log
 from kraal.storage.snapshot_policy import SnapshotPolicy
 from kraal.storage.snapshot_store import SnapshotStore, SnapshotWriter
-from kraal.storage.txn_log import Flush, LogEnd, TxnLog
+from kraal.storage.txn_log import Flush, LogEnd, LogPlace, TxnLog
 from kraal.tree.data_tree import DataTree
 
 logger = logging.getLogger("kraal.server.storage")
@@ -83,7 +83,6 @@ class StorageDriver:
             self._store,
             tree,
             last_zxid_section=self._storage.serialize_last_processed_zxid,
-            failed=self._snapshot_failed,
             taken_ms=self._counters.snapshot_time.add,
         )
 
@@ -127,7 +126,9 @@ class StorageDriver:
             self._is_put_off = True
             return
         self._is_snapshot_due = self._is_put_off = False
-        self._snapshotter.start(lambda: self._logged_zxid, self._snapshot_done)
+        self._snapshotter.start(
+            lambda: self._logged_zxid, self._snapshot_done, self._snapshot_failed
+        )
 
     def _snapshot_done(self) -> None:
         """One that came due meanwhile follows: after a burst nothing else would start it."""
@@ -140,10 +141,20 @@ class StorageDriver:
         if not self._may_snapshot:
             raise StorageError("no snapshot is taken while there is no leader")
         done = asyncio.Event()
-        self._snapshotter.start(lambda: self._logged_zxid, done.set)
+        errors: list[StorageError] = []
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, StorageError):  # told to who asked, and the log has everything
+                errors.append(error)
+            else:
+                self._snapshot_failed(error)
+
+        self._snapshotter.start(lambda: self._logged_zxid, done.set, failed)
         await self._snapshotter.ended()
+        if errors:
+            raise StorageError(f"the snapshot could not be written: {errors[0]}") from errors[0]
         if not done.is_set():
-            raise StorageError("the snapshot could not be written")
+            raise StorageError("the snapshot was given up: the server's role is over")
 
         def newest() -> tuple[PurePath, int, int]:
             found = self._store.named()[0]
@@ -172,6 +183,10 @@ class StorageDriver:
     def log_end(self) -> LogEnd | None:
         """How far the log goes, for a job of `call`; None: nothing was logged since the start."""
         return self._log.end
+
+    def log_place(self) -> LogPlace | None:
+        """Which file is being written, for a job of `call`."""
+        return self._log.place
 
     async def call(self, job: Callable[[], T]) -> T:
         """A short job between two flushes: never while a history is cut or adopted."""

@@ -99,6 +99,10 @@ class OsFileSystem:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
 
+    def identity(self, path: PurePath) -> object:
+        found = Path(path).stat()
+        return found.st_dev, found.st_ino
+
     def exists(self, path: PurePath) -> bool:
         return Path(path).exists()
 

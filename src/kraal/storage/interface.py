@@ -58,6 +58,9 @@ class FileSystem(Protocol):
     def free_bytes(self, path: PurePath) -> int:
         """What this process may still write to the disk of an existing directory."""
 
+    def identity(self, path: PurePath) -> object:
+        """What tells a file or directory from every other, whatever its name is."""
+
     def exists(self, path: PurePath) -> bool: ...
 
     def listdir(self, path: PurePath) -> list[str]: ...

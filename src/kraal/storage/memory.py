@@ -262,6 +262,9 @@ class MemoryFileSystem:
         self._directory(path)
         return self.room_bytes
 
+    def identity(self, path: PurePath) -> object:
+        return self.directories.get(path) or self._inode(path)
+
     def exists(self, path: PurePath) -> bool:
         directory = self.directories.get(path.parent)
         return path in self.directories or (

@@ -14,6 +14,7 @@ directory is synced too.
 from __future__ import annotations
 
 from collections import deque
+from pathlib import PurePath
 from time import monotonic
 from typing import NamedTuple
 from zlib import adler32
@@ -36,6 +37,13 @@ class LogEnd(NamedTuple):
     name: str
     size: int
     zxid: int
+
+
+class LogPlace(NamedTuple):
+    """The file that is being written, and its identity: the name may lead to another one."""
+
+    path: PurePath
+    identity: object
 
 
 class Flush:
@@ -114,6 +122,8 @@ class TxnLog:
         # The disk thread's side.
         self.end: LogEnd | None = None
         """What the last flush came to; None before the first."""
+        self.place: LogPlace | None = None
+        """Of the file that is open; None: there is none."""
         self._name = ""
         self._file: File | None = None
         self._position = 0
@@ -154,6 +164,7 @@ class TxnLog:
         """Close the file; call it on the disk thread, when no flush is running."""
         if self._file is not None:
             file, self._file = self._file, None
+            self.place = None
             file.close()
 
     def _seal(self) -> None:
@@ -197,6 +208,7 @@ class TxnLog:
         file.sync_data()
         self._fs.rename(unfinished, logs / name)
         self._fs.sync_directory(logs)
+        self.place = LogPlace(logs / name, self._fs.identity(logs / name))
         return self._written(size, len(data))
 
     def _written(self, padded: int, position: int) -> int:

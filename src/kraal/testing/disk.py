@@ -45,6 +45,9 @@ class SlowDisk:
     def size(self, path: PurePath) -> int:
         return self._fs.size(path)
 
+    def identity(self, path: PurePath) -> object:
+        return self._fs.identity(path)
+
     def exists(self, path: PurePath) -> bool:
         return self._fs.exists(path)
 

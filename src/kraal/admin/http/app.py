@@ -21,6 +21,7 @@ from kraal.admin.http.reply import CommandError, Parameters
 from kraal.admin.http.responses import command_response, error_response, json_response
 from kraal.admin.http.streams import Streams, refusal
 from kraal.admin.source import AdminSource
+from kraal.errors import StorageError
 
 logger = logging.getLogger("kraal.admin")
 STREAMS = {
@@ -85,6 +86,8 @@ class AdminApp:
             reply = command.run(self._source, Parameters(dict(request.query_params)))
         except CommandError as error:
             return error_response(name, str(error))
+        except StorageError as error:
+            return command_response(name, {}, str(error), 500)
         return command_response(name, reply)
 
     async def _stream(self, name: str, request: Request) -> Response:

@@ -50,7 +50,6 @@ def checked(
     """
     status = source.server_status()
     ensemble = status.ensemble
-    numbers = source.figures().numbers
     checks: dict[str, str | None] = dict.fromkeys(("role", "quorum", "lag", "tree", "disk"))
     if ensemble is not None and ensemble.peer_state is None:
         checks["quorum"] = f"no leader: {ensemble.phase}"
@@ -62,8 +61,8 @@ def checked(
         checks["lag"] = _lag(ensemble, source.config, behind_max)
         if ensemble.is_different:
             checks["tree"] = "it differs from the leader's"
-    if numbers.get("kraal_disk_writes_refused"):
-        checks["disk"] = f"{numbers['kraal_disk_free_bytes']} bytes are free: writes are refused"
+    if status.disk_trouble is not None:
+        checks["disk"] = f"{status.disk_trouble}: writes are refused"
     if status.mode is Mode.READ_ONLY and accepts_read_only:
         checks["quorum"] = None
     return checks

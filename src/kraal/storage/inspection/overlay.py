@@ -109,6 +109,9 @@ class Overlay:
     def free_bytes(self, path: PurePath) -> int:
         return self._base.free_bytes(path)
 
+    def identity(self, path: PurePath) -> object:
+        return self._node(path) if path in self._nodes else self._base.identity(path)
+
     def exists(self, path: PurePath) -> bool:
         if path in self._nodes:
             return self._nodes[path] is not None
