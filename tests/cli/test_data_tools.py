@@ -128,7 +128,108 @@ def test_nothing_is_repaired_under_a_running_server(written: Written) -> None:
         held.release()
 
 
+@pytest.mark.parametrize("name", ["replaced-log.200000016", "before-repair-log.200000016", "any"])
+def test_a_log_is_told_by_its_content(written: Written, name: str) -> None:
+    kept = (written.version_2 / "log.200000016").rename(written.version_2 / name)
+    dumped = kraal("log", "dump", kept)
+    assert (dumped.exit_code, dumped.stdout.splitlines()[-1]) == (OK, "EOF reached after 9 txns.")
+    assert kraal("log", "verify", kept).exit_code == OK
+    for command, said in (("doctor", "kraal log verify"), ("purge", "kraal log verify")):
+        refused = kraal(command, kept)
+        assert refused.exit_code == USAGE
+        assert said in refused.stderr
+    assert "kraal log dump" in kraal("snapshot", "summary", kept).stderr
+
+
+def test_what_is_neither_log_nor_configuration_is_told_without_its_bytes(tmp_path: Path) -> None:
+    other = tmp_path / "rnd"
+    other.write_bytes(b"\x8a\x01\xff\\u00" + bytes(range(256)))
+    for command in (("log", "dump"), ("log", "verify"), ("doctor",), ("purge",)):
+        refused = kraal(*command, other)
+        assert refused.exit_code == USAGE
+        assert "begins with 8a01ff5c" in refused.stderr
+    other.write_bytes(b"dataDir=\\u\x9b31m")
+    assert "encoding: \\u\\x9b31m" in kraal("log", "dump", other).stderr
+    other.write_bytes(b"a=b\n" * (1 << 18) + b"dataDir=/")
+    assert "is no configuration" in kraal("log", "dump", other).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x8a\x01\xff\x5c" * 9, "is no log: it begins with 8a01ff5c"),
+        (b"ZKLG" + bytes(6), "10 bytes are less than"),
+        (b"", "0 bytes are less than"),
+    ],
+)
+def test_dump_invents_no_header(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "log.5").write_bytes(content)
+    for form in ("text", "json"):
+        result = kraal("log", "dump", tmp_path / "log.5", "--output", form)
+        assert (result.exit_code, result.stdout) == (DAMAGED, "")
+        assert said in result.stderr
+
+
+def test_dump_of_a_directory_names_what_is_no_log(written: Written) -> None:
+    (written.version_2 / "log.200000000").write_bytes(b"no log, and longer than a header")
+    (written.version_2 / "log.300000001").touch()
+    result = kraal("log", "dump", written.path)
+    assert result.exit_code == DAMAGED
+    lines = result.stdout.splitlines()
+    assert sum("log.200000000 is no log" in one for one in lines) == 1
+    assert lines[-1] == "EOF reached after 60 txns."
+    (written.version_2 / "log.200000000").unlink()
+    assert kraal("log", "dump", written.path).exit_code == OK, "a start removes the newest"
+
+
+def test_a_single_log_is_looked_at_where_a_repair_has_put_it(
+    written: Written, tmp_path: Path
+) -> None:
+    empty = tmp_path / "log.0"
+    empty.touch()
+    assert kraal("log", "repair", empty, "--yes").exit_code == OK
+    assert not empty.exists()
+    copy = tmp_path / "log.200000017"
+    copy.write_bytes((written.version_2 / "log.200000016").read_bytes() + b"torn")
+    assert kraal("log", "repair", copy, "--yes").exit_code == OK
+    assert (tmp_path / "log.200000016").is_file()
+    assert not copy.exists()
+
+
 # Snapshots
+
+
+def test_a_snapshot_is_told_by_its_content(any_codec: Written, tmp_path: Path) -> None:
+    newest = max(any_codec.version_2.glob("snapshot.2*"))
+    expected = json_of("snapshot", "dump", newest)
+    for name in (f"replaced-{newest.name}", "saved"):
+        copy = tmp_path / name
+        copy.write_bytes(newest.read_bytes())
+        found = json_of("snapshot", "dump", copy)
+        assert found["znodes"] == expected["znodes"]
+        assert found["zxid"] == expected["zxid"]
+        assert kraal("snapshot", "verify", copy).exit_code == OK
+        told = kraal("doctor", copy)
+        assert told.exit_code == USAGE
+        assert "is a snapshot: kraal snapshot verify" in told.stderr
+    foreign = tmp_path / "saved-too"
+    foreign.write_bytes(b"PK" + bytes(9))
+    assert "is no snapshot: it begins with 504b" in kraal("snapshot", "dump", foreign).stderr
+    is_gzip = any_codec.config.snapshot_codec is SnapshotCodec.GZIP
+    wrongly_named = tmp_path / ("snapshot.5.snappy" if is_gzip else "snapshot.5.gz")
+    wrongly_named.write_bytes(newest.read_bytes())
+    refused = kraal("snapshot", "verify", wrongly_named)
+    assert refused.exit_code == DAMAGED
+    assert "not compressed as its name says" in refused.stdout
+
+
+def test_a_snapshot_may_have_no_zxid(written: Written, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    content = max(written.version_2.glob("snapshot.2*")).read_bytes()
+    section = 8 + 4 + 1 + 8  # the last zxid, and its seal
+    saved.write_bytes(content[:-section])
+    assert json_of("snapshot", "summary", saved)["zxid"] is None
+    assert "no zxid" in kraal("snapshot", "diff", saved, saved).stdout
 
 
 def test_dump_of_every_codec(any_codec: Written) -> None:

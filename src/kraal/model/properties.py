@@ -22,6 +22,8 @@ _SEPARATOR = re.compile(r"[ \t\f]*[=:]?[ \t\f]*")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+_TOLD_CHARACTERS = 200
+"""So much of what is wrong is told."""
 _TRIMMED = "".join(map(chr, range(0x21)))
 
 
@@ -127,5 +129,7 @@ def _escaped(match: re.Match[str]) -> str:
     if len(code) > 1:
         return chr(int(code[1:], 16))
     if code == "u":
-        raise ConfigError(f"Malformed \\uxxxx encoding: {match.string}")
+        written = match.string[:_TOLD_CHARACTERS].encode("unicode_escape").decode()
+        readable = written.replace(r"\\", "\\")
+        raise ConfigError(f"Malformed \\uxxxx encoding: {readable}")
     return _CONTROLS.get(code, code)

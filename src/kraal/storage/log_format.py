@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import NamedTuple
 from zlib import adler32
 
 from kraal.errors import CorruptError
@@ -29,6 +30,19 @@ FRAMING_BYTES = FRAME.size + len(END)
 WINDOW_BYTES = 1 << 20
 
 _PAD_AHEAD_BYTES = 4096
+
+
+class Header(NamedTuple):
+    """What a log says of itself, behind its magic number."""
+
+    version: int
+    dbid: int
+
+
+def header_of(head: bytes) -> Header:
+    """Of the first bytes of a log, at least as many as its header has."""
+    _, version, dbid = _FILE_HEADER.unpack_from(head)
+    return Header(version, dbid)
 
 
 def frame(payload: bytes) -> bytes:

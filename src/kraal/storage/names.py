@@ -57,6 +57,11 @@ def zxid_of(name: str, kind: str) -> int | None:
     return zxid if zxid <= _MAX_ZXID else None
 
 
+def kept_as(name: str) -> str:
+    """What a file that kraal has put aside was called before; other names stay as they are."""
+    return name.removeprefix(BEFORE_REPAIR).removeprefix(REPLACED)
+
+
 def pick(names: Iterable[str], kind: str) -> list[Named]:
     """The names of this kind, lowest zxid first."""
     found = [Named(zxid, name) for name in names if (zxid := zxid_of(name, kind)) is not None]

@@ -108,6 +108,18 @@ class SnapshotWriter:
             self._unsynced = 0
 
 
+def pieces(fs: FileSystem, path: PurePath) -> Iterator[bytes]:
+    """A file's bytes, as they are. Raises StorageError."""
+    offset = 0
+    while True:
+        with failing("reading", path):
+            piece = fs.read(path, offset, PIECE_BYTES)
+        if not piece:
+            return
+        yield piece
+        offset += len(piece)
+
+
 class SnapshotStore:
     def __init__(
         self, fs: FileSystem, config: StorageConfig, *, extended_types: bool = False
@@ -150,21 +162,11 @@ class SnapshotStore:
 
     def stream(self, found: Named) -> Iterator[bytes]:
         """The uncompressed bytes, piece by piece."""
-        return decoded(self._pieces(self.directory / found.name), found.codec)
+        return decoded(pieces(self._fs, self.directory / found.name), found.codec)
 
     def create(self, zxid: int) -> SnapshotWriter:
         """Begin the snapshot named after `zxid`: the tree's last one before the first slice."""
         return SnapshotWriter(self._fs, self.directory, zxid, self._config.snapshot_codec)
-
-    def _pieces(self, path: PurePath) -> Iterator[bytes]:
-        offset = 0
-        while True:
-            with failing("reading", path):
-                piece = self._fs.read(path, offset, PIECE_BYTES)
-            if not piece:
-                return
-            yield piece
-            offset += len(piece)
 
     def looks_valid(self, found: Named) -> bool:
         """Whether its two ends are those of a snapshot (section 4.4)."""

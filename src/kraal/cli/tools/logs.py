@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import click
 
-from kraal.cli.tools.places import FS, directory_of, size_of
+from kraal.cli.tools.places import FS, directory_of, kind_of, size_of
 from kraal.cli.tools.terminal import (
     confirmed,
     counted,
@@ -20,17 +20,21 @@ from kraal.cli.tools.terminal import (
     write_json,
     write_table,
 )
+from kraal.errors import CorruptError
 from kraal.model.config import StorageConfig
 from kraal.model.zxid import show
 from kraal.storage.inspection import repair as repairs
 from kraal.storage.inspection import snapshots
+from kraal.storage.inspection.file_kind import FileKind
 from kraal.storage.inspection.findings import Mend, Report, Severity
 from kraal.storage.inspection.log_check import LogChecker, LogsChecked, accepting_mends
 from kraal.storage.inspection.log_walk import Entry, LogWalk
 from kraal.storage.inspection.target import log_paths
 from kraal.storage.inspection.txn_text import as_json, line
 
-HEADER_LINE = "ZooKeeper Transactional Log File with dbid 0 txnlog format version 2"
+_HEADER_LINE = (
+    "ZooKeeper Transactional Log File with dbid {0.dbid} txnlog format version {0.version}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +53,15 @@ class Place:
 
 def place(path: Path, log_directory: Path | None) -> Place:
     """What `path` names: one log, or a data directory, or a zoo.cfg."""
-    if path.is_file() and path.name.startswith("log."):
+    kind = kind_of(path) if path.is_file() else None
+    if kind is FileKind.LOG:
         parent = PurePath(path.parent)
         config = StorageConfig(data_dir=parent, data_log_dir=parent)
         return Place(config, [PurePath(path)], is_whole=False)
-    if path.is_file() and path.name.startswith("snapshot."):
+    if kind is FileKind.SNAPSHOT:
         raise click.UsageError(f"{path} is a snapshot, not a log: kraal snapshot dump {path}")
     config = directory_of(path, log_directory)
     return Place(config, log_paths(FS, config), is_whole=True)
-
-
-def entries(found: Place, first: int, last: int | None) -> Iterator[tuple[LogWalk, Entry]]:
-    for path in found.logs:
-        walk = LogWalk(FS, path, found.config.max_record_bytes)
-        for entry in walk:
-            zxid = entry.zxid
-            if zxid is None or (zxid >= first and (last is None or zxid <= last)):
-                yield walk, entry
 
 
 @failing
@@ -74,23 +70,47 @@ def dump(
 ) -> int:
     """Every record as TxnLogToolkit prints it, or as a line of JSON."""
     found = place(path, log_directory)
-    code, count = Severity.NOTE, 0
-    if not is_json:
-        click.echo(HEADER_LINE)
-    for walk, entry in entries(found, first, last):
-        if entry.fault is not None:
+    code, count, has_header = Severity.NOTE, 0, is_json
+    walks = [LogWalk(FS, log, found.config.max_record_bytes) for log in found.logs]
+    for walk in walks:
+        if not walk.begin() and not found.is_whole:
+            raise CorruptError(walk.ended)
+        if not has_header and walk.header is not None:
+            click.echo(_HEADER_LINE.format(walk.header))
+            has_header = True
+        for entry in walk:
+            zxid = entry.zxid
+            if zxid is not None and (zxid < first or (last is not None and zxid > last)):
+                continue
+            count += 1
+            if entry.fault is not None:
+                code = Severity.ERROR
+            _write_entry(walk.path, entry, is_json)
+        if walk.fault is not None and not (walk is walks[-1] and walk.is_header_whole):
             code = Severity.ERROR
-        if is_json:
-            write_json(_entry_json(walk.path, entry))
-            continue
-        count += 1
-        prefix = "" if entry.fault is None else "DAMAGED "
-        shown = line(entry.txn) if entry.txn is not None else f"{len(entry.payload)} bytes"
-        why = "" if entry.fault is None else f"  ({entry.fault.value}, offset {entry.offset})"
-        click.echo(f"{prefix}{shown}{why}")
+            _write_rest(walk, is_json)
     if not is_json:
         click.echo(f"EOF reached after {count} txns.")
     return int(code)
+
+
+def _write_entry(path: PurePath, entry: Entry, is_json: bool) -> None:
+    if is_json:
+        write_json(_entry_json(path, entry))
+        return
+    prefix = "" if entry.fault is None else "DAMAGED "
+    shown = line(entry.txn) if entry.txn is not None else f"{len(entry.payload)} bytes"
+    why = "" if entry.fault is None else f"  ({entry.fault.value}, offset {entry.offset})"
+    click.echo(f"{prefix}{shown}{why}")
+
+
+def _write_rest(walk: LogWalk, is_json: bool) -> None:
+    """Why nothing more of a log is printed."""
+    if is_json:
+        assert walk.fault is not None
+        write_json({"file": walk.path.name, "offset": walk.end, "fault": walk.fault.value})
+    else:
+        click.echo(f"DAMAGED {walk.ended}")
 
 
 def _entry_json(path: PurePath, entry: Entry) -> dict[str, Any]:
@@ -171,9 +191,9 @@ def repair(
     result = checked(found, "looking for damage")
     report = result.report
     mends = report.mends
-    if accept:
+    if accept:  # before a file gets another name
         for log in found.logs:
-            mends += accepting_mends(FS, log, found.config.max_record_bytes)
+            mends[:0] = accepting_mends(FS, log, found.config.max_record_bytes)
     write_findings(report.findings)
     left = [one for one in report.findings if one.mend is None and one.severity > Severity.NOTE]
     if not mends:
@@ -181,9 +201,21 @@ def repair(
         return int(max((one.severity for one in left), default=Severity.NOTE))
 
     def recheck() -> Report:
-        return checked(place(path, log_directory), "looking again").report
+        logs = log_paths(FS, found.config) if found.is_whole else _mended(found.logs, mends)
+        return checked(replace(found, logs=logs), "looking again").report
 
     return make(found.directory, mends, report, recheck, dry_run=dry_run, is_sure=is_sure)
+
+
+def _mended(logs: list[PurePath], mends: list[Mend]) -> list[PurePath]:
+    """Where single logs are after these mends; one that holds nothing is not there any more."""
+    now = {log: log for log in logs}
+    for mend in mends:
+        if mend.set_aside:
+            now.pop(mend.path)
+        elif mend.new_name is not None:
+            now[mend.path] = mend.path.with_name(mend.new_name)
+    return list(now.values())
 
 
 def make(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kraal.cli.tools.places import FS, directory_of, size_of, size_of_directory
+from kraal.cli.tools.places import FS, directory_of, kind_of, size_of, size_of_directory
 from kraal.cli.tools.terminal import (
     FailedError,
     failing,
@@ -21,6 +21,7 @@ from kraal.cli.tools.terminal import (
 from kraal.errors import CorruptError
 from kraal.model.zxid import show
 from kraal.storage.inspection import snapshots
+from kraal.storage.inspection.file_kind import FileKind
 from kraal.storage.inspection.findings import Report, Severity
 from kraal.storage.inspection.snapshots import LoadedSnapshot
 
@@ -36,6 +37,8 @@ def loaded(path: Path) -> LoadedSnapshot:
         if newest is None:
             raise CorruptError(f"{path} holds no sound snapshot")
         where = config.data_dir / "version-2" / newest.name
+    elif kind_of(path) is FileKind.LOG:
+        raise click.UsageError(f"{path} is a log, not a snapshot: kraal log dump {path}")
     with reading("reading", size_of(where)) as progress:
         return snapshots.load(FS, where, progress)
 
@@ -58,7 +61,7 @@ def dump(path: Path, below: str, depth: int | None, with_data: bool, is_json: bo
         write_json(
             {
                 "file": str(found.path),
-                "zxid": show(found.zxid),
+                "zxid": snapshots.shown_zxid(found),
                 "znodes": [
                     snapshots.node_json(one, tree.nodes[one], with_data=with_data) for one in paths
                 ],
@@ -132,6 +135,10 @@ def summary(path: Path, below: str, depth: int | None, is_json: bool) -> int:
     return 0
 
 
+def _titled(found: LoadedSnapshot) -> str:
+    return f"{found.path} ({'no zxid' if found.zxid is None else f'zxid {show(found.zxid)}'})"
+
+
 @failing
 def diff(old: Path, new: Path, below: str, is_json: bool) -> int:
     """What two snapshots do not share; exit code 1 when there is anything."""
@@ -145,8 +152,8 @@ def diff(old: Path, new: Path, below: str, is_json: bool) -> int:
     if is_json:
         write_json(
             {
-                "old": {"file": str(before.path), "zxid": show(before.zxid)},
-                "new": {"file": str(after.path), "zxid": show(after.zxid)},
+                "old": {"file": str(before.path), "zxid": snapshots.shown_zxid(before)},
+                "new": {"file": str(after.path), "zxid": snapshots.shown_zxid(after)},
                 "differences": [
                     {"path": snapshots.shown(one.path), "what": one.what, "details": one.details}
                     for one in found
@@ -154,7 +161,7 @@ def diff(old: Path, new: Path, below: str, is_json: bool) -> int:
             }
         )
         return EXIT_DIFFERENT if found else 0
-    click.echo(f"{before.path} (zxid {show(before.zxid)}) -> {after.path} ({show(after.zxid)})")
+    click.echo(f"{_titled(before)} -> {_titled(after)}")
     signs = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
     for one in found:
         sign, colour = signs[one.what]
@@ -182,6 +189,14 @@ def verify(path: Path, is_json: bool) -> int:
             sound = [loaded(path).path.name]
         except CorruptError as error:
             report.add("damaged-snapshot", Severity.ERROR, str(error))
+        if sound and snapshots.is_named_otherwise(FS, PurePath(path)):
+            report.add(
+                "damaged-snapshot",
+                Severity.ERROR,
+                "it is not compressed as its name says: no server can load it",
+                PurePath(path),
+                remedy="name it snapshot.<zxid>, with .gz or .snappy if it is so compressed",
+            )
     severity = report.severity
     if not sound:
         severity = Severity.ERROR

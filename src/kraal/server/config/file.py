@@ -43,6 +43,8 @@ WITHOUT_FILE = {
     "admin.serverAddress": "127.0.0.1",
 }
 """Where a server started without a zoo.cfg listens and stores."""
+_FILE_MAX_BYTES = 1 << 20
+"""What is larger is another file, named by mistake; Java's properties have no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,11 @@ def _read(
     path: Path, parse: Callable[[bytes], dict[str, str]] = properties.parse
 ) -> dict[str, str]:
     try:
-        return parse(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(_FILE_MAX_BYTES + 1)
+        if len(content) > _FILE_MAX_BYTES:
+            raise ConfigError(f"this is no configuration: it has more than {_FILE_MAX_BYTES} bytes")
+        return parse(content)
     except FileNotFoundError:
         raise ConfigError(f"{path} file is missing") from None
     except OSError as error:

@@ -24,9 +24,11 @@ from kraal.storage.log_format import (
     FRAMING_BYTES,
     MAGIC,
     WINDOW_BYTES,
+    Header,
     Tail,
+    header_of,
 )
-from kraal.storage.names import LOG, zxid_of
+from kraal.storage.names import LOG, kept_as, zxid_of
 from kraal.wire.records.txn import HEADER, Txn
 
 _ZXID_OFFSET = 12
@@ -80,6 +82,8 @@ class LogWalk:
     def __init__(self, fs: FileSystem, path: PurePath, max_record_bytes: int) -> None:
         self.path = path
         self.size = 0
+        self.header: Header | None = None
+        """None: the file has none, and is no log."""
         self.end = 0
         """Where the last record ends."""
         self.tail = Tail.EXACT
@@ -91,25 +95,44 @@ class LogWalk:
         self._fs = fs
         self._max = max_record_bytes
         # With no record yet, the name says which ones are to be expected.
-        self._last_zxid = (zxid_of(path.name, LOG) or 1) - 1
+        self._last_zxid = (zxid_of(kept_as(path.name), LOG) or 1) - 1
         self._window = b""
         self._window_at = 0
 
-    def __iter__(self) -> Iterator[Entry]:
+    def begin(self) -> bool:
+        """Read the header; False: there is none, and `fault` says why. Iterating does this, too.
+
+        Raises StorageError.
+        """
         with failing("reading", self.path):
             self.size = self._fs.size(self.path)
         head = self._bytes(0, FILE_HEADER_BYTES)
         if len(head) < FILE_HEADER_BYTES:
             self._stop_file(Fault.SHORT, f"{len(head)} bytes")
-            return
+            return False
         if head[:4] != MAGIC:
             self._stop_file(Fault.HEADER, f"it begins with {head[:4].hex()}")
+            return False
+        self.header = header_of(head)
+        return True
+
+    def __iter__(self) -> Iterator[Entry]:
+        if not self.begin():
             return
         at = self.end = FILE_HEADER_BYTES
         while (entry := self._entry(at)) is not None:
             at += entry.size
             self.end = at
             yield entry
+
+    @property
+    def ended(self) -> str:
+        """Which file cannot be read, or not to its end, and why."""
+        if self.fault is Fault.HEADER:
+            return f"{self.path} is no log: {self.detail}, and a log with {MAGIC.hex()} (ZKLG)"
+        if self.fault is Fault.SHORT:
+            return f"{self.path} is no log: {self.detail} are less than its header"
+        return f"{self.path}: nothing can be read behind {self.detail}"
 
     @property
     def is_header_whole(self) -> bool:

@@ -12,12 +12,14 @@ from kraal.model.config import StorageConfig
 from kraal.model.create_mode import CONTAINER_OWNER, is_extended_owner, owner_ttl_ms
 from kraal.model.path import ROOT
 from kraal.model.zxid import show
+from kraal.storage.inspection.file_kind import FileKind, beginning, codec_of, file_kind_of, head_of
 from kraal.storage.inspection.findings import Mend, Report, Severity
 from kraal.storage.inspection.log_check import RESYNC, Progress, no_progress
 from kraal.storage.inspection.txn_text import acl_json, data_json, iso_time, text
 from kraal.storage.interface import FileSystem, failing
-from kraal.storage.names import SNAPSHOT, Named, zxid_of
-from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.names import SNAPSHOT, Named, kept_as, zxid_of
+from kraal.storage.snapshot_codec import decoded
+from kraal.storage.snapshot_store import SnapshotStore, pieces
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
 from kraal.tree.snapshot import SnapshotDigest
@@ -32,35 +34,41 @@ class LoadedSnapshot:
     """A snapshot that was read and whose seals hold."""
 
     path: PurePath
-    zxid: int
+    zxid: int | None
+    """What its name says, else its last section; None: neither does."""
     tree: DataTree
     carried: SnapshotDigest | None
 
 
 def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> LoadedSnapshot:
-    """Read one file, whatever directory it is in. CorruptError says what is wrong with it."""
-    zxid = zxid_of(path.name, SNAPSHOT)
-    if zxid is None:
-        raise CorruptError(f"{path}: a snapshot's name is snapshot.<zxid>, with .gz or .snappy")
-    config = StorageConfig(data_dir=path.parent, data_log_dir=path.parent)
-    store = SnapshotStore(fs, config, extended_types=True)
-    store.directory = path.parent
-    found = Named(zxid, path.name)
+    """Read one file, whatever its name and directory. CorruptError says what is wrong with it."""
+    head = head_of(fs, path)
+    if file_kind_of(fs, path) is not FileKind.SNAPSHOT:
+        raise CorruptError(f"{path} is no snapshot: {beginning(head)}")
 
-    def pieces() -> Iterator[bytes]:
-        for piece in store.stream(found):
+    def content() -> Iterator[bytes]:
+        for piece in decoded(pieces(fs, path), codec_of(head)):
             progress(str(path), len(piece))
             yield piece
 
     try:
-        tree, carried = snapshot.decode(pieces(), extended_types=True, digests=True)
+        tree, carried = snapshot.decode(content(), extended_types=True, digests=True)
     except DecodeError as error:
         raise CorruptError(f"{path} is damaged: {error}") from error
-    reached = tree.last_zxid
-    tree.last_zxid = zxid
-    if reached > zxid:
-        tree.is_mixture = True
-    return LoadedSnapshot(path, zxid, tree, carried)
+    reached, named = tree.last_zxid, zxid_of(kept_as(path.name), SNAPSHOT)
+    if named is not None:
+        tree.last_zxid = named
+        tree.is_mixture = tree.is_mixture or reached > named
+    return LoadedSnapshot(path, reached or None if named is None else named, tree, carried)
+
+
+def is_named_otherwise(fs: FileSystem, path: PurePath) -> bool:
+    """Whether a server would take a file for a snapshot of another codec than it has.
+
+    Raises StorageError.
+    """
+    named = zxid_of(path.name, SNAPSHOT)
+    return named is not None and Named(named, path.name).codec is not codec_of(head_of(fs, path))
 
 
 DAMAGED_KINDS = ("zero-length-snapshot", "damaged-snapshot", "torn-snapshot")
@@ -134,7 +142,7 @@ def summary(loaded: LoadedSnapshot) -> dict[str, Any]:
     digest = loaded.carried
     return {
         "file": str(loaded.path),
-        "zxid": show(loaded.zxid),
+        "zxid": shown_zxid(loaded),
         "last_zxid": show(_last_zxid(loaded)),
         "znodes": len(paths),
         "data_bytes": sum(len(tree.nodes[path].data or b"") for path in paths),
@@ -154,9 +162,14 @@ def summary(loaded: LoadedSnapshot) -> dict[str, Any]:
     }
 
 
+def shown_zxid(loaded: LoadedSnapshot) -> str | None:
+    """The zxid of a snapshot, if it has one."""
+    return None if loaded.zxid is None else show(loaded.zxid)
+
+
 def _last_zxid(loaded: LoadedSnapshot) -> int:
     """As SnapshotFormatter says it: the highest zxid of the name and of any stat."""
-    highest = loaded.zxid
+    highest = loaded.zxid or 0
     for node in loaded.tree.nodes.values():
         stat = Stat.unpack(node.stat)
         highest = max(highest, stat.mzxid, stat.pzxid)
