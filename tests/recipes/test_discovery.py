@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import pytest
 
@@ -84,10 +86,73 @@ async def test_curators_json_is_read_and_written(connect: Connector, path: str) 
         [untyped] = await ServiceRegistry[object](zk, path).instances("mail")
         assert untyped.payload == {"weight": 7}
         assert set(json.loads(found.encode())) == set(theirs)
-        await zk.create(f"{path}/mail/y", b"nonsense")
-        async with ServiceRegistry(zk, path, Payload).provider("mail") as provider:
+
+
+async def test_what_is_no_instance_is_left_out_and_logged_once(
+    connect: Connector, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = [b"nonsense", b"{}", b'{"name": "mail", "id": "x", "address": "h", "payload": "x"}']
+    async with connect() as zk, ServiceRegistry(zk, path, Payload) as registry:
+        await registry.register(instance(1))
+        for number, data in enumerate(wrong):
+            await zk.create(f"{path}/mail/wrong-{number}", data)
+        assert [each.id for each in await registry.instances("mail")] == ["i1"]
+        assert caplog.text.count("is no service instance") == len(wrong)
+        caplog.clear()
+        async with registry.provider("mail") as provider:
             await provider.ready()
-            assert set(provider.instances) == {"x"}
+            assert set(provider.instances) == {"i1"}
+            await registry.register(instance(2))
+            await until(lambda: set(provider.instances) == {"i1", "i2"})
+            assert caplog.text.count("is no service instance") == len(wrong)
+            await zk.set(f"{path}/mail/wrong-0", instance(3).encode())
+            await until(lambda: "wrong-0" in provider.instances)
+
+
+async def healthy() -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "error"),
+    [
+        ({"payload": "x"}, {}, "payload must be a Payload"),
+        ({"payload": Payload(cast("int", "x"))}, {}, "payload.weight must be int"),
+        ({"address": ""}, {}, "address must not be empty"),
+        ({"address": 5}, {}, "address must be str"),
+        ({"port": 65536}, {}, "a port is a number from 0 to 65535"),
+        ({"ssl_port": -1}, {}, "a port is a number from 0 to 65535"),
+        ({"port": "25"}, {}, "port must be int"),
+        ({"enabled": 1}, {}, "enabled must be bool"),
+        ({"id": "a/b"}, {}, "can be no name"),
+        ({}, {"check": healthy, "interval": 0}, "interval must be above 0 s"),
+        ({}, {"check": healthy, "interval": -1}, "interval must not be below 0 s"),
+        ({}, {"check": healthy, "interval": "x"}, "interval must be a number"),
+        ({}, {"check": lambda: True}, "a coroutine function is needed"),
+        ({}, {"check": 5}, "a coroutine function is needed"),
+    ],
+)
+async def test_what_others_could_not_use_is_not_registered(
+    connect: Connector, path: str, changed: dict[str, Any], options: dict[str, Any], error: str
+) -> None:
+    async with connect() as zk, ServiceRegistry(zk, path, Payload) as registry:
+        with pytest.raises((TypeError, ValueError), match=error):
+            await registry.register(replace(instance(1), **changed), **options)
+        assert await registry.names() == []
+        if changed.keys() - {"id"}:
+            registration = await registry.register(instance(1), check=healthy)
+            with pytest.raises((TypeError, ValueError), match=error):
+                await registration.update(replace(instance(1), **changed))
+
+
+async def test_a_closed_registry_takes_no_more(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with ServiceRegistry(zk, path, Payload) as registry:
+            with pytest.raises(TypeError, match="a ServiceInstance is needed"):
+                await registry.register(cast("ServiceInstance[Payload]", "mail"))
+        with pytest.raises(NotRunningError, match="is closed"):
+            await registry.register(instance(1))
+        assert await registry.names() == []
 
 
 async def test_an_instance_that_may_not_be_read_is_left_out(connect: Connector, path: str) -> None:
@@ -203,6 +268,9 @@ def test_ways_to_pick() -> None:
     assert weighted["i0"] == 0
     assert weighted["i2"] > weighted["i1"] > 0
     assert set(picked(Weighted(lambda _: 0, random.Random(1)), 50)) == {"i0", "i1", "i2"}
+    for weight in (-1, math.nan):
+        with pytest.raises(ValueError, match="the weight of i0 must not be below 0"):
+            picked(Weighted(lambda _, weight=weight: weight), 1)  # type: ignore[misc]
     assert picked(LeastUsed(), 3, Usage("", {"i0": 1, "i1": 1})) == ["i2"] * 3
     assert picked(LeastUsed(), 3, Usage("", {"i0": 1})) == ["i1", "i2", "i1"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +15,13 @@ from typing import Any, Generic, Self, TypeVar
 
 from kraal.client import Client, NoAuthError, Node
 from kraal.recipes._arguments import (
+    check_coroutine_function,
     check_count,
     check_function,
     check_name,
     check_place,
     check_seconds,
+    coroutine_of,
 )
 from kraal.recipes._background import finish, patiently, serving
 from kraal.recipes._names import child
@@ -32,6 +35,7 @@ from kraal.recipes.picks import Pick, RoundRobin, Usage
 
 logger = logging.getLogger("kraal.recipes")
 P = TypeVar("P")
+MAX_PORT = 65535
 
 
 class NoInstanceError(RecipeError):
@@ -48,6 +52,7 @@ class ServiceInstance(Generic[P]):
     """Of the instance: unique among those of the service."""
     address: str
     port: int | None = None
+    """0 to 65535, as `ssl_port`."""
     ssl_port: int | None = None
     payload: P | None = None
     """Whatever else users should know: a dataclass, or JSON."""
@@ -67,12 +72,12 @@ class ServiceInstance(Generic[P]):
         return json.dumps(fields).encode()
 
 
-def decode_instance(kind: type[P] | None, node: Node) -> ServiceInstance[P]:
+def decode_instance(kind: type[P] | None, data: bytes, created: int) -> ServiceInstance[P]:
     """The instance that a znode describes; `kind` is the type of its payload, None: any JSON.
 
-    Raises ValueError for anything else.
+    `created` stands for a missing time of registration. Raises ValueError for anything else.
     """
-    fields = json.loads(node.data)
+    fields = json.loads(data)
     try:
         payload: Any = fields.get("payload")
         if isinstance(payload, dict):
@@ -87,10 +92,40 @@ def decode_instance(kind: type[P] | None, node: Node) -> ServiceInstance[P]:
             ssl_port=_port(fields.get("sslPort")),
             payload=payload,
             enabled=from_json(bool, fields.get("enabled", True), "enabled"),
-            registered=fields.get("registrationTimeUTC") or node.stat.ctime,
+            registered=from_json(int, fields.get("registrationTimeUTC") or created, "registered"),
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"no service instance: {error!r}") from error
+
+
+def _instance_at(path: str, kind: type[P] | None, node: Node) -> ServiceInstance[P] | None:
+    """The instance at a path; None, after a line in the log, where there is something else."""
+    try:
+        return decode_instance(kind, node.data, node.stat.ctime)
+    except ValueError as error:
+        logger.warning("%s is no service instance: %s", path, error)
+        return None
+
+
+def _check_instance(kind: type[P] | None, instance: ServiceInstance[P]) -> None:
+    """Raise TypeError or ValueError for what others could not read or not use."""
+    if not isinstance(instance, ServiceInstance):
+        raise TypeError(f"a ServiceInstance is needed, not {instance!r:.100}")
+    check_name(instance.name)
+    check_name(instance.id)
+    payload = instance.payload
+    if (
+        kind is not None
+        and dataclasses.is_dataclass(kind)
+        and not isinstance(payload, (kind, type(None)))
+    ):
+        raise TypeError(f"payload must be a {kind.__name__}, not {payload!r:.100}")
+    decode_instance(kind, instance.encode(), 0)
+    if not instance.address:
+        raise ValueError("address must not be empty")
+    for port in (instance.port, instance.ssl_port):
+        if port is not None and not 0 <= port <= MAX_PORT:
+            raise ValueError(f"a port is a number from 0 to {MAX_PORT}, not {port}")
 
 
 def _port(value: Json) -> int | None:
@@ -104,11 +139,13 @@ class Registration(Generic[P]):
     `set_enabled` raise NotRunningError, and `close` has no effect.
     """
 
-    def __init__(self, zk: Client, base: str, instance: ServiceInstance[P]) -> None:
+    def __init__(
+        self, zk: Client, base: str, instance: ServiceInstance[P], kind: type[P] | None
+    ) -> None:
+        _check_instance(kind, instance)
         self._instance = instance
+        self._kind = kind
         self._is_healthy = True
-        check_name(instance.name)
-        check_name(instance.id)
         path = child(child(base, instance.name), instance.id)
         self._node = PersistentNode(zk, path, instance.encode())
         self._checking: asyncio.Task[None] | None = None
@@ -125,7 +162,11 @@ class Registration(Generic[P]):
         return self._node.is_present and not self._is_replaced
 
     async def update(self, instance: ServiceInstance[P]) -> None:
-        """Announce something else; the name and the id must be the same."""
+        """Announce something else; the name and the id must be the same.
+
+        Raises TypeError or ValueError as `ServiceRegistry.register`.
+        """
+        _check_instance(self._kind, instance)
         if (instance.name, instance.id) != (self._instance.name, self._instance.id):
             raise ValueError("an instance keeps its name and its id")
         if self._is_replaced:
@@ -151,7 +192,7 @@ class Registration(Generic[P]):
     async def _start(
         self,
         before: Registration[P] | None,
-        check: Callable[[], Awaitable[bool]] | None,
+        check: Callable[[], Coroutine[Any, Any, bool]] | None,
         interval: float,
     ) -> None:
         """Announce it, in the place of the one `before` if that is announced."""
@@ -171,7 +212,7 @@ class Registration(Generic[P]):
             work = self._check(check, interval)
             self._checking = serving(work)
 
-    async def _check(self, check: Callable[[], Awaitable[bool]], interval: float) -> None:
+    async def _check(self, check: Callable[[], Coroutine[Any, Any, bool]], interval: float) -> None:
         while True:
             try:
                 async with asyncio.timeout(interval):
@@ -205,6 +246,7 @@ class ServiceRegistry(Generic[P]):
         self.path = path
         self._payload = payload
         self._registrations: dict[tuple[str, str], Registration[P]] = {}
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"ServiceRegistry({self.path!r})"
@@ -221,7 +263,8 @@ class ServiceRegistry(Generic[P]):
         await self.close()
 
     async def close(self) -> None:
-        """Withdraw all instances that were registered here."""
+        """Withdraw all instances that were registered here; no more can be."""
+        self._is_closed = True
         registrations, self._registrations = self._registrations, {}
         await finish(*(each.close() for each in registrations.values()))
 
@@ -229,21 +272,31 @@ class ServiceRegistry(Generic[P]):
         self,
         instance: ServiceInstance[P],
         *,
-        check: Callable[[], Awaitable[bool]] | None = None,
+        check: Callable[[], Coroutine[Any, Any, bool]] | None = None,
         interval: float = 5.0,
     ) -> Registration[P]:
         """Announce an instance, and wait until it is announced.
 
         With a `check`, that is called every `interval` seconds; the instance is shown as not
         enabled while it returns False, raises, or takes longer than the interval. Raises
-        TypeError or ValueError for a payload that has no form in JSON.
+        TypeError or ValueError for a payload of another type or without a form in JSON, an empty
+        address, an impossible port, an interval that is not above 0, and a check that is no
+        coroutine function; NotRunningError after `close`.
 
         The same id again replaces the instance and the check, without a moment in between in
         which it is not announced; the earlier `Registration` is over. Raises RecipeError for an
         id that another registry of this client has. While another session has it, or a
         persistent znode is there, this waits until that is gone, and logs once what it waits for.
         """
-        registration = Registration(self._zk, self.path, instance)
+        registration = Registration(self._zk, self.path, instance, self._payload)
+        check_seconds("interval", interval)
+        if interval == 0:
+            raise ValueError("interval must be above 0 s")
+        if check is not None:
+            check_coroutine_function(check)
+            coroutine_of(check).close()
+        if self._is_closed:
+            raise NotRunningError(f"{self} is closed")
         key = instance.name, instance.id
         before = self._registrations.get(key)
         self._registrations[key] = registration
@@ -262,19 +315,20 @@ class ServiceRegistry(Generic[P]):
     async def instances(self, name: str) -> list[ServiceInstance[P]]:
         """All instances of a service, not only the enabled ones.
 
-        An instance that this client may not read is logged and left out.
+        An instance that this client may not read, or a znode that is none, is logged and left out.
         """
         path = child(self.path, name)
         ids = await patiently(self._zk, partial(names_of, self._zk, path)) or []
-        nodes = await asyncio.gather(*(self._read(child(path, each)) for each in ids))
-        return [decode_instance(self._payload, node) for node in nodes if node is not None]
+        found = await asyncio.gather(*(self._read(child(path, each)) for each in ids))
+        return [instance for instance in found if instance is not None]
 
-    async def _read(self, path: str) -> Node | None:
+    async def _read(self, path: str) -> ServiceInstance[P] | None:
         try:
-            return await patiently(self._zk, partial(read, self._zk, path))
+            node = await patiently(self._zk, partial(read, self._zk, path))
         except NoAuthError:
             logger.warning("%s may not read, and leaves out: %s", self, path)
             return None
+        return None if node is None else _instance_at(path, self._payload, node)
 
     def provider(
         self,
@@ -328,6 +382,7 @@ class ServiceProvider(Service, Generic[P]):
         self._payload = payload
         self._failures = failures
         self._penalty = penalty
+        self._nodes: dict[str, Node] = {}
         self._instances: dict[str, ServiceInstance[P]] = {}
         self._is_ready = False
         self._in_flight: dict[str, int] = {}
@@ -423,14 +478,16 @@ class ServiceProvider(Service, Generic[P]):
                     self._tell()
 
     def _take(self, id_: str, node: Node | None) -> None:
-        before = self._instances.pop(id_, None)
         if node is None:
-            self._failed.pop(id_, None)
+            for known in (self._nodes, self._instances, self._failed):
+                known.pop(id_, None)
             return
-        try:
-            instance = decode_instance(self._payload, node)
-        except ValueError as error:
-            logger.warning("%s/%s is no service instance: %s", self._path, id_, error)
+        if self._nodes.get(id_) == node:
+            return  # the changes begin with what is there
+        self._nodes[id_] = node
+        before = self._instances.pop(id_, None)
+        instance = _instance_at(child(self._path, id_), self._payload, node)
+        if instance is None:
             return
         if before is not None and before.registered != instance.registered:
             self._failed.pop(id_, None)

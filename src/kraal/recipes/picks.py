@@ -59,9 +59,9 @@ class RandomPick:
 
 
 class Weighted:
-    """At random, in proportion to weights; `weight(payload)` must not be below 0.
+    """At random, in proportion to weights; if all weights are 0, any of them.
 
-    If all weights are 0, any of them.
+    A `weight(payload)` below 0 is a ValueError of whoever picks.
     """
 
     def __init__(self, weight: Callable[[Any], float], rng: random.Random | None = None) -> None:
@@ -70,6 +70,9 @@ class Weighted:
 
     def __call__(self, instances: Sequence[Instance], _usage: Usage, /) -> Instance:
         weights = [self._weight(each.payload) for each in instances]
+        for each, weight in zip(instances, weights, strict=True):
+            if not weight >= 0:
+                raise ValueError(f"the weight of {each.id} must not be below 0, but is {weight}")
         if not any(weights):
             return self._rng.choice(instances)
         return self._rng.choices(instances, weights)[0]

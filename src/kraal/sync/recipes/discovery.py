@@ -24,9 +24,11 @@ class Registration(Facade[aio.Registration[P]], Generic[P]):
     See `kraal.recipes.Registration`.
     """
 
-    def __init__(self, zk: Client, base: str, instance: ServiceInstance[P]) -> None:
+    def __init__(
+        self, zk: Client, base: str, instance: ServiceInstance[P], kind: type[P] | None
+    ) -> None:
         self._portal = zk._portal
-        self._async = self._portal.call(lambda: aio.Registration(zk._async, base, instance))
+        self._async = self._portal.call(lambda: aio.Registration(zk._async, base, instance, kind))
 
     @property
     def instance(self) -> ServiceInstance[P]:
@@ -78,7 +80,7 @@ class ServiceRegistry(Facade[aio.ServiceRegistry[P]], Generic[P]):
         self._portal.leave(self._async.__aexit__(kind, error, traceback))
 
     def close(self) -> None:
-        """Withdraw all instances that were registered here."""
+        """Withdraw all instances that were registered here; no more can be."""
         self._portal.end(self._async.close())
 
     def register(
