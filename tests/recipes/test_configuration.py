@@ -84,6 +84,43 @@ async def test_what_is_published_arrives(server: Server, connect: Connector, pat
         await until_clean(server, zk, path)
 
 
+async def test_who_has_published_finds_that_ready(connect: Connector, path: str) -> None:
+    async with connect() as zk, connect() as other:
+        for number in range(10):
+            async with Config(zk, f"{path}/{number}", Settings) as config:
+                assert await config.publish(FULL) == 1
+                assert await config.ready() == Edition(FULL, 1)
+                for workers in range(5):
+                    published = await config.update(lambda old, n=workers: replace(old, workers=n))  # type: ignore[misc]
+                    assert await config.ready() == published
+        last = f"{path}/{number}"
+        async with Config(zk, last, Settings) as config:
+            await config.publish(FULL)
+            await other.delete_recursive(last)
+            with pytest.raises(RecipeError, match="nothing is published"):
+                await config.ready()
+            await config.publish(FULL)
+        with pytest.raises(NotRunningError):
+            await config.ready()
+        await background_ends()
+
+
+async def test_what_is_not_valid_is_logged_once(
+    connect: Connector, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect() as zk:
+        await Config(zk, path, Settings).publish(FULL)
+        await zk.set(f"{path}/values/mode", b'"slow"')
+        async with Config(zk, path, Settings, default=Settings()) as config:
+            assert await config.ready() == Edition(Settings(), 0)
+            await zk.set(f"{path}/values/workers", b"7")
+            await until(lambda: caplog.text.count("is not valid") == 2)
+            await zk.set(f"{path}/values/mode", b'"fast"')
+            await until(lambda: config.problem is None)
+        assert caplog.text.count("is not valid") == 2
+        await background_ends()
+
+
 async def test_what_is_not_valid_is_refused(connect: Connector, path: str) -> None:
     async with connect() as zk, Config(zk, path, Settings) as config:
         with pytest.raises(RecipeError, match="nothing is published"):

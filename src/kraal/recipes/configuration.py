@@ -106,6 +106,12 @@ class Config(Service, Generic[T]):
         self._history = child(path, "history")
         self._current: Edition[T] | None = None if default is None else Edition(default, 0)
         self._is_ready = False
+        self._cache = TreeCache(zk, self._values, max_depth=1)
+        self._taken: tuple[Mapping[str, Node], frozenset[str]] = ({}, frozenset())
+        """What `_current` was made from: a snapshot of the cache, and what is unreadable."""
+        self._written = self._shown = 0
+        """How many versions this object has published, and of how many `ready` knows that they,
+        or later ones, have arrived."""
         self.problem: str | None = None
         """Why the configuration that is published now is not valid, if it is not."""
 
@@ -125,9 +131,18 @@ class Config(Service, Generic[T]):
         return self._current
 
     async def ready(self) -> Edition[T]:
-        """Wait until it is known what is published, and return `current`."""
+        """Wait until it is known what is published, and return `current`.
+
+        After a `publish`, `update` or `roll_back` of this object that is what it has published, or
+        what has followed.
+        """
         self._check()
         await self._until(lambda: self._is_ready)
+        while self._shown < self._written:
+            written = self._written
+            await self._cache.sync()
+            self._take(await self._cache.snapshot(), self._cache.unreadable)
+            self._shown = max(self._shown, written)
         return self.current
 
     async def changes(self) -> AsyncGenerator[Edition[T], None]:
@@ -199,6 +214,13 @@ class Config(Service, Generic[T]):
     async def _publish(
         self, make: Callable[[_State], T], comment: str, expected: int | None
     ) -> Edition[T]:
+        edition = await self._write(make, comment, expected)
+        self._written += 1
+        return edition
+
+    async def _write(
+        self, make: Callable[[_State], T], comment: str, expected: int | None
+    ) -> Edition[T]:
         if not isinstance(comment, str):
             raise TypeError(f"a comment is text, not {comment!r:.100}")
         self._check_open()
@@ -210,7 +232,7 @@ class Config(Service, Generic[T]):
             fields = self._encode(make(state))
             edition = Edition(self._decode(fields), state.version + 1)  # as readers will see it
             try:
-                await self._write(state, fields, comment, mark)
+                await self._send(state, fields, comment, mark)
             except SessionExpiredError:
                 await self._zk.wait_connected()
             except ConnectionLossError as error:
@@ -230,7 +252,7 @@ class Config(Service, Generic[T]):
             else:
                 return edition
 
-    async def _write(
+    async def _send(
         self, state: _State, fields: Mapping[str, Json], comment: str, mark: str
     ) -> None:
         """Write a version in one transaction, if nothing has changed since `state` was read."""
@@ -308,10 +330,7 @@ class Config(Service, Generic[T]):
     # Following
 
     async def _run(self) -> None:
-        async with (
-            TreeCache(self._zk, self._values, max_depth=1) as cache,
-            aclosing(cache.changes()) as changes,
-        ):
+        async with self._cache as cache, aclosing(cache.changes()) as changes:
             await cache.ready()
             self._take(await cache.snapshot(), cache.unreadable)
             async for _ in changes:
@@ -319,6 +338,9 @@ class Config(Service, Generic[T]):
 
     def _take(self, snapshot: Mapping[str, Node], unreadable: frozenset[str]) -> None:
         """Decode what has arrived, and tell of it if it is new."""
+        if self._is_ready and self._taken == (snapshot, unreadable):
+            return
+        self._taken = snapshot, unreadable
         root = snapshot.get(self._values)
         nodes = {
             path.rpartition("/")[2]: node for path, node in snapshot.items() if path != self._values
