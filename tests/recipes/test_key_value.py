@@ -36,6 +36,31 @@ async def test_values_by_keys(server: Server, connect: Connector, path: str) -> 
         await until_clean(server, zk, path)
 
 
+async def test_names_that_no_key_has_are_left_alone(connect: Connector, path: str) -> None:
+    others = ["é", "a b", "100%", "%41", "%ff", "%2f", "...", "a+b"]
+    keys = ["A", "é", "a b", "100%", "%41", "\ufffd", "/", "..."]
+    async with connect() as zk, connect() as other:
+        store = KeyValue(zk, path)
+        for name in others:
+            await other.create(f"{path}/{name}", b"other", make_parents=True)
+        assert (await store.keys(), await store.items()) == ([], {})
+        assert [await store.get(key) for key in keys] == [None] * len(keys)
+        async with aclosing(store.changes()) as changes:
+            for key in keys:
+                await store.set(key, key.encode())
+                assert await anext(changes) == KeyChange(key, Versioned(key.encode(), 0))
+        assert await store.keys() == sorted(keys)
+        assert await store.items() == {key: Versioned(key.encode(), 0) for key in keys}
+        for key in keys:
+            assert await store.get(key) == Versioned(key.encode(), 0)
+            assert await store.delete(key)
+        assert sorted(await zk.get_children(path)) == sorted(others)
+        with pytest.raises(ValueError, match="surrogates"):
+            await store.set("\ud800", b"")
+        with pytest.raises(TypeError, match="a key is text"):
+            await store.get(b"A")  # type: ignore[arg-type]
+
+
 async def test_compare_and_set(connect: Connector, path: str) -> None:
     async with connect() as zk, connect() as other:
         mine, theirs = KeyValue(zk, path), KeyValue(other, path)

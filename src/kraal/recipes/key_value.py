@@ -34,9 +34,12 @@ class KeyValue:
         now = await store.get("colour")
         await store.compare_and_set("colour", b"blue", now.version)
 
-    A key is the name of a znode below `path`; what a name cannot have (such as "/") is written
-    as %XX. Operations wait for a connection if need be. `set` and `delete` are repeated when
-    their reply is lost, `compare_and_set` never takes effect twice.
+    A key is the name of a znode below `path`, in which the bytes of all but ASCII letters, digits
+    and ``_.-~`` are written as %XX, with capitals: "a b/c" is ``a%20b%2Fc``. A znode with a name
+    that no key has (``é``, ``a b``, ``%41``) is none of the store's, and left alone.
+
+    Operations wait for a connection if need be. `set` and `delete` are repeated when their reply
+    is lost, `compare_and_set` never takes effect twice.
     """
 
     def __init__(self, zk: Client, path: str) -> None:
@@ -87,7 +90,8 @@ class KeyValue:
     async def keys(self) -> list[str]:
         """All keys, sorted."""
         names = await patiently(self._zk, partial(names_of, self._zk, self.path))
-        return sorted(map(unquote, names or []))
+        keys = (_key(name) for name in names or [])
+        return sorted(key for key in keys if key is not None)
 
     async def items(self) -> dict[str, Versioned]:
         """All keys and their values, each read by itself."""
@@ -112,9 +116,9 @@ class KeyValue:
             aclosing(cache.changes()) as changes,
         ):
             async for change in changes:
-                if change.path != self.path:
-                    name = change.path.rpartition("/")[2]
-                    yield KeyChange(unquote(name), _value(change.node))
+                key = _key(change.path.rpartition("/")[2])
+                if change.path != self.path and key is not None:
+                    yield KeyChange(key, _value(change.node))
 
     async def _set(self, path: str, data: bytes) -> int:
         while True:
@@ -129,12 +133,25 @@ class KeyValue:
             return 0
 
     def _path(self, key: str) -> str:
+        if not isinstance(key, str):
+            raise TypeError(f"a key is text, not {key!r:.100}")
         if not key:
             raise ValueError("a key must not be empty")
-        name = quote(key, safe="")
-        if not name.strip("."):
-            name = name.replace(".", "%2E")  # "." and ".." are no names
-        return child(self.path, name)
+        return child(self.path, _name(key))
+
+
+def _name(key: str) -> str:
+    """The name of a key's znode. Raises ValueError for text without a UTF-8 form."""
+    name = quote(key, safe="")
+    if not name.strip("."):
+        name = name.replace(".", "%2E")  # "." and ".." are no names
+    return name
+
+
+def _key(name: str) -> str | None:
+    """The only key whose znode has this name; None: there is none."""
+    key = unquote(name)
+    return key if _name(key) == name else None
 
 
 def _value(node: Node | None) -> Versioned | None:
