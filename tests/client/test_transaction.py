@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 
 import pytest
 
@@ -25,7 +26,10 @@ from kraal.client import (
     Stat,
     TransactionError,
 )
+from kraal.errors import ErrorCode
+from kraal.wire.opcodes import OpCode
 from tests.client.conftest import Connector
+from tests.client.scripted import client_of, reply
 from tests.client.test_session import changed_to
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
@@ -128,6 +132,29 @@ async def test_a_protected_create_that_did_not_arrive_is_repeated(
         proxy.release()
         created = await waiting
         assert await zk.get_children("/") == [created.path[1:]]
+
+
+async def test_a_server_that_throttles_leaves_no_doubt_of_a_protected_create() -> None:
+    asked: list[int] = []
+
+    def answer(xid: int, op: int, body: bytes) -> bytes | None:
+        asked.append(op)
+        if op == OpCode.CREATE2:
+            return None
+        if op == OpCode.SYNC:
+            is_busy = asked.count(op) == 1
+            return reply(xid, ErrorCode.THROTTLED_OP) if is_busy else reply(xid, 0, ustring("/"))
+        if op == OpCode.GET_CHILDREN:
+            return reply(xid, 0, struct.pack(">i", 1) + ustring("_c_id-lock-0000000000"))
+        return reply(xid, 0, bytes(68))
+
+    async with client_of(answer) as (zk, _):
+        assert (await zk.create_protected("/lock-", id="id")).path == "/_c_id-lock-0000000000"
+        assert asked.count(OpCode.CREATE2) == 1
+
+
+def ustring(text: str) -> bytes:
+    return struct.pack(">i", len(text)) + text.encode()
 
 
 async def test_a_cancelled_protected_create_leaves_nothing(

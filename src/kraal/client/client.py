@@ -240,9 +240,12 @@ class Client(Operations):
         """The state now and each later one, until CLOSED."""
         return self._session.states.changes(self._session.check_loop)
 
-    async def wait_connected(self) -> None:
-        """Wait for a connection. Raises AuthFailedError, ClosedError when there can be none."""
-        await self._session.wait_connected()
+    async def wait_connected(self, *, read_write: bool = False) -> None:
+        """Wait for a connection; with `read_write`, for one to a server that is not read-only.
+
+        Raises AuthFailedError, ClosedError when there can be none.
+        """
+        await self._session.wait_connected(read_write=read_write)
 
     async def add_auth(self, scheme: str, auth: bytes) -> None:
         """Authenticate this connection and all later ones.

@@ -20,6 +20,7 @@ from kraal.client.errors import (
     ConnectionLossError,
     NoNodeError,
     SessionExpiredError,
+    ThrottledError,
     ZooKeeperError,
 )
 from kraal.client.values import Created
@@ -28,6 +29,10 @@ from kraal.model.create_mode import EPHEMERAL_MODES, CreateMode
 
 if TYPE_CHECKING:
     from kraal.client.client import Client
+
+
+PAUSE_S = 0.5
+"""Before a server that throttles is asked again what has become of a znode."""
 
 
 class Protected(Enum):
@@ -81,6 +86,10 @@ class ProtectedCreate:
                         raise
                     in_doubt = True
                     await self._client.wait_connected()
+                except ThrottledError:
+                    if not in_doubt:
+                        raise
+                    await asyncio.sleep(PAUSE_S)
                 else:
                     return Created(self._client._shown(created.path), created.stat)
         except asyncio.CancelledError:
@@ -117,6 +126,8 @@ class ProtectedCreate:
                 return
             except ConnectionLossError:
                 continue
+            except ThrottledError:
+                await asyncio.sleep(PAUSE_S)
             except SessionExpiredError:
                 if self._mode in EPHEMERAL_MODES:
                     return

@@ -273,12 +273,16 @@ class SessionKeeper:
         while self._outbox and self._outbox[0].future.done():
             self._outbox.popleft()
 
-    async def wait_connected(self) -> None:
-        """Wait for a connection, and for the answers to the credentials given at first."""
+    async def wait_connected(self, *, read_write: bool = False) -> None:
+        """Wait for a connection; with `read_write`, for one to a server that is not read-only."""
         if self._refusal is not None:
             raise self._refusal()
         check_loop(self._loop)
-        state = await self.states.wait_for(lambda state: state.is_connected or state.is_final)
+
+        def is_good(state: SessionState) -> bool:
+            return state is SessionState.CONNECTED or (state.is_connected and not read_write)
+
+        state = await self.states.wait_for(lambda state: is_good(state) or state.is_final)
         if self._refusal is not None:
             raise self._refusal()
         assert state.is_connected

@@ -24,7 +24,15 @@ from kraal.client import (
     UnimplementedError,
     WatchEvent,
 )
-from kraal.recipes._background import in_background, lasting, patiently, while_session_lives
+from kraal.client.multi import WriteResult
+from kraal.recipes._background import (
+    NOT_EXECUTED,
+    executed,
+    in_background,
+    lasting,
+    patiently,
+    while_session_lives,
+)
 from kraal.recipes._names import LAST_NUMBER, child
 from kraal.recipes.errors import RecipeError
 
@@ -143,16 +151,8 @@ class Claim:
 
     async def _try_to_create(self, prefix: str) -> bool:
         """One attempt; returns whether it is in doubt. Raises TransactionError if refused."""
-        transaction = self.zk.transaction()
-        for mark in self._marks:
-            transaction.create_with_stat(
-                child(self.parent, prefix + mark),
-                self._data,
-                mode=CreateMode.EPHEMERAL_SEQUENTIAL,
-                acl=self._acl,
-            )
         try:
-            results = await transaction.commit()
+            results = await executed(self.zk, partial(self._commit_creation, prefix))
         except ConnectionLossError as error:
             if not error.sent:
                 await self.zk.wait_connected()
@@ -169,6 +169,17 @@ class Claim:
         stat = created[0].stat
         self.token, self.session_id = stat.czxid, stat.ephemeral_owner
         return False
+
+    async def _commit_creation(self, prefix: str) -> list[WriteResult]:
+        transaction = self.zk.transaction()
+        for mark in self._marks:
+            transaction.create_with_stat(
+                child(self.parent, prefix + mark),
+                self._data,
+                mode=CreateMode.EPHEMERAL_SEQUENTIAL,
+                acl=self._acl,
+            )
+        return await transaction.commit()
 
     async def _find(self, prefix: str) -> tuple[str, ...]:
         """The znodes with our guid, as they are once everything that was sent has happened.
@@ -267,7 +278,7 @@ class Claim:
         )
         while True:
             try:
-                await self._commit_exchange(old)
+                await executed(self.zk, partial(self._commit_exchange, old))
                 break
             except ConnectionLossError:
                 await self.zk.wait_connected()
@@ -301,7 +312,7 @@ class Claim:
             return
         try:
             await self._delete()
-        except ConnectionLossError:
+        except (ConnectionLossError, *NOT_EXECUTED):
             self._delete_in_background()
         except SessionExpiredError:
             pass

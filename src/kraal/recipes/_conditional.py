@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from kraal.client import (
     BadVersionError,
@@ -13,7 +14,7 @@ from kraal.client import (
     SessionExpiredError,
     Stat,
 )
-from kraal.recipes._background import patiently
+from kraal.recipes._background import executed, patiently
 from kraal.recipes.following import read
 
 
@@ -27,9 +28,10 @@ async def set_if(zk: Client, path: str, data: bytes, version: int) -> Stat:
     Raises BadVersionError and NoNodeError (nothing was written), and ConnectionLossError if it
     stays in doubt because others have written since, or the same data.
     """
+    write = partial(zk.set, path, data, version=version)
     while True:
         try:
-            return await zk.set(path, data, version=version)
+            return await executed(zk, write)
         except SessionExpiredError:
             await zk.wait_connected()  # not executed: what was sent would be in doubt
         except ConnectionLossError as error:
@@ -65,9 +67,10 @@ async def create_if_missing(zk: Client, path: str, data: bytes) -> bool:
 
     At most once, as `set_if`. Raises ConnectionLossError if it stays in doubt.
     """
+    create = partial(zk.create, path, data, make_parents=True)
     while True:
         try:
-            await zk.create(path, data, make_parents=True)
+            await executed(zk, create)
         except NodeExistsError:
             return False
         except SessionExpiredError:

@@ -19,7 +19,7 @@ from kraal.client import (
 )
 from kraal.client.futures import ignore_outcome
 from kraal.recipes._arguments import check_place
-from kraal.recipes._background import patiently
+from kraal.recipes._background import executed, patiently
 from kraal.recipes._claim import Claim
 from kraal.recipes._names import Entry, Role, ahead, child, in_order
 
@@ -125,7 +125,7 @@ class Queue:
         claim.on_change = woken.set
         try:
             # A read of data leaves no watch when the znode is missing, `exists` would.
-            await self.zk.get(path, watch=on_event)
+            await executed(self.zk, partial(self.zk.get, path, watch=on_event))
             claim.watch()
             if not claim.is_gone:
                 await woken.wait()

@@ -20,7 +20,7 @@ from kraal.client import (
     TransactionError,
 )
 from kraal.recipes._arguments import check_count, check_place, checked_identifier
-from kraal.recipes._background import in_background, patiently, while_session_lives
+from kraal.recipes._background import executed, in_background, patiently, while_session_lives
 from kraal.recipes._names import child
 from kraal.recipes._wakeups import Wakeups
 from kraal.recipes.errors import LostError, NotHeldError, RecipeError
@@ -54,7 +54,7 @@ class Barrier:
         in_doubt = False
         while True:
             try:
-                await self._zk.delete(self.path)
+                await executed(self._zk, partial(self._zk.delete, self.path))
             except NoNodeError:
                 return in_doubt
             except ConnectionLossError as error:
@@ -264,12 +264,16 @@ class DoubleBarrier:
 
         Whether it was done the next look shows: the write itself wakes everyone.
         """
-        transaction = self._zk.transaction()
-        for name in alive:
-            transaction.check(child(self.path, name), -1)
-        transaction.set(self.path, new.encode(), version=old.version)
-        try:
+
+        async def commit() -> None:
+            transaction = self._zk.transaction()
+            for name in alive:
+                transaction.check(child(self.path, name), -1)
+            transaction.set(self.path, new.encode(), version=old.version)
             await transaction.commit()
+
+        try:
+            await executed(self._zk, commit)
         except (ConnectionLossError, SessionExpiredError):
             await self._zk.wait_connected()
         except TransactionError as error:

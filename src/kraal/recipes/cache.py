@@ -18,7 +18,7 @@ from kraal.client import (
     WatchEvent,
 )
 from kraal.recipes._arguments import check_count, check_place
-from kraal.recipes._background import patiently
+from kraal.recipes._background import NOT_EXECUTED, Pauses, patiently
 from kraal.recipes._names import child
 from kraal.recipes._service import Service, logger
 from kraal.recipes.errors import RecipeError
@@ -191,6 +191,7 @@ class TreeCache(Service):
             self._zk,
             lambda: self._zk.add_watch(self.path, self._on_event, recursive=recursive),
         )
+        pauses: Pauses | None = None
         try:
             while True:
                 self._woken.clear()
@@ -202,9 +203,14 @@ class TreeCache(Service):
                 self._is_busy = True
                 try:
                     await self._catch_up()
+                    pauses = None
                 except (ConnectionLossError, SessionExpiredError):
                     self._must_load = True
                     await self._zk.wait_connected()
+                except NOT_EXECUTED as error:
+                    self._must_load = True
+                    pauses = pauses or Pauses(self._zk)
+                    await pauses.next(error)
                 finally:
                     self._is_busy = False
                 self._log_unreadable()

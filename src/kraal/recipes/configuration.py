@@ -23,7 +23,7 @@ from kraal.client import (
     TransactionError,
 )
 from kraal.recipes._arguments import check_count, check_place
-from kraal.recipes._background import in_background, patiently
+from kraal.recipes._background import executed, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._conditional import ensure, read_latest
 from kraal.recipes._names import child
@@ -232,7 +232,7 @@ class Config(Service, Generic[T]):
             fields = self._encode(make(state))
             edition = Edition(self._decode(fields), state.version + 1)  # as readers will see it
             try:
-                await self._send(state, fields, comment, mark)
+                await executed(self._zk, partial(self._send, state, fields, comment, mark))
             except SessionExpiredError:
                 await self._zk.wait_connected()
             except ConnectionLossError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
-from kraal.client import Acl, Client, NoNodeError
+from kraal.client import Acl, Client, NoNodeError, Stat
 from kraal.recipes._arguments import check_seconds
 from kraal.recipes._background import patiently
 from kraal.recipes._conditional import ensure
@@ -88,10 +87,16 @@ class _LeaderClock:
         loop = asyncio.get_running_loop()
         if loop.time() - self._ended < CLOCK_LIFE_SECONDS:
             return
+        began = 0.0
+
+        async def write() -> Stat:
+            nonlocal began
+            began = loop.time()
+            return await self._zk.set(self._path, b"")
+
         while True:
             try:
-                began = loop.time()
-                stat = await patiently(self._zk, partial(self._zk.set, self._path, b""))
+                stat = await patiently(self._zk, write)
             except NoNodeError:
                 await ensure(self._zk, self._path)
                 continue

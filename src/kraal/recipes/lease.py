@@ -25,7 +25,7 @@ from kraal.client import (
     TransactionError,
 )
 from kraal.recipes._arguments import check_count, check_place, check_seconds
-from kraal.recipes._background import patiently
+from kraal.recipes._background import NOT_EXECUTED, Pauses, patiently
 from kraal.recipes._names import child
 from kraal.recipes.errors import LostError, RecipeError
 from kraal.recipes.following import names_of
@@ -176,12 +176,15 @@ class Lease:
 
     async def _locked(self, work: Callable[[Held], Awaitable[T]]) -> T:
         """Do something under the lock, again if it was lost before that has taken effect."""
+        pauses = Pauses(self._zk)
         while True:
-            async with self._lock as lock:
-                try:
+            try:
+                async with self._lock as lock:
                     return await work(lock)
-                except (LostError, SessionExpiredError):
-                    pass
+            except (LostError, SessionExpiredError):
+                pass
+            except NOT_EXECUTED as error:
+                await pauses.next(error)
 
     async def _read(self) -> tuple[Term, Stat] | None:
         try:
@@ -191,8 +194,7 @@ class Lease:
         return Term.decode(node.data), node.stat
 
     async def _obtain(self, lock: Held) -> LeaseHeld | None:
-        began = asyncio.get_running_loop().time()
-        now = await self._leader_time(lock)
+        began, now = await self._leader_time(lock)
         found = await self._read()
         if found is not None and found[0].holder != self.identifier and now < found[0].end:
             return None
@@ -216,14 +218,23 @@ class Lease:
             transaction.delete(self._holder, version=found[1].version)
             await self._commit(transaction)
 
-    async def _leader_time(self, lock: Held) -> float:
-        """The leader's clock, from the time that it gives to a write of ours."""
-        write = partial(self._zk.set, lock.path, self.identifier.encode())
+    async def _leader_time(self, lock: Held) -> tuple[float, float]:
+        """The leader's clock, from the time that it gives to a write of ours.
+
+        The loop's clock from before the write is the first of the two.
+        """
+        began = 0.0
+
+        async def write() -> Stat:
+            nonlocal began
+            began = asyncio.get_running_loop().time()
+            return await self._zk.set(lock.path, self.identifier.encode())
+
         try:
             stat = await patiently(self._zk, write)
         except NoNodeError as error:
             raise LostError(f"{lock} is gone") from error
-        return stat.mtime / 1000
+        return began, stat.mtime / 1000
 
     def _transaction(self, lock: Held) -> Transaction:
         """A transaction that is refused once the lock is somebody else's."""

@@ -18,7 +18,14 @@ from kraal.client import (
     TransactionError,
 )
 from kraal.recipes._arguments import check_place
-from kraal.recipes._background import in_background, lasting, patiently
+from kraal.recipes._background import (
+    NOT_EXECUTED,
+    Pauses,
+    executed,
+    in_background,
+    lasting,
+    patiently,
+)
 from kraal.recipes._claim import Claim, new_prefix
 from kraal.recipes._conditional import ensure, read_latest
 from kraal.recipes._names import child
@@ -83,6 +90,7 @@ class Item(Held):
 
     async def _consume(self) -> None:
         self._claim.on_change = None  # it is our own deletion that the watch will tell of
+        pauses = Pauses(self._zk)
         while True:
             if self._zk.session_id != self._claim.session_id:
                 self._lose("the session is over")
@@ -93,6 +101,9 @@ class Item(Held):
                     transaction.delete(self.path)
             except ConnectionLossError:
                 await self._zk.wait_connected()
+                continue
+            except NOT_EXECUTED as error:
+                await pauses.next(error)
                 continue
             except SessionExpiredError:
                 continue
@@ -229,12 +240,16 @@ class LockingQueue:
     async def _lock(self, name: str, mark: bytes) -> bool:
         """Create the znode that says that the item is held; whether it is ours."""
         path = child(self._taken, name)
-        while True:
+
+        async def commit() -> None:
             transaction = self._zk.transaction()
             transaction.check(child(self._entries.path, name), -1)
             transaction.create(path, mark, mode=CreateMode.EPHEMERAL, acl=self._acl)
+            await transaction.commit()
+
+        while True:
             try:
-                await transaction.commit()
+                await executed(self._zk, commit)
                 return True
             except SessionExpiredError:
                 await self._zk.wait_connected()

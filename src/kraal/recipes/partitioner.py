@@ -40,7 +40,10 @@ class Allocation(NamedTuple):
     revoked: frozenset[str]
     """Partitions of an earlier allocation on which work has to stop now."""
     is_settled: bool
-    """Whether this is the member's whole share, as the group is now."""
+    """Whether this is the member's whole share, as the group is now.
+
+    False while it is no member, as between two sessions.
+    """
 
     @property
     def owned(self) -> frozenset[str]:
@@ -102,6 +105,8 @@ class Partitioner(Service):
         self._acquiring: dict[str, asyncio.Task[None]] = {}
         self._wanted: frozenset[str] = frozenset()
         self._is_planned = False
+        self._is_member = False
+        """Whether the plan was made for a group that this member belongs to."""
         self._shown: Allocation | None = None
         self._wakeups: Wakeups | None = None
 
@@ -123,7 +128,7 @@ class Partitioner(Service):
     @property
     def allocation(self) -> Allocation:
         """The allocation now."""
-        is_settled = self._is_planned and self._wanted == set(self._held) and not self._revoked
+        is_settled = self._is_member and self._wanted == set(self._held) and not self._revoked
         return Allocation(dict(self._held), frozenset(self._revoked), is_settled)
 
     def _is_news(self) -> bool:
@@ -157,7 +162,8 @@ class Partitioner(Service):
 
     def _plan(self, members: Sequence[str], me: str) -> None:
         """Begin to acquire what is missing, and revoke what is too much."""
-        mine = self._assign(self.partitions, members, me) if me in members else ()
+        self._is_member = me in members
+        mine = self._assign(self.partitions, members, me) if self._is_member else ()
         self._wanted = frozenset(mine)
         for name in [name for name in self._acquiring if name not in self._wanted]:
             self._acquiring.pop(name).cancel()

@@ -21,7 +21,12 @@ from kraal.client import (
 )
 from kraal.model.create_mode import CONTAINER_OWNER
 from kraal.recipes._arguments import check_data, check_place
-from kraal.recipes._background import in_background, patiently, while_session_lives
+from kraal.recipes._background import (
+    NOT_EXECUTED,
+    in_background,
+    patiently,
+    while_session_lives,
+)
 from kraal.recipes._service import Service, logger
 from kraal.recipes._wakeups import Wakeups
 from kraal.recipes.errors import RecipeError
@@ -191,7 +196,7 @@ class PersistentNode(Service):
         session_id = self._zk.session_id
         self._owner = 0
         if self._zk.state is SessionState.CONNECTED:
-            with suppress(ConnectionLossError, SessionExpiredError, ClosedError):
+            with suppress(ConnectionLossError, SessionExpiredError, ClosedError, *NOT_EXECUTED):
                 await self._delete(session_id)
                 return
         in_background(while_session_lives(self._zk, session_id, partial(self._delete, session_id)))

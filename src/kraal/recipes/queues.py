@@ -19,7 +19,7 @@ from kraal.client import (
     TransactionError,
 )
 from kraal.recipes._arguments import check_place
-from kraal.recipes._background import in_background, patiently
+from kraal.recipes._background import executed, in_background, patiently
 from kraal.recipes._conditional import ensure, read_latest
 from kraal.recipes._names import child
 from kraal.recipes._wakeups import Wakeups
@@ -148,15 +148,19 @@ class EntryQueue:
 
     async def _put(self, prefix: str, items: Sequence[bytes], *, repeat: bool) -> None:
         """Create items in one transaction, all or none."""
-        while True:
+
+        async def commit() -> None:
             transaction = self._zk.transaction()
             for data in items:
                 transaction.create(
                     child(self.path, prefix), data,
                     mode=CreateMode.PERSISTENT_SEQUENTIAL, acl=self._acl,
                 )  # fmt: skip
+            await transaction.commit()
+
+        while True:
             try:
-                await transaction.commit()
+                await executed(self._zk, commit)
                 return
             except SessionExpiredError:
                 await self._zk.wait_connected()  # not executed
@@ -190,7 +194,7 @@ class EntryQueue:
         """Delete an item; whether it was this client who did it."""
         while True:
             try:
-                await self._zk.delete(path)
+                await executed(self._zk, partial(self._zk.delete, path))
             except NoNodeError:
                 return False
             except SessionExpiredError:
@@ -212,10 +216,11 @@ class EntryQueue:
 
         Nothing that is in doubt is repeated: the item may be another consumer's by then.
         """
+        create = partial(self._zk.create, item.path, item.data, acl=self._acl)
         while True:
             try:
                 with suppress(NodeExistsError):
-                    await self._zk.create(item.path, item.data, acl=self._acl)
+                    await executed(self._zk, create)
                 return
             except SessionExpiredError:
                 await self._zk.wait_connected()

@@ -220,9 +220,9 @@ class Client(Lifecycle):
         """The state now and each later one, until CLOSED."""
         return self._portal.iterate(self._async.states())
 
-    def wait_connected(self) -> None:
-        """Wait for a connection. Raises AuthFailedError, ClosedError when there can be none."""
-        self._portal.run(self._async.wait_connected())
+    def wait_connected(self, *, read_write: bool = False) -> None:
+        """Wait for a connection; with `read_write`, for one to a server that is not read-only."""
+        self._portal.run(self._async.wait_connected(read_write=read_write))
 
     def add_auth(self, scheme: str, auth: bytes) -> None:
         """Authenticate this connection and all later ones."""
