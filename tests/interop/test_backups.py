@@ -107,6 +107,12 @@ def check_restore_into(kinds: tuple[str, ...], directory: Path) -> None:
         assert [path for path in trees[0].nodes if path.startswith(b"/written/")] == [
             b"/written/after"
         ]
+        for one in members:
+            told = tool("history", "/before/1", "--data-dir", one.data.parent)
+            assert (told.returncode, told.stderr) == (0, "")
+            gap, state = told.stdout.splitlines()[-2:]
+            assert "are in no log (missing, or replaced)" in gap
+            assert "snapshot" in state
 
 
 @pytest.mark.timeout(120)

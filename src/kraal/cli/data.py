@@ -196,7 +196,9 @@ def history(
     """What happened to a znode, when, and by which session, from the logs on the disk.
 
     Creates, changes, deletions, also as a part of a multi, and ephemerals that ended with their
-    session. Begins with what the oldest snapshot says; what was purged nobody knows.
+    session. What was there before the logs, the oldest snapshot says; and where the logs have a gap
+    (files are missing, or a SNAP, a restore or force-new replaced them), each snapshot in it says
+    what the znode was then. What was purged nobody knows.
 
     \b
     Examples:

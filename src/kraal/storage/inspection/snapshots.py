@@ -38,6 +38,8 @@ class LoadedSnapshot:
     """What its name says, else its last section; None: neither does."""
     tree: DataTree
     carried: SnapshotDigest | None
+    reached: int
+    """The last transaction that its last sections know of, or 0: when it was complete."""
 
 
 def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> LoadedSnapshot:
@@ -59,7 +61,9 @@ def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> Lo
     if named is not None:
         tree.last_zxid = named
         tree.is_mixture = tree.is_mixture or reached > named
-    return LoadedSnapshot(path, reached or None if named is None else named, tree, carried)
+    zxid = named if named is not None else reached or None
+    reached = max(reached, carried.zxid if carried is not None else 0)
+    return LoadedSnapshot(path, zxid, tree, carried, reached)
 
 
 def is_named_otherwise(fs: FileSystem, path: PurePath) -> bool:
