@@ -147,6 +147,22 @@ class TestFrameLength:
             assert "A request of 1601 bytes (SETD, session 0x" in log
             assert "(GETD, session 0x" in log
 
+    def test_a_long_answer_is_named_among_others(self, tmp_path: Path) -> None:
+        with running(tmp_path, jute__maxbuffer=2000) as server, connected(server.port) as client:
+            for number in range(40):
+                assert create(client, f"/node-{number:040}") == OK
+            root = raw.path_and_watch("/", False)
+            write = client.encode("setData", raw.set_data_body("/", b"", -1))
+            for first in (b"", write):  # what waits behind a write is answered with it
+                requests = [("exists", root), ("getChildren", root), ("exists", root)]
+                packet = b"".join(client.encode(*request) for request in requests)
+                client.send_bytes(first + packet)
+                for _ in range(len(requests) + bool(first)):
+                    client.receive()
+            log = server.log_path.read_text()
+            assert log.count("(GETC, session 0x") == 2, log
+            assert "(EXIS" not in log
+
 
 # Connections
 

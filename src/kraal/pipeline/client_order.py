@@ -105,6 +105,8 @@ class ClientOrder:
         self._owner = owner
         self._near_limit = near_limit
         self._near_from = near_limit.from_bytes
+        self._write_from = min(OUTPUT_HIGH_WATER_BYTES, near_limit.from_bytes)
+        """So much output is written before the next request: a long answer is the last in it."""
         self._audit = audit
         self._complaints = Complaints(logger)
         self.mechanism: Mechanism | None = None
@@ -137,7 +139,7 @@ class ClientOrder:
             self._stall(now_ms, conn, frames)
             return
         reads, pending, out, tree = self._reads, conn.pending, conn.out, self._tree
-        plain = not self._enforces_auth
+        plain, write_from = not self._enforces_auth, self._write_from
         size = answered = taken = xid = op = 0
         for frame in frames:
             if len(frame) < HEADER_BYTES:
@@ -168,9 +170,9 @@ class ClientOrder:
             out.append(answer)
             answered += 1
             size += len(answer)
-            if size > OUTPUT_HIGH_WATER_BYTES:
+            if size > write_from:
                 size = 0
-                self._write_out(conn)
+                self._write_out(conn, op)
                 if conn.blocked:
                     break
         conn.last_op, conn.last_cxid = op, xid
@@ -358,13 +360,14 @@ class ClientOrder:
             if conn.blocked and WRITE_IN_FLIGHT not in pending:
                 return
             conn.waiting_reads -= 1
-            self._answer(conn, pending.popleft())
+            frame = pending.popleft()
+            self._answer(conn, frame)
             if conn.closed:
                 return
             size += len(conn.out[-1]) if conn.out else 0
-            if size > OUTPUT_HIGH_WATER_BYTES:
+            if size > self._write_from:
                 size = 0
-                self._write_out(conn)
+                self._write_out(conn, _unpack_header(frame)[1])
 
     # Flow control
 
@@ -449,7 +452,8 @@ class ClientOrder:
             self._write_out(conn)
         self._dirty.clear()
 
-    def _write_out(self, conn: ClientConnection) -> None:
+    def _write_out(self, conn: ClientConnection, op: int | None = None) -> None:
+        """`op`: which operation the last answer is of, if that is known."""
         out = conn.out
         if out:
             count = len(out)
@@ -459,7 +463,7 @@ class ClientOrder:
             counters.sent += count
             counters.bytes_sent += len(data)
             if len(data) > self._near_from and (size := max(map(len, out))) > self._near_from:
-                self._near_limit.answered(conn, size)
+                self._near_limit.answered(conn, conn.last_op if op is None else op, size)
             counters.response_sizes.add(len(out[-1]) - LENGTH_BYTES)
             conn.channel.write(data)
             out.clear()

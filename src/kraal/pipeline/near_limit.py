@@ -32,10 +32,10 @@ class NearLimit:
         self._counters.near_limit_writes += 1
         self._warn(conn, op, self._counters.near_limit_writes, "request", size)
 
-    def answered(self, conn: ClientConnection, size: int) -> None:
+    def answered(self, conn: ClientConnection, op: int, size: int) -> None:
         """An answer of this size leaves."""
         self._counters.near_limit_answers += 1
-        self._warn(conn, conn.last_op, self._counters.near_limit_answers, "answer", size)
+        self._warn(conn, op, self._counters.near_limit_answers, "answer", size)
 
     def _warn(self, conn: ClientConnection, op: int, count: int, what: str, size: int) -> None:
         level = logging.DEBUG if count & count - 1 else logging.WARNING
