@@ -13,6 +13,7 @@ import pytest
 
 import kraal
 from kraal.client import (
+    OPEN_ACL,
     Acl,
     BadArgumentsError,
     ClosedError,
@@ -97,6 +98,7 @@ Call = Callable[[Any], Any]
         (lambda zk: zk.create("/a", acl=Acl(31, "world", "anyone")), TypeError, "ACL"),
         (lambda zk: zk.create("/a", acl=["world"]), TypeError, "ACL"),
         (lambda zk: zk.set_acl("/a", [(31, 1, 2)]), TypeError, "ACL"),
+        (lambda zk: zk.create("/a", acl=iter(OPEN_ACL)), TypeError, "ACL must be a list"),
         (lambda zk: zk.create(None), TypeError, "path must be a str, not NoneType"),
         (lambda zk: zk.create(b"/a"), TypeError, "path must be a str, not bytes"),
         (lambda zk: zk.create_protected(None), TypeError, "path must be a str"),

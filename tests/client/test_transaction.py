@@ -93,6 +93,8 @@ async def test_multi_read(connect: Connector) -> None:
         assert isinstance(missing, NoNodeError)
         assert missing.path == "/nope"
         assert await zk.multi_read([]) == []
+        reads = (GetChildren(path) for path in ("/a", "/"))
+        assert await zk.multi_read(reads) == [["b"], ["a"]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ the format. Layouts: reference/client-protocol.md sections 3.3, 3.4 and 7.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from kraal.client.errors import BadArgumentsError, error_for
@@ -78,8 +78,10 @@ def encode_data(data: bytes | bytearray | memoryview) -> bytes | None:
     raise TypeError(f"data must be bytes, not {type(data).__name__}")
 
 
-def encode_acl(acl: Iterable[Acl]) -> bytes:
+def encode_acl(acl: Sequence[Acl]) -> bytes:
     """An ACL as it is sent. Raises TypeError for what is not a list of `Acl`."""
+    if isinstance(acl, Iterator):  # it would be another ACL when it is asked for again
+        raise TypeError(f"an ACL must be a list of Acl(perms, scheme, id), not {acl!r:.100}")
     try:
         return encode_acls([Acl(perms, scheme, id_) for perms, scheme, id_ in acl])
     except (TypeError, ValueError, AttributeError, struct.error) as error:

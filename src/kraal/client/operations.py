@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
 from kraal.client import codec, multi
@@ -343,12 +343,13 @@ class Operations(ABC):
         return await self._submit(OpCode.WHO_AM_I, b"", codec.decode_ids, None)
 
     async def multi_read(
-        self, reads: Sequence[Get | GetChildren]
+        self, reads: Iterable[Get | GetChildren]
     ) -> list[Node | list[str] | ZooKeeperError]:
         """Several reads in one request, each with its result or its error.
 
         Raises MarshallingError if the server finds the whole answer too long.
         """
+        reads = list(reads)
         for read in reads:
             if not isinstance(read, Get | GetChildren):
                 raise TypeError(f"multi_read takes Get and GetChildren, not {read!r:.100}")

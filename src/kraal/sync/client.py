@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -382,7 +382,7 @@ class Client(Lifecycle):
         return self._portal.run(self._async.who_am_i())
 
     def multi_read(
-        self, reads: Sequence[Get | GetChildren]
+        self, reads: Iterable[Get | GetChildren]
     ) -> list[Node | list[str] | ZooKeeperError]:
         """Several reads in one request, each with its result or its error."""
         return self._portal.run(self._async.multi_read(reads))
@@ -526,7 +526,7 @@ class RetryingClient(Facade[aio.RetryingClient]):
         return self._portal.run(self._async.who_am_i())
 
     def multi_read(
-        self, reads: Sequence[Get | GetChildren]
+        self, reads: Iterable[Get | GetChildren]
     ) -> list[Node | list[str] | ZooKeeperError]:
         """Several reads in one request, each with its result or its error."""
         return self._portal.run(self._async.multi_read(reads))
