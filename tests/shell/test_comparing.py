@@ -116,9 +116,16 @@ async def test_trouble_is_2(opened: Opener, hosts: str) -> None:
             (f"/a {HOST}:{servers.free_port()}/x", "no server could be reached"),
             ("/a host:0/y", "is no address of a server"),
             ("/a /b", "1 znode could not be read: no permission"),
+            ("", "diff [options] path path"),
+            ("/a", "diff [options] path path"),
+            ("/a /a /a", "diff [options] path path"),
+            ("--bogus /a /a", "Unrecognized option: --bogus"),
         ):
             said = await sh.run(f"diff {written}")
             assert (said.code, message in said.err) == (2, True), said
+        await sh.shell.close()
+        assert (await sh.run("diff /a /a")).code == 2
+        assert (await sh.run("ls /a")).code == 1
 
 
 async def test_nobody_at_the_other_side_is_said_once(

@@ -74,6 +74,27 @@ def test_bytes_that_are_no_text_go_through(hosts: str) -> None:
     assert "longer than the servers take" in done.stderr
 
 
+def test_what_is_no_text_is_readable_where_it_is_complained_of(hosts: str) -> None:
+    said = run(hosts, "-q", lines=b"\xff\xfe\n")
+    assert (said.returncode, "Command not found \\xff\\xfe" in said.stderr) == (127, True)
+    said = run(hosts, "-o", "json", lines=b"\xff\xfe\n")
+    assert json.loads(said.stderr)["error"].endswith(" \\xff\\xfe")
+    assert "1 - ls /\\xff" in run(hosts, "-q", lines=b"help ls\nls /\xff\nhistory\n").stdout
+
+
+def test_programs_get_objects_on_standard_error(hosts: str) -> None:
+    limits = run(hosts.partition("/")[0], "-o", "json", "listquota", "/zookeeper")
+    assert limits.returncode == 0, limits
+    notes = [json.loads(line) for line in limits.stderr.splitlines()]
+    assert [note["note"] for note in notes] == [
+        "absolute path is /zookeeper/quota/zookeeper/zookeeper_limits"
+    ]
+    nobody = run(hosts, "-o", "json", "diff", f"{HOST}:{servers.free_port()}/a", "/a")
+    told = [json.loads(line) for line in nobody.stderr.splitlines()]
+    assert nobody.returncode == 2
+    assert "no server could be reached" in told[-1]["error"]
+
+
 def test_nobody_there() -> None:
     hosts = f"{HOST}:{free_port()}"
     done = run(hosts, "-q", "-timeout", "300", "-waitforconnection", "ls", "/")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from kraal.shell import options, paths
 from kraal.shell.context import Context
-from kraal.shell.errors import CommandError
+from kraal.shell.errors import EXIT_FAILED, CommandError
 from kraal.shell.options import Argument, Given, Kind, Option
 from kraal.shell.results import Results
 
@@ -40,6 +40,8 @@ class Command:
     """Whether its usage lists the options, too."""
     is_offline: bool = False
     """Whether it needs no session."""
+    exit_failed: int = EXIT_FAILED
+    """The exit code of a failure, wrong usage included."""
 
     @property
     def help(self) -> str:
@@ -91,6 +93,7 @@ def command(
     own: bool = False,
     lists_options: bool | None = None,
     is_offline: bool = False,
+    exit_failed: int = EXIT_FAILED,
 ) -> Callable[[Run], Command]:
     """Make a command of a function; `takes` are its arguments in their order, and options."""
 
@@ -105,6 +108,7 @@ def command(
             own,
             own if lists_options is None else lists_options,
             is_offline,
+            exit_failed,
         )
 
     return make

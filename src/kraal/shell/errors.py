@@ -14,9 +14,9 @@ EXIT_INTERRUPTED = 130
 
 
 class CommandError(KraalError):
-    """A command cannot be done; `code` is the exit code."""
+    """A command cannot be done; `code` is the exit code, None that of the command's failures."""
 
-    def __init__(self, message: str, code: int = EXIT_FAILED) -> None:
+    def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
 

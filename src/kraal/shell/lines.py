@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']\S*)", re.ASCII)
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""As `surrogateescape` writes it."""
 
 
 def split(line: str) -> list[str]:
@@ -19,6 +21,11 @@ def split(line: str) -> list[str]:
 def found(line: str) -> list[re.Match[str]]:
     """The words where they stand, for completion."""
     return list(_WORD.finditer(line))
+
+
+def readable(text: str) -> str:
+    """What was typed, with its bytes that are no UTF-8 as `\\xff`."""
+    return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
 def quoted(word: str) -> str:

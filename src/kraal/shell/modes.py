@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from kraal.client import ZooKeeperError
 from kraal.errors import ConfigError
 from kraal.shell.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, message_of
 from kraal.shell.registry import COMMANDS
+from kraal.shell.render import Output
 from kraal.shell.settings import Settings
 from kraal.shell.shell import Shell
 from kraal.shell.signals import Signals
@@ -34,9 +36,22 @@ def run(settings: Settings, words: Sequence[str]) -> int:
         return EXIT_PIPE
 
 
+class _Notes(logging.Handler):
+    """What the client warns of, as the shell says things."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.notes([record.getMessage()])
+
+
 async def _run(settings: Settings, words: Sequence[str]) -> int:
     shell = Shell(settings, COMMANDS)
     signals = Signals()
+    warnings = _Notes(shell.output)
+    logging.getLogger("kraal").addHandler(warnings)
     try:
         await signals.guard(_serve(shell, signals, words))
     except asyncio.CancelledError:
@@ -52,6 +67,7 @@ async def _run(settings: Settings, words: Sequence[str]) -> int:
     finally:
         shell.prints_watches = False
         await shell.close()
+        logging.getLogger("kraal").removeHandler(warnings)
     return shell.exit_code
 
 

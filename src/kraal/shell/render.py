@@ -14,6 +14,7 @@ from typing import TextIO
 
 import click
 
+from kraal.shell.lines import readable
 from kraal.shell.results import JsonObject, Result
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -55,11 +56,15 @@ class Output:
         self.flush()
 
     def notes(self, lines: Iterable[str]) -> None:
-        """Write to standard error."""
+        """Write to standard error; programs get each line as `note`."""
+        lines = map(readable, lines)
+        if self.is_json:
+            lines = [_json({"note": line}, sys.stderr) for line in lines]
         self._complain(lines, None)
 
     def error(self, message: str, fields: JsonObject) -> None:
         """Write why a command has failed, to standard error."""
+        message = readable(message)
         if self.is_json:
             message = _json({"error": message, **fields}, sys.stderr)
         self._complain([message], "red")

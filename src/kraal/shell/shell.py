@@ -21,6 +21,7 @@ from kraal.shell.command import Command
 from kraal.shell.context import Step
 from kraal.shell.errors import (
     EXIT_FAILED,
+    EXIT_UNKNOWN,
     CommandError,
     NotConnectedError,
     UnknownCommandError,
@@ -152,6 +153,8 @@ class Shell:
     async def execute(self, words: Sequence[str]) -> int:
         """Run a command and return its exit code; what is wrong with it is written."""
         self.is_endless = False
+        command = self.commands.get(words[0])
+        failed = EXIT_FAILED if command is None else command.exit_failed
         try:
             async with aclosing(self.results(words)) as results:
                 async for result in results:
@@ -161,23 +164,24 @@ class Shell:
         except UnknownCommandError as error:
             self._complain_unknown(words, error)
         except NotConnectedError as error:
-            self.exit_code = error.code
+            self.exit_code = failed
             self.output.lines([str(error)])  # where zkCli says it
             if self.output.is_json:
-                self._complain(words, str(error), error.code, {})
+                self._complain(words, str(error), failed, {})
         except CommandError as error:
-            self._complain(words, str(error), error.code, {})
+            code = failed if error.code is None else error.code
+            self._complain(words, str(error), code, {})
         except ZooKeeperError as error:
             fields: JsonObject = {"path": error.path, "reason": int(error.code)}
-            self._complain(words, message_of(error), EXIT_FAILED, fields)
+            self._complain(words, message_of(error), failed, fields)
         except BrokenPipeError:
             raise  # nobody reads any more
         except KraalError as error:
-            self._complain(words, str(error), EXIT_FAILED, {})
+            self._complain(words, str(error), failed, {})
         except OSError as error:  # those of files are told by the commands, with the file
             is_full = error.errno == errno.ENOSPC and error.filename is None
             text = f"standard output: {error.strerror}" if is_full else str(error)
-            self._complain(words, text, EXIT_FAILED, {})
+            self._complain(words, text, failed, {})
         finally:
             self.output.flush()
         return self.exit_code
@@ -186,12 +190,12 @@ class Shell:
         """Say what there is, as zkCli does, or shorter where nobody relies on that."""
         hint = self._hint(error.name)
         if self.output.is_json:
-            self._complain(words, str(error), error.code, {"hint": hint})
+            self._complain(words, str(error), EXIT_UNKNOWN, {"hint": hint})
             return
         is_short = self.settings.is_quiet or self.output.is_terminal
         if not is_short:
             self.output.notes(self.usage())
-        self._complain(words, str(error), error.code, {})
+        self._complain(words, str(error), EXIT_UNKNOWN, {})
         if is_short:
             self.output.notes([hint])
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import click
 
-from kraal.client import NULL, Client, ZooKeeperError
-from kraal.errors import KraalError
+from kraal.client import NULL, Client
 from kraal.shell import acl_text, paths
 from kraal.shell.command import command
 from kraal.shell.context import Context, Step
-from kraal.shell.errors import CommandError, message_of
+from kraal.shell.errors import CommandError
 from kraal.shell.options import Argument, Given, Kind, flag
 from kraal.shell.results import JsonObject, JsonValue, Result, Results, data_json
 from kraal.shell.selection import ALL, counted, refuse_more, skipped
@@ -62,7 +61,7 @@ async def _side(shell: Context, written: str) -> AsyncIterator[Side]:
         async with asyncio.timeout(min(PATIENCE, shell.settings.timeout_ms / 1000)):
             await zk.start()
     except TimeoutError:
-        raise CommandError(f"{hosts}: no server could be reached", EXIT_TROUBLE) from None
+        raise CommandError(f"{hosts}: no server could be reached") from None
     try:
         yield Side(zk, hosts, path, written)
     finally:
@@ -194,7 +193,7 @@ class Compared(Result):
 @command(
     "diff", "[options] path path # or host:port/path",
     _OPERAND, _OPERAND, ALL, ACLS, EPHEMERALS, UNIFIED, SUMMARY,
-    group=GROUP, own=True,
+    group=GROUP, own=True, exit_failed=EXIT_TROUBLE,
 )  # fmt: skip
 async def diff(shell: Context, given: Given) -> Results:
     """What two subtrees differ in: `diff /app /copy`, `diff /app other:2181/app`.
@@ -206,23 +205,18 @@ async def diff(shell: Context, given: Given) -> Results:
     The exit code is as that of diff(1): 0 the same, 1 different, 2 trouble. Neither side is a
     snapshot: what changes meanwhile may be told or not.
     """
-    try:
-        refuse_more(given, 2, diff.usage())
-        async with _side(shell, given[0]) as left, _side(shell, given[1]) as right:
-            totals = Compared(left.label, right.label, given.has(SUMMARY.key))
-            found = _differences(shell, left, right, given, totals)
-            async with aclosing(found):
-                async for difference in found:
-                    if not given.has(SUMMARY.key):
-                        yield difference
-        yield totals
-    except ZooKeeperError as error:
-        raise CommandError(message_of(error), EXIT_TROUBLE) from error
-    except KraalError as error:
-        raise CommandError(str(error), EXIT_TROUBLE) from error
+    refuse_more(given, 2, diff.usage())
+    async with _side(shell, given[0]) as left, _side(shell, given[1]) as right:
+        totals = Compared(left.label, right.label, given.has(SUMMARY.key))
+        found = _differences(shell, left, right, given, totals)
+        async with aclosing(found):
+            async for difference in found:
+                if not given.has(SUMMARY.key):
+                    yield difference
+    yield totals
     if totals.denied:
         denied = counted(totals.denied, "znode")
-        raise CommandError(f"{denied} could not be read: no permission", EXIT_TROUBLE)
+        raise CommandError(f"{denied} could not be read: no permission")
     if totals.differences:
         raise CommandError("", EXIT_DIFFERENT)
 

@@ -10,6 +10,7 @@ from kraal.shell.command import Command, command, option_lines
 from kraal.shell.commands.writing import to_bytes
 from kraal.shell.context import Context
 from kraal.shell.errors import CommandError, UnknownCommandError
+from kraal.shell.lines import readable
 from kraal.shell.options import Argument as Place
 from kraal.shell.options import Given, Kind, choice, optional, text, to_integer
 from kraal.shell.results import Done, JsonObject, Lines, Result, Results
@@ -84,7 +85,8 @@ async def history(shell: Context, _given: Given) -> Results:
     """The last eleven lines with their numbers, for `redo`."""
     first = max(len(shell.history) - HISTORY_SHOWN, 0)
     for number, line in enumerate(shell.history[first:], first):
-        yield Lines([f"{number} - {line}"], {"number": number, "line": line})
+        shown = readable(line)
+        yield Lines([f"{number} - {shown}"], {"number": number, "line": shown})
 
 
 @command("redo", "cmdno", optional(text("number")), group=GROUP, is_offline=True)
