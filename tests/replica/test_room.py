@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import struct
+from dataclasses import replace
+
+import pytest
 
 from kraal.errors import ErrorCode
 from kraal.wire.opcodes import OpCode
@@ -42,6 +46,33 @@ def test_with_a_lost_log_no_write_is_taken() -> None:
     driver.sync()
     assert channel(conn).replies()[-1][2] == THROTTLED
     assert b"/a" in driver.tree.nodes
+
+
+def test_the_audit_log_goes_on_behind_a_refused_write(caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver(replace(Driver().config, audit_user="server"))
+    conn = driver.connect()
+    driver.replica.lacks_room = True
+    driver.send(conn, (1, OpCode.CREATE, create(b"/a")))
+    driver.replica.lacks_room = False
+    with caplog.at_level(logging.INFO, "kraal.audit"):
+        driver.send(
+            conn,
+            (2, OpCode.CREATE, b"is no request"),
+            (3, OpCode.CREATE, create(b"/b")),
+            (4, OpCode.CREATE, create(b"/b")),
+        )
+        driver.replica.lacks_room = True
+        driver.send(conn, (5, OpCode.CREATE, create(b"/c")))
+        driver.sync()
+    said = [message.split("operation=")[1] for message in caplog.messages]
+    assert said == [
+        f"create\tznode=/b\tznode_type=persistent\tresult={result}"
+        for result in ("success", "failure")
+    ]
+    errors = [error for _, _, error in channel(conn).replies()]
+    assert errors[-5:] == [
+        THROTTLED, ErrorCode.MARSHALLING_ERROR, ErrorCode.OK, ErrorCode.NODE_EXISTS, THROTTLED,
+    ]  # fmt: skip
 
 
 def test_sessions_begin_and_end() -> None:

@@ -1,5 +1,8 @@
 """The audit log: a line for each write that a client of this server asked for, and its outcome.
 
+Writes that are refused before they are judged have none: by a full disk, by a server that only
+reads, or because they do not decode. The reference leaves its own THROTTLED_OP out, too.
+
 Lines are the reference's (reference/operations.md section 7.8). Writes are known by their frames
 and judged by their replies, so that nothing of this costs anything where it is turned off.
 """
@@ -62,9 +65,19 @@ class Audit:
         ]
         self._asked.setdefault(conn, deque()).append((xid, op, frame, who))
 
+    def withdrawn(self, conn: ClientConnection) -> None:
+        """The write that was asked for last is not on its way: it was refused at once."""
+        waiting = self._asked[conn]
+        waiting.pop()
+        if not waiting:
+            del self._asked[conn]
+
     def answered(self, conn: ClientConnection, answer: bytes) -> None:
-        """A reply of this connection, which may be to something else."""
+        """A reply of this connection, which may be to something else; an empty one ends it."""
         waiting = self._asked.get(conn)
+        if not answer:
+            self._asked.pop(conn, None)
+            return
         if not waiting or waiting[0][0] != _unpack_xid(answer)[0]:
             return
         _, op, frame, who = waiting.popleft()

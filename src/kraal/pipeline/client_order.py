@@ -203,9 +203,9 @@ class ClientOrder:
             if op in ZNODE_WRITES:
                 if len(frame) > self._near_from:
                     self._near_limit.wrote(conn, op, len(frame))
-                self._owner.propose_write(now_ms, wall_ms, conn, xid, op, frame)
                 if self._audit is not None:
                     self._audit.asked(conn, xid, op, frame)
+                self._owner.propose_write(now_ms, wall_ms, conn, xid, op, frame)
                 return True
             if op in SESSION_WRITES:
                 self._owner.propose_session_write(now_ms, wall_ms, conn, xid, op, frame)
@@ -215,6 +215,8 @@ class ClientOrder:
                 return True
         except DecodeError:
             # Refused before it costs a zxid, in the order of the connection.
+            if op in ZNODE_WRITES:
+                self.not_proposed(conn)
             self._in_order(conn, frame)
             return True
         if op == OpCode.AUTH:
@@ -225,8 +227,14 @@ class ClientOrder:
         return not conn.closed
 
     def refuse_in_order(self, conn: ClientConnection, xid: int, code: ErrorCode) -> None:
-        """Answer with an error when everything before it on the connection is answered."""
+        """Answer a write with an error when everything before it on the connection is answered."""
+        self.not_proposed(conn)
         self._in_order(conn, RefusedFrame(pack_int(xid) + pack_int(code)))
+
+    def not_proposed(self, conn: ClientConnection) -> None:
+        """A write of znodes is not on its way: it is refused at once."""
+        if self._audit is not None:
+            self._audit.withdrawn(conn)
 
     def close_in_order(self, conn: ClientConnection, frame: bytes) -> None:
         """Answer the closeSession of a local session in its turn; `close_local` follows."""
@@ -333,11 +341,11 @@ class ClientOrder:
 
         Without a reply (`NO_REPLY`) the connection is closed.
         """
+        if self._audit is not None:
+            self._audit.answered(conn, answer)
         if not answer:
             self.close(conn)
             return
-        if self._audit is not None:
-            self._audit.answered(conn, answer)
         pending = conn.pending
         pending.popleft()
         conn.is_greeted = True

@@ -233,8 +233,13 @@ class Following(Replica):
                 else:
                     answer = applied_reply(xid, op, txn, applied, zxid)
                 self._clients.committed(conn, answer)
-            elif self._audit is not None and error is None:
-                self._audit.answered(conn, applied_reply(xid, op, txn, applied, zxid))
+            elif self._audit is not None:
+                answer = (
+                    applied_reply(xid, op, txn, applied, zxid)
+                    if error is None
+                    else refusal(xid, zxid, error)
+                )
+                self._audit.answered(conn, answer)
         if txn.kind == _CLOSE_SESSION:
             if isinstance(body, CloseSessionTxn):
                 self._ephemerals_deleted(txn.client_id, body.paths or ())

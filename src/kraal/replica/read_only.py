@@ -69,6 +69,7 @@ class ReadOnly(Replica):
         self, _now_ms: int, _wall_ms: int, conn: ClientConnection, xid: int, _op: int, _frame: bytes
     ) -> None:
         """Refused."""
+        self._clients.not_proposed(conn)
         self._refuse(conn, xid)
 
     def propose_session_write(
