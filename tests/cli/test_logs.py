@@ -84,6 +84,31 @@ def test_the_audit_log_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert "operation=serverStop\tresult=invoked" in lines[-1]
 
 
+def test_the_audit_log_begins_a_new_file_where_its_own_was_renamed(tmp_path: Path) -> None:
+    directory = tmp_path / "audit"
+    directory.mkdir()
+    audit, renamed = directory / "audit.log", directory / "audit.log.old"
+    settings = {"audit.enable": "true", "audit.file": audit}
+    with (
+        servers.kraal(tmp_path, settings=settings) as server,
+        connected(server.port) as client,
+    ):
+        assert create(client, "/a") == 0
+        audit.rename(renamed)
+        assert create(client, "/b") == 0
+        assert [file.read_text().count("operation=create") for file in (renamed, audit)] == [1, 1]
+        directory.rename(tmp_path / "away")
+        for path in ("/lost", "/lost-too"):
+            assert create(client, path) == 0
+        (tmp_path / "away").rename(directory)
+        assert create(client, "/c") == 0
+        assert audit.read_text().count("operation=create") == 2
+        assert_alive(server)
+    log = server.log_path.read_text()
+    assert f"Lines of the audit log are lost: [Errno 2] No such file or directory: '{audit}'" in log
+    assert f"The audit log is written to {audit} again" in log
+
+
 def test_an_audit_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     server = servers.kraal(
         tmp_path, settings={"audit.enable": "true", "audit.file": "/nowhere/audit.log"}

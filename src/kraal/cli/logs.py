@@ -7,10 +7,10 @@ again at each SIGHUP, or the admin command `set_log_level`.
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 
 PLAIN = "%(asctime)s %(levelname)-5s %(name)s %(message)s"
@@ -112,11 +112,46 @@ def _read_levels(path: Path) -> dict[str, str] | None:
     return levels
 
 
+class AuditFile(RotatingFileHandler, WatchedFileHandler):
+    """Ten of 10 MB; where somebody else renames or deletes the file, the next line begins it anew.
+
+    A line that cannot be written is lost, and complained of: no write fails for its record's sake.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        RotatingFileHandler.__init__(
+            self, path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES_KEPT
+        )
+        self.dev, self.ino = -1, -1
+        self._statstream()
+        self._error: BaseException | None = None
+        self._loses_lines = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for the file, and write."""
+        self._error = None
+        try:
+            self.reopenIfNeeded()
+        except OSError as error:
+            self._error = error
+        else:
+            super().emit(record)
+        if self._loses_lines == (self._error is None):
+            self._loses_lines = not self._loses_lines
+            if self._loses_lines:
+                logger.error("Lines of the audit log are lost: %s", self._error)
+            else:
+                logger.warning("The audit log is written to %s again", self.baseFilename)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - as in logging
+        """`emit` tells."""
+        self._error = sys.exception()
+
+
 def audit_to(path: Path) -> None:
-    """Write the audit log to a file of its own, ten of 10 MB. Raises OSError."""
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=AUDIT_FILE_BYTES, backupCount=AUDIT_FILES_KEPT
-    )
+    """Write the audit log to a file of its own. Raises OSError."""
+    handler = AuditFile(path)
     handler.setFormatter(logging.Formatter(AUDIT))
     audit = logging.getLogger(AUDIT_LOGGER)
     audit.addHandler(handler)
