@@ -88,6 +88,17 @@ def test_health_and_paths(tmp_path: Path) -> None:
         assert kraal.http("/commands/ruok", body=b"")[0] == 405
         assert kraal.http("/commands/restore", AUTH)[0] == 405
         assert kraal.json("/commands/nosuch")["error"] == "Unknown command: nosuch"
+        for target in ("http://h/commands/%72uok", "HTTP://h:1/readyz?behind=5", "http://h"):
+            assert "HTTP/1.1 200 " in asked(kraal.admin, target)
+        assert "HTTP/1.1 404 " in asked(kraal.admin, "http://h/http://h/readyz")
+
+
+def asked(port: int, target: str) -> str:
+    """The answer to a GET of this target as it stands."""
+    with socket.create_connection((HOST, port), timeout=20) as sock:
+        request = f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        sock.sendall(request.encode())
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
 
 
 def test_a_server_that_refuses_writes_is_not_ready(tmp_path: Path) -> None:
@@ -254,6 +265,12 @@ def test_long_lists_come_in_pages(tmp_path: Path) -> None:
         assert list(page) == ["/w10", "/w11", "/w12"]  # type: ignore[call-overload]
         assert len(kraal.json("/commands/wchp")["path_to_session_ids"]) == 50  # type: ignore[arg-type]
         assert kraal.json("/commands/cons?limit=0")["connections"] == []
+        assert kraal.json("/commands/largest_znodes?limit=0")["znodes"] == []
+        assert create(client, "/w") == 0
+        for after, following in (("", ""), ("a", "a"), ("zzz", None)):
+            code, text = kraal.http(f"/commands/children?path=/&limit=0&after={after}", AUTH)
+            page = json.loads(text)
+            assert (code, page["children"], page["next"]) == (200, [], following)
         assert "negative or too large" in str(kraal.json("/commands/cons?offset=-1")["error"])
 
 

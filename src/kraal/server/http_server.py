@@ -12,6 +12,7 @@ from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from typing import cast
+from urllib.parse import unquote
 
 import uvicorn
 from starlette.responses import PlainTextResponse
@@ -64,6 +65,14 @@ def _connections_max() -> int:
     return min(CONNECTIONS_MAX, max(2, descriptors // _SHARE_OF_DESCRIPTORS))
 
 
+def _to_origin_form(scope: Scope) -> None:
+    """A target may be a whole URL, as proxies are sent it (RFC 9112 section 3.2.2)."""
+    scheme, mark, rest = scope["raw_path"].partition(b"://")
+    if mark and scheme.lower() in (b"http", b"https"):
+        scope["raw_path"] = b"/" + rest.partition(b"/")[2]
+        scope["path"] = unquote(scope["raw_path"].decode("ascii"))
+
+
 class _Limited:
     """An application that answers 503 to what is too much at once."""
 
@@ -73,6 +82,7 @@ class _Limited:
         self._complaints = Complaints(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _to_origin_form(scope)
         if scope["path"] in self._always:
             await self._app(scope, receive, send)
             return

@@ -54,7 +54,8 @@ class _Page:
         above = path if path != paths.ROOT else b""
         self._prefix = above + b"/" + _bytes(parameters, "prefix")
         self._after = above + b"/" + _bytes(parameters, "after")
-        self._limit = min(max(1, parameters.number("limit", LIMIT) or 1), LIMIT_MAX)
+        limit = parameters.number("limit")
+        self._limit = LIMIT if limit is None else min(limit, LIMIT_MAX)
         self._name = len(above) + 1
         self.next: str | None = None
 
@@ -87,7 +88,8 @@ class _Page:
         count = min(self._limit, max(1, fitting))
         if len(chosen) > count:
             del chosen[count:]
-            self.next = java_text.path(chosen[-1][self._name :])
+            last = chosen[-1] if chosen else self._after
+            self.next = java_text.path(last[self._name :])
 
 
 def _fields(child: ChildStatus) -> dict[str, Json]:
