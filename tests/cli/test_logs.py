@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import kraal
+from kraal.cli import logs
 from tests.server.conftest import assert_alive, connected, create, running
 from tests.support import servers
 from tests.support.servers import Server
@@ -46,15 +48,24 @@ def test_levels_come_from_a_file_and_follow_it(tmp_path: Path) -> None:
         levels.write_bytes(b"\xff")
         hang_up(server)
         wait_for(lambda: "the levels of the log stay as they are" in server.log_path.read_text())
-        levels.write_text("junk\nkraal.server=WARN\n")
+        levels.write_text("junk\nkraal.server=WARN\nkraal.nosuch=DEBUG\nkraal.zab=INFO\n")
         hang_up(server)
         wait_for(lambda: "of single loggers: kraal.server=WARN" in server.log_path.read_text())
+        assert f"{levels}, line 3: there is no logger kraal.nosuch" in server.log_path.read_text()
+        assert "no logger kraal.zab" not in server.log_path.read_text()
         assert "line 1: 'junk' is not of the form LOGGER=LEVEL" in server.log_path.read_text()
 
 
 def hang_up(server: Server) -> None:
     assert server.process is not None
     server.process.send_signal(signal.SIGHUP)
+
+
+def test_all_loggers_are_known() -> None:
+    """Otherwise a level for one would be complained of."""
+    package = Path(kraal.__file__).parent
+    sources = "".join(path.read_text() for path in package.rglob("*.py"))
+    assert set(re.findall(r'getLogger\("(kraal[.a-z_]*)"\)', sources)) == set(logs.LOGGERS)
 
 
 def test_probes_leave_no_line_at_the_usual_level(tmp_path: Path) -> None:

@@ -320,6 +320,11 @@ def test_log_levels_are_set_by_who_may(tmp_path: Path) -> None:
         for half in ("level=debug", "logger=kraal", "", "level=loud"):
             answer = kraal.http(f"/commands/set_log_level?{half}", AUTH, b"")[1]
             assert b"give both: logger" in answer
+        for level in ("error", "info"):
+            assert kraal.http(f"/commands/set_log_level?logger=kraal&level={level}", AUTH, b"")
+        log = kraal.server.log_path.read_text()
+    said = re.findall(r"INFO .*: the level of the logger (\S+) is (\S+) until", log)
+    assert said == [("kraal.server.client", "DEBUG"), ("kraal", "ERROR"), ("kraal", "INFO")]
 
 
 class TestSnapshotAndRestore:

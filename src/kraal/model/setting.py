@@ -41,6 +41,11 @@ def decode(text: str, bits: int = 32) -> int | None:
     return _in_range(-magnitude if match["sign"] == "-" else magnitude, bits)
 
 
+def is_decodable(text: str) -> bool:
+    """Whether `decode` reads it, were there no limit to its size."""
+    return _DECODABLE.fullmatch(text) is not None
+
+
 def hexadecimal(text: str) -> int | None:
     """Java's `parseLong` with radix 16, for what is never negative; None when unparsable."""
     value = int(text, 16) if _HEXADECIMAL.fullmatch(text) else -1

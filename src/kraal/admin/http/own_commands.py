@@ -14,6 +14,7 @@ from kraal.admin.source import AdminSource
 from kraal.replica.status import HeavyRow
 
 T = TypeVar("T")
+logger = logging.getLogger("kraal.admin")
 
 ROWS_MAX = 20
 LIMIT_MAX = 1000
@@ -188,5 +189,16 @@ def set_log_level(_source: AdminSource, parameters: Parameters) -> Reply:
         raise CommandError(f"logger is none of kraal's: {name}")
     if name not in logging.root.manager.loggerDict:
         raise CommandError(f"there is no logger {name}: log_levels names them")
+    was_heard = logger.isEnabledFor(logging.INFO)
+    if was_heard:
+        _tell_level(name, level)
     logging.getLogger(name).setLevel(level)
+    if not was_heard:
+        _tell_level(name, level)
     return {"logger": name, "level": level}
+
+
+def _tell_level(name: str, level: str) -> None:
+    logger.info(
+        "Asked over HTTP: the level of the logger %s is %s until the next start", name, level
+    )

@@ -296,6 +296,10 @@ def _storage(settings: Settings, max_buffer_bytes: int) -> StorageConfig:
     retained = settings.parsed_number("autopurge.snapRetainCount", limits.SNAP_RETAIN_MIN)
     if retained < limits.SNAP_RETAIN_MIN:
         settings.warn("autopurge.snapRetainCount", f"too small; {limits.SNAP_RETAIN_MIN} is used")
+    warn_bytes = settings.number("disk.warnFreeBytes", 512 << 20, minimum=0, bits=64)
+    refuse_bytes = settings.number("disk.refuseFreeBytes", 64 << 20, minimum=0, bits=64)
+    if 0 < warn_bytes < refuse_bytes:
+        _warn_of_late_warning(settings, warn_bytes, refuse_bytes)
     return StorageConfig(
         data_dir=PurePath(data_dir),
         data_log_dir=PurePath(data_log_dir),
@@ -317,11 +321,19 @@ def _storage(settings: Settings, max_buffer_bytes: int) -> StorageConfig:
         purge_interval_hours=max(0, settings.parsed_number("autopurge.purgeInterval", 1)),
         retain_hours=settings.number("autopurge.retainHours", 0, minimum=0),
         retain_bytes=settings.number("autopurge.retainBytes", 0, minimum=0, bits=64),
-        disk_warn_free_bytes=settings.number("disk.warnFreeBytes", 512 << 20, minimum=0, bits=64),
-        disk_refuse_free_bytes=settings.number(
-            "disk.refuseFreeBytes", 64 << 20, minimum=0, bits=64
-        ),
+        disk_warn_free_bytes=warn_bytes,
+        disk_refuse_free_bytes=refuse_bytes,
     )
+
+
+def _warn_of_late_warning(settings: Settings, warn_bytes: int, refuse_bytes: int) -> None:
+    warn, refuse = f"disk.warnFreeBytes={warn_bytes}", f"disk.refuseFreeBytes={refuse_bytes}"
+    if "disk.warnFreeBytes" in settings.values:
+        text = f"less than {refuse}: writes are refused before there is a warning"
+        settings.warn("disk.warnFreeBytes", text)
+    else:
+        text = f"more than {warn}, the default: writes are refused before there is a warning"
+        settings.warn("disk.refuseFreeBytes", text)
 
 
 def _pre_alloc_kib(settings: Settings) -> int:

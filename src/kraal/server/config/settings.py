@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kraal.model.setting import decimal, decode, refuse
+from kraal.model.setting import decimal, decode, is_decodable, refuse
 from kraal.model.setting import number as parse_number
 from kraal.server.config.keys import PARSED, Syntax
 
@@ -79,13 +79,19 @@ class Settings:
         return default if value is None else value.lower() == "true"
 
     def number(self, key: str, default: int, *, minimum: int | None = None, bits: int = 32) -> int:
-        """A pass-through number; unparsable text gives the default, with a warning."""
+        """A pass-through number; what is none of so many bits gives the default, with a warning."""
         value = self.text(key)
         if value is None:
             return default
         number = decode(value, bits)
         if number is None:
-            self.warn(key, f"not a number; the default {default} is used")
+            wrong = "not a number"
+            if is_decodable(value):
+                least = -(1 << bits - 1) if minimum is None else minimum
+                is_low = value.startswith("-")
+                bound = f"at least {least}" if is_low else f"at most {(1 << bits - 1) - 1}"
+                wrong = f"out of range, {bound}"
+            self.warn(key, f"{wrong}; the default {default} is used")
             return default
         if minimum is not None and number < minimum:
             self.warn(key, f"too small; {minimum} is used")
