@@ -43,6 +43,8 @@ def test_an_ensemble_says_what_it_expects() -> None:
     with pytest.raises(TypeError, match="size and observers must be ints"):
         Ensemble(3, observers=None)  # type: ignore[arg-type]
     ensemble = Ensemble(3)
+    with pytest.raises(ValueError, match="at least one member"):
+        ensemble.hosts_of()
     with pytest.raises(TypeError, match="id of a session"):
         ensemble.expire(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="number of seconds"):

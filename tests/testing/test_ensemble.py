@@ -41,6 +41,16 @@ def test_all_members_serve(ensemble: Ensemble) -> None:
         assert len(client.get_children("/")) == 5
 
 
+def test_members_are_named_by_their_ids(ensemble: Ensemble) -> None:
+    calls = (ensemble.kill, ensemble.cut_clients, ensemble.hosts_of, ensemble.is_running)
+    for call in calls:
+        for member in (True, 1.0, "1"):
+            with pytest.raises(TypeError, match="a member is named by its id, an int"):
+                call(member)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="no member 9; there are 1 to 4"):
+            call(9)
+
+
 def test_a_killed_leader_has_a_successor_and_comes_back(ensemble: Ensemble) -> None:
     with kazoo(ensemble.hosts) as client:
         client.create("/a", b"data")

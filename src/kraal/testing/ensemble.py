@@ -123,9 +123,10 @@ class Ensemble(Context):
         return ",".join(self.hosts_of(member) for member in self.members)
 
     def hosts_of(self, *members: int) -> str:
-        """The connect string with these members only."""
-        doors = [self._client_doors[self._child(member).process.id] for member in members]
-        return ",".join(f"{HOST}:{door.port}" for door in doors)
+        """The connect string with these members only. Raises ValueError for none."""
+        if not members:
+            raise ValueError("at least one member must be named; `hosts` has all of them")
+        return ",".join(f"{HOST}:{self._client_door(member).port}" for member in members)
 
     def is_running(self, member: int) -> bool:
         """Whether there is a process, which may be paused."""
@@ -224,7 +225,7 @@ class Ensemble(Context):
 
     def cut_clients(self, *members: int, silently: bool = False) -> None:
         """Let no client reach these members, or any member when none is named."""
-        doors = [self._client_doors[member] for member in members or self.members]
+        doors = [self._client_door(member) for member in members or self.members]
         self._set(doors, Way.SILENT if silently else Way.REFUSED)
 
     def disconnect(self) -> None:
@@ -409,9 +410,15 @@ class Ensemble(Context):
             raise ValueError("a member cannot be cut off from itself")
         return [*self._member_doors[one, other], *self._member_doors[other, one]]
 
+    def _client_door(self, member: int) -> Door:
+        self._child(member)
+        return self._client_doors[member]
+
     def _child(self, member: int) -> Child:
         if not self._children:
             raise UnavailableError("the ensemble was not started")
+        if type(member) is not int:
+            raise TypeError(f"a member is named by its id, an int, not {member!r:.100}")
         if member not in self._children:
             raise ValueError(f"no member {member}; there are 1 to {len(self._children)}")
         return self._children[member]
