@@ -12,6 +12,7 @@ from kazoo.client import KazooClient
 import kraal
 from kraal.client import Client, ConnectionLossError
 from kraal.recipes import Counter, RecipeError, SharedValue
+from kraal.recipes.counter import CounterLayout
 from kraal.testing import Server
 from tests.recipes.conftest import Connector
 from tests.recipes.trouble import trouble
@@ -39,6 +40,22 @@ async def test_floats_and_defaults(connect: Connector, path: str) -> None:
         assert await Counter(zk, path, 9.0).get() == 0.75
         with pytest.raises(RecipeError, match="no number"):
             await Counter(zk, path, 1).get()
+
+
+async def test_an_int_may_be_large_and_junk_is_replaced(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        counter = Counter(zk, f"{path}/large")
+        assert await counter.add(10**400) == await counter.get() == 10**400
+        assert await counter.compare_and_set(10**400, 5)
+        with pytest.raises(ValueError, match="as large as that"):
+            await Counter(zk, path, 0.0).add(10**400)
+        for junk, layout in ((b"junk", "kazoo"), (b"\xff", "kazoo"), (b"123", "curator")):
+            await zk.set(counter.path, junk)
+            counter = Counter(zk, counter.path, layout=cast("CounterLayout", layout))
+            with pytest.raises(RecipeError, match="holds no number"):
+                await counter.add(1)
+            await counter.set(7)
+            assert await counter.get() == 7
 
 
 async def test_kazoo_counts_along(server: Server, connect: Connector, path: str) -> None:

@@ -35,7 +35,8 @@ class Counter(Generic[N]):
     "curator" that of Curator's `SharedCount` and of kazoo's `support_curator` (int of 32 bits).
 
     Nothing is written that the others could not read: TypeError for what is not a number of the
-    counter's type (a counter of floats takes ints as well), ValueError for NaN and infinity.
+    counter's type (a counter of floats takes ints as well), ValueError for NaN, infinity and what
+    is too large for a float. An int may have any size, with layout "curator" 32 bits.
     """
 
     def __init__(
@@ -75,9 +76,9 @@ class Counter(Generic[N]):
         return await self.update(lambda value: value + number)
 
     async def set(self, value: N) -> None:
-        """Replace the number, whatever it was."""
+        """Replace the number, or whatever the znode holds instead of one."""
         number = self._number(value)
-        await self.update(lambda _: number)
+        await self._replace(lambda data: None if data == self._encode(number) else number)
 
     async def compare_and_set(self, expected: N, value: N) -> bool:
         """Replace the number if it is `expected`; returns whether it was."""
@@ -97,28 +98,43 @@ class Counter(Generic[N]):
 
         `change` is called again when another client was faster.
         """
+        new = self.default
+
+        def make(data: bytes) -> N | None:
+            nonlocal new
+            value = self._decode(data)
+            new = self._number(change(value))
+            return None if new == value else new
+
+        await self._replace(make)
+        return new
+
+    async def _replace(self, make: Callable[[bytes], N | None]) -> None:
+        """Write the number that `make` makes of the data; None: leave it as it is."""
         while True:
             try:
                 node = await patiently(self._zk, partial(self._zk.get, self.path))
             except NoNodeError:
                 await ensure(self._zk, self.path)
                 continue
-            value = self._decode(node.data)
-            new = self._number(change(value))
-            if new == value:
-                return new
+            new = make(node.data)
+            if new is None:
+                return
             try:
                 await set_if(self._zk, self.path, self._encode(new), node.stat.version)
             except (BadVersionError, NoNodeError):
                 continue
-            return new
+            return
 
     def _number(self, value: object) -> N:
         """A number of the counter's own type. Raises TypeError, ValueError."""
         if type(value) is not self._kind and not (self._kind is float and type(value) is int):
             raise TypeError(f"{self} counts in {self._kind.__name__}, not {value!r:.100}")
-        number = self._kind(value)
-        if not math.isfinite(number):
+        try:
+            number = self._kind(value)
+        except OverflowError:
+            raise ValueError(f"{self} cannot hold a number as large as that") from None
+        if isinstance(number, float) and not math.isfinite(number):
             raise ValueError(f"{self} cannot hold {number}")
         return number
 

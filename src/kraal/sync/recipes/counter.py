@@ -87,7 +87,7 @@ class Counter(Facade[aio.Counter[N]], Generic[N]):
         return self._portal.run(self._async.add(amount))
 
     def set(self, value: N) -> None:
-        """Replace the number, whatever it was."""
+        """Replace the number, or whatever the znode holds instead of one."""
         self._portal.run(self._async.set(value))
 
     def compare_and_set(self, expected: N, value: N) -> bool:
