@@ -8,7 +8,14 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from kraal.client import Client
-from kraal.recipes import Barrier, DoubleBarrier, LostError, NotHeldError, RecipeError
+from kraal.recipes import (
+    Barrier,
+    DoubleBarrier,
+    LimitMismatchError,
+    LostError,
+    NotHeldError,
+    RecipeError,
+)
 from kraal.testing import Server
 from tests.recipes.conftest import (
     Connector,
@@ -110,6 +117,19 @@ async def test_who_gives_up_waiting_is_not_counted(
         assert await third.enter() == await waiting == 1
         await asyncio.gather(second.leave(), third.leave())
         await until_clean(server, zk, path)
+
+
+async def test_who_counts_otherwise_is_told_so(connect: Connector, path: str) -> None:
+    async with connect() as zk, connect() as other:
+        three = DoubleBarrier(other, path, 3)
+        waiting = asyncio.create_task(three.enter())
+        await until_contenders(zk, path, 1)
+        two = DoubleBarrier(zk, path, 2)
+        assert await two.enter() == 1
+        with pytest.raises(LimitMismatchError, match="has 2 members, not 3"):
+            await waiting
+        await two.leave()
+        await background_ends()
 
 
 async def test_a_late_one_waits_for_the_next_round(

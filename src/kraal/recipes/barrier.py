@@ -23,7 +23,7 @@ from kraal.recipes._arguments import check_count, check_place, checked_identifie
 from kraal.recipes._background import executed, in_background, patiently, while_session_lives
 from kraal.recipes._names import child
 from kraal.recipes._wakeups import Wakeups
-from kraal.recipes.errors import LostError, NotHeldError, RecipeError
+from kraal.recipes.errors import LimitMismatchError, LostError, NotHeldError, RecipeError
 
 
 class Barrier:
@@ -124,6 +124,8 @@ class DoubleBarrier:
       does not hang because of one.
     - Who comes too late, while a round is under way, is not let in and not waited for. It enters
       with a later round. (So one member in excess does not disturb; it waits for company.)
+    - Who finds itself in a round of another `count` is not let in, and raises LimitMismatchError:
+      the members disagree. (Who began that round is in it, and its `leave` waits for no such one.)
     - A member whose session ends while it is in, is out for the others. It learns of it by
       LostError from `leave`, and from `enter` if a round may have begun with it meanwhile.
 
@@ -165,7 +167,8 @@ class DoubleBarrier:
         """Wait until enough members are there; returns the number of the round, from 1.
 
         If this raises or is cancelled the member's znode goes. Raises LostError if the session
-        ended and a round has begun since, RecipeError if the member is in already.
+        ended and a round has begun since, RecipeError if the member is in already,
+        LimitMismatchError if another member has begun the round with another count.
         """
         if self._member is not None:
             raise RecipeError(f"this member of {self.path} has entered, or is about to")
@@ -228,6 +231,10 @@ class DoubleBarrier:
             return False  # its own creation wakes it
         self._round = current
         if current.is_open and self._member in current.members:
+            if len(current.members) != self.count:
+                raise LimitMismatchError(
+                    f"the round at {self.path} has {len(current.members)} members, not {self.count}"
+                )
             return True
         if current.is_open:
             if not set(current.members) & set(children):

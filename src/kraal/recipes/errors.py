@@ -7,7 +7,7 @@ RecipeError
 ├── AcquireCancelledError   `cancel` of the recipe ended the wait
 ├── AlreadyHeldError        the task would wait for itself
 ├── NotHeldError            nothing to release
-└── LimitMismatchError      the users of a semaphore disagree on its limit
+└── LimitMismatchError      the users of a semaphore or a barrier disagree on its size
 """
 
 from __future__ import annotations
@@ -44,4 +44,4 @@ class NotHeldError(RecipeError):
 
 
 class LimitMismatchError(RecipeError):
-    """Another user of the semaphore has set a different limit."""
+    """Another user of the semaphore, or of the double barrier, has another limit, or count."""
