@@ -59,7 +59,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     bases = [base.__name__ for base in cls.__bases__ if base is not object]
     if issubclass(cls, Enum):
         yield _code(f"class {name}({', '.join(bases)})")
-        if "Color.RED" not in (cls.__doc__ or ""):  # what Python gives an enum without any
+        if cls.__doc__ and "Color.RED" not in cls.__doc__:  # what Python gives an enum without any
             yield _doc(cls)
         yield _code("\n".join(f"{member.name} = {member.value!r}" for member in cls))
         return

@@ -78,11 +78,13 @@ async def test_one_client_keeps_a_path_once(connect: Connector, path: str) -> No
             await node.ready()
             with pytest.raises(RecipeError, match="another PersistentNode"):
                 await PersistentNode(zk, path, b"2").start()
-            with pytest.raises(NotRunningError):
+            with pytest.raises(NotRunningError, match="was started already"):
                 await node.start()
             parent, _, name = path.rpartition("/")
             with pytest.raises(RecipeError, match="another PersistentNode"):
                 await GroupMember(zk, parent, name).join()
+        with pytest.raises(NotRunningError, match="is closed"):
+            await node.start()
         async with PersistentNode(zk, path, b"2") as node:
             await node.ready()
             assert (await zk.get(path)).data == b"2"

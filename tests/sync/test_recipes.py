@@ -40,7 +40,7 @@ def test_a_lock_is_a_thread_s_and_no_other_s(zk: sync.Client) -> None:
         with pytest.raises(AlreadyHeldError):
             lock.acquire()
         with ThreadPoolExecutor(1) as pool:
-            with pytest.raises(NotHeldError):
+            with pytest.raises(NotHeldError, match="the caller does not hold"):
                 pool.submit(lock.release).result(10)
             assert pool.submit(lock.acquire, blocking=False).result(10) is None
     assert held.is_released

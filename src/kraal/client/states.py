@@ -10,6 +10,8 @@ from enum import Enum
 
 
 class SessionState(Enum):
+    """What a client knows of its session."""
+
     CONNECTING = "connecting"
     """No server at the moment; the session may live on."""
     CONNECTED = "connected"

@@ -93,7 +93,7 @@ class Acquirable(ABC, Generic[H]):
 
     def _again(self, held: H) -> H:
         if not self._reentrant:
-            raise AlreadyHeldError(f"this task holds {self} already")
+            raise AlreadyHeldError(f"the caller holds {self} already")
         held.check()
         held.depth += 1
         return held
@@ -106,7 +106,7 @@ class Acquirable(ABC, Generic[H]):
         """
         mine = self._held.get(asyncio.current_task())
         if not mine:
-            raise NotHeldError(f"this task does not hold {self}")
+            raise NotHeldError(f"the caller does not hold {self}")
         held = mine[-1]
         held.depth -= 1
         if not held.depth:

@@ -32,7 +32,8 @@ class Service(ABC):
     async def start(self) -> None:
         """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
         if self._task is not None:
-            raise NotRunningError(f"{self} was started already")
+            how = "is closed" if self._is_closed else "was started already"
+            raise NotRunningError(f"{self} {how}")
         self._task = serving(self._run_and_tell())
 
     async def close(self) -> None:

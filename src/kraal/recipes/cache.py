@@ -30,6 +30,8 @@ NAMED_AT_MOST = 5
 
 
 class ChangeKind(Enum):
+    """What has happened to a path."""
+
     ADDED = "added"
     UPDATED = "updated"
     """Other data, or another znode at the same path."""

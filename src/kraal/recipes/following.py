@@ -23,8 +23,9 @@ def follow(zk: Client, path: str) -> AsyncGenerator[Node | None, None]:
     What happens while the reader is busy is not repeated one by one: it gets the state in which
     that ended. The last state is never missed, over lost connections and expired sessions. The
     watch goes when the iterator is closed (`contextlib.aclosing` does that at once; a `break`
-    alone, when the iterator is collected). Raises NoAuthError if reading is not permitted and
-    ClosedError when the client is closed.
+    alone, when the iterator is collected), and a reader that is cancelled in `anext`, as by a
+    timeout around it, closes it, too: put the timeout around the work, or begin anew. Raises
+    NoAuthError if reading is not permitted and ClosedError when the client is closed.
     """
     check_place(zk, path)
     return _follow(zk, path, partial(read, zk, path), _edition)

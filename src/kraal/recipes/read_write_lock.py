@@ -23,11 +23,11 @@ class _Side(QueueLock):
     def _again(self, held: Held) -> Held:
         if held.is_shared and self._queue.role is Role.EXCLUSIVE:
             raise AlreadyHeldError(
-                f"this task holds {self.path} as a reader: as a writer it would wait for itself"
+                f"the caller holds {self.path} as a reader: as a writer it would wait for itself"
             )
         if not self._reentrant:
             side = _side(held.is_shared)
-            raise AlreadyHeldError(f"this task holds the {side} lock of {self.path} already")
+            raise AlreadyHeldError(f"the caller holds the {side} lock of {self.path} already")
         return super()._again(held)
 
 
