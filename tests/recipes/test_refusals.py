@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from random import Random
 
 import pytest
 
 import kraal
-from kraal.client import Client, NotReadOnlyError, SessionState, ThrottledError
+from kraal.client import (
+    Acl,
+    BadArgumentsError,
+    Client,
+    NoAuthError,
+    NotReadOnlyError,
+    Perms,
+    SessionState,
+    ThrottledError,
+)
 from kraal.model.config import ServerConfig, StorageConfig
 from kraal.recipes import (
     Barrier,
@@ -38,7 +47,7 @@ from kraal.server.server import Server
 from kraal.storage.memory import MemoryFileSystem
 from kraal.testing import Ensemble
 from kraal.testing.remote import expire
-from tests.recipes.conftest import PATIENCE_SECONDS, background_ends, until
+from tests.recipes.conftest import PATIENCE_SECONDS, Connector, background_ends, until
 from tests.support.servers import HOST
 
 ROOM = 1 << 40
@@ -234,3 +243,85 @@ async def test_recipes_wait_for_a_server_that_can_write(
                 assert await got == b"item"
                 (await lock).check()
     await background_ends()
+
+
+# What is refused for good
+
+
+READ_AND_DELETE = [Acl(Perms.READ | Perms.DELETE, "world", "anyone")]
+TOO_MUCH = b"x" * (1 << 20)
+
+
+async def test_a_partitioner_that_may_be_no_member_gives_up_all_and_raises(
+    connect: Connector, path: str
+) -> None:
+    async with connect() as zk, Partitioner(zk, path, ["a", "b"]) as partitioner:
+        while not (allocation := await anext(partitioner)).is_settled:
+            pass
+        members = f"{path}/members"
+        await zk.set_acl(members, READ_AND_DELETE)
+        (me,) = await zk.get_children(members)
+        await zk.delete(f"{members}/{me}")
+        await until(lambda: not partitioner.is_running)
+        assert not partitioner.allocation.is_settled
+        await until(lambda: all(held.lost.is_set() for held in allocation.held.values()))
+        for _ in range(2):
+            with pytest.raises(NoAuthError):
+                await anext(partitioner)
+        for name in ("a", "b"):
+            while await zk.get_children(f"{path}/owners/{name}"):
+                await asyncio.sleep(0.001)
+
+
+async def test_who_may_not_come_back_is_told_so(connect: Connector, path: str) -> None:
+    async with (
+        connect() as zk,
+        GroupMember(zk, path, "me") as member,
+        LeaderLatch(zk, f"{path}-leaders") as latch,
+        ServiceRegistry[None](zk, f"{path}-services") as registry,
+    ):
+        registration = await registry.register(ServiceInstance("mail", "me", "host-1"))
+        leadership = await latch.wait_leading()
+        for znode in (leadership.path, f"{path}/me", f"{path}-services/mail/me"):
+            await zk.set_acl(znode.rpartition("/")[0], READ_AND_DELETE)
+            await zk.delete(znode)
+        await leadership.lost.wait()
+        with pytest.raises(NoAuthError):
+            await latch.wait_leading()
+        await until(lambda: not member.is_member and not registration.is_announced)
+        for refused in (member.join(), member.set_data(b""), registration.set_enabled(False)):
+            with pytest.raises(NoAuthError):
+                await refused
+        assert not latch.is_running
+        await zk.delete(path)
+        await member.join()
+        assert await member.members() == {"me": b""}
+
+
+async def test_what_is_too_long_is_refused_and_the_old_stays(connect: Connector, path: str) -> None:
+    async with connect() as zk:
+        async with (
+            PersistentNode(zk, f"{path}/node", b"up") as node,
+            GroupMember(zk, f"{path}/group", "me", b"up") as member,
+            ServiceRegistry[str](zk, f"{path}/services") as registry,
+        ):
+            small = ServiceInstance("mail", "me", "host-1", payload="small")
+            large = replace(small, payload=TOO_MUCH.decode())
+            registration = await registry.register(small)
+            await node.ready()
+            for refused in (
+                node.set_data(TOO_MUCH), member.set_data(TOO_MUCH), registration.update(large),
+                registry.register(large),
+            ):  # fmt: skip
+                with pytest.raises(BadArgumentsError):
+                    await refused
+            assert node.is_present and member.is_member and registration.is_announced
+            assert await registry.instances("mail") == [
+                replace(small, registered=(await registry.instances("mail"))[0].registered)
+            ]
+            assert registration.instance == small
+            await registration.set_enabled(False)
+            await node.set_data(b"busy")
+            assert (await zk.get(f"{path}/node")).data == b"busy"
+        with pytest.raises(BadArgumentsError):
+            PersistentNode(zk, path, TOO_MUCH)

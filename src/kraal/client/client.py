@@ -416,3 +416,9 @@ def send_together(zk: Client) -> None:
         a, b = await reads
     """
     zk._session.batch()
+
+
+def check_creation(zk: Client, path: str, data: bytes, acl: Sequence[Acl] | None) -> None:
+    """Raise BadArgumentsError for data with which an ephemeral is too long for one request."""
+    _, body = zk._creation(path, data, CreateMode.EPHEMERAL, acl, None)
+    zk._session.options.check_size(body, path)

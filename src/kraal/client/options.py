@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kraal.client.arguments import check_seconds
+from kraal.client.errors import BadArgumentsError
 from kraal.client.sasl import DigestMd5, Gssapi
 from kraal.model.limits import MAX_BUFFER_BYTES
 
+REQUEST_HEADER_BYTES = 8
 WhileDisconnected = Literal["wait", "fail"]
 
 
@@ -45,3 +47,13 @@ class Options:
         limit: object = self.max_request_bytes
         if not isinstance(limit, int) or limit <= 0:
             raise ValueError(f"max_request_bytes must be a number above 0, not {limit!r:.100}")
+
+    def check_size(self, body: bytes, path: str | None) -> None:
+        """Raise BadArgumentsError for a request that would only close the connection."""
+        length = len(body) + REQUEST_HEADER_BYTES
+        if length > self.max_request_bytes:
+            raise BadArgumentsError(
+                f"a request of {length} bytes is longer than the servers take "
+                f"({self.max_request_bytes}, jute.maxbuffer)",
+                path=path,
+            )

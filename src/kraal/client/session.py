@@ -32,7 +32,6 @@ from kraal.client.deadlines import Deadlines
 from kraal.client.dialer import PAUSE_FIRST, PAUSE_MAX, REPORT_EVERY, Dialer, find_read_write
 from kraal.client.errors import (
     AuthFailedError,
-    BadArgumentsError,
     ClosedError,
     ConnectionLossError,
     ForeignLoopError,
@@ -236,12 +235,7 @@ class SessionKeeper:
             raise self._refusal()
         if get_running_loop() is not self._loop:
             raise ForeignLoopError()
-        if len(body) > self.options.max_request_bytes - 8:
-            raise BadArgumentsError(
-                f"a request of {len(body) + 8} bytes is longer than the servers take "
-                f"({self.options.max_request_bytes}, jute.maxbuffer)",
-                path=path,
-            )
+        self.options.check_size(body, path)
         connection = self._connection
         if connection is None:
             if self.options.while_disconnected == "fail":

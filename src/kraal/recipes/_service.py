@@ -26,6 +26,8 @@ class Service(ABC):
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._on_failure: Callable[[Exception], None] | None = None
+        """Told at once what has ended the work before its time."""
         self._changed = asyncio.Event()
         """Replaced at every change."""
 
@@ -57,7 +59,7 @@ class Service(ABC):
 
     @property
     def is_running(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return self._task is not None and not self._task.done() and self._failure is None
 
     @abstractmethod
     async def _run(self) -> None:
@@ -70,6 +72,8 @@ class Service(ABC):
             if not isinstance(error, ClosedError):
                 logger.error("%s has ended: %s", self, error)
             self._failure = error
+            if self._on_failure is not None:
+                self._on_failure(error)
         finally:
             self._tell()
 

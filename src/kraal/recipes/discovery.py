@@ -148,6 +148,7 @@ class Registration(Generic[P]):
         self._is_healthy = True
         path = child(child(base, instance.name), instance.id)
         self._node = PersistentNode(zk, path, instance.encode())
+        self._check_length(instance)
         self._checking: asyncio.Task[None] | None = None
         self._is_replaced = False
 
@@ -164,15 +165,21 @@ class Registration(Generic[P]):
     async def update(self, instance: ServiceInstance[P]) -> None:
         """Announce something else; the name and the id must be the same.
 
-        Raises TypeError or ValueError as `ServiceRegistry.register`.
+        Raises TypeError, ValueError or BadArgumentsError as `ServiceRegistry.register`, and then
+        changes nothing.
         """
         _check_instance(self._kind, instance)
+        self._check_length(instance)
         if (instance.name, instance.id) != (self._instance.name, self._instance.id):
             raise ValueError("an instance keeps its name and its id")
         if self._is_replaced:
             raise NotRunningError(f"{instance.name}/{instance.id} was registered again")
         self._instance = instance
         await self._node.set_data(self.instance.encode())
+
+    def _check_length(self, instance: ServiceInstance[P]) -> None:
+        """Raise BadArgumentsError unless it can be announced as enabled and as not enabled."""
+        self._node._check_data(replace(instance, enabled=False).encode())
 
     async def set_enabled(self, enabled: bool) -> None:
         """Have users take it, or keep away from it."""
@@ -281,7 +288,8 @@ class ServiceRegistry(Generic[P]):
         enabled while it returns False, raises, or takes longer than the interval. Raises
         TypeError or ValueError for a payload of another type or without a form in JSON, an empty
         address, an impossible port, an interval that is not above 0, and a check that is no
-        coroutine function; NotRunningError after `close`.
+        coroutine function; BadArgumentsError for what is too long for one request, and
+        NotRunningError after `close`.
 
         The same id again replaces the instance and the check, without a moment in between in
         which it is not announced; the earlier `Registration` is over. Raises RecipeError for an

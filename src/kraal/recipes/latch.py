@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from kraal.client import Acl, Client
 from kraal.recipes._arguments import checked_identifier
-from kraal.recipes._background import serving
 from kraal.recipes._names import LATCH_MARKS, Layout, Role
 from kraal.recipes._queue import Queue
-from kraal.recipes.errors import NotHeldError, NotRunningError
+from kraal.recipes._service import Service
+from kraal.recipes.errors import NotHeldError
 from kraal.recipes.held import Held
 
 
@@ -23,7 +22,7 @@ class Participant(NamedTuple):
     is_leader: bool
 
 
-class LeaderLatch:
+class LeaderLatch(Service):
     """Takes part in an election from `start` to `close`, and says whether this client leads.
 
         async with LeaderLatch(zk, "/elections/scheduler", "host-1") as latch:
@@ -46,41 +45,15 @@ class LeaderLatch:
         strict: bool = False,
         acl: Sequence[Acl] | None = None,
     ) -> None:
+        super().__init__()
         data = checked_identifier(identifier)
         self._queue = Queue(zk, path, LATCH_MARKS.written(layout), Role.EXCLUSIVE, data, acl)
         self._strict = strict
         self._leadership: Held | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-        """Replaced at every change."""
         self._listeners: dict[object, Callable[[bool], None]] = {}
 
     def __repr__(self) -> str:
         return f"LeaderLatch({self._queue.path!r})"
-
-    async def start(self) -> None:
-        """Begin to take part. Raises NotRunningError the second time."""
-        if self._task is not None:
-            raise NotRunningError(f"{self} was started already")
-        self._task = serving(self._take_part())
-
-    async def close(self) -> None:
-        """Stop taking part, and give up leadership."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     @property
     def leadership(self) -> Held | None:
@@ -106,14 +79,9 @@ class LeaderLatch:
         Raises what has ended the participation if something has, and NotRunningError after `close`
         and before `start`. Limit the time with `asyncio.timeout`.
         """
-        while (leadership := self.leadership) is None:
-            if self._task is None:
-                raise NotRunningError(f"{self} was not started")
-            if self._task.done():
-                if not self._task.cancelled() and (error := self._task.exception()) is not None:
-                    raise error
-                raise NotRunningError(f"{self} is closed")
-            await self._changed.wait()
+        await self._until(lambda: self.is_leading)
+        leadership = self.leadership
+        assert leadership is not None
         return leadership
 
     def on_change(self, callback: Callable[[bool], None]) -> Callable[[], None]:
@@ -132,20 +100,17 @@ class LeaderLatch:
         participants = await self.participants()
         return participants[0].identifier if participants else None
 
-    async def _take_part(self) -> None:
-        try:
-            while True:
-                claim = await self._queue.take_turn()
-                assert claim is not None
-                leadership = Held(claim, strict=self._strict)
-                try:
-                    self._change(leadership)
-                    await leadership.lost.wait()
-                finally:
-                    self._change(None)
-                    await leadership.release()
-        finally:
-            self._tell()
+    async def _run(self) -> None:
+        while True:
+            claim = await self._queue.take_turn()
+            assert claim is not None
+            leadership = Held(claim, strict=self._strict)
+            try:
+                self._change(leadership)
+                await leadership.lost.wait()
+            finally:
+                self._change(None)
+                await leadership.release()
 
     def _change(self, leadership: Held | None) -> None:
         self._leadership = leadership
@@ -157,7 +122,3 @@ class LeaderLatch:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a listener of a leader latch failed", "exception": error}
                 )
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

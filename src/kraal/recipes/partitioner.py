@@ -8,12 +8,12 @@ from functools import partial
 from typing import NamedTuple, Self
 from urllib.parse import quote
 
-from kraal.client import Client
+from kraal.client import Client, ClosedError
 from kraal.recipes._arguments import check_function, check_place, check_seconds, checked_identifier
 from kraal.recipes._background import finish, in_background, patiently
 from kraal.recipes._claim import new_prefix
 from kraal.recipes._names import child
-from kraal.recipes._service import Service
+from kraal.recipes._service import Service, logger
 from kraal.recipes._wakeups import Wakeups
 from kraal.recipes.following import names_of
 from kraal.recipes.held import Held
@@ -66,7 +66,9 @@ class Partitioner(Service):
 
     A partition that is lost (see `Held`: the session has ended, or cannot be relied on) is among
     the revoked as well, and `Held.lost` says so at once; others may own it by then already, and
-    refuse the older fencing token. After an expiry the member comes back by itself.
+    refuse the older fencing token. After an expiry the member comes back by itself. What ends the
+    membership before its time, such as a missing permission, ends all that it holds in the same way
+    and is raised by the iteration.
 
     Promised: while members neither come nor go, every partition gets an owner, and only one; a
     partition is moved only when the group changes. With `settle`, a change of the group has no
@@ -119,7 +121,8 @@ class Partitioner(Service):
     async def __anext__(self) -> Allocation:
         """The next allocation; work on what was `revoked` by the one before has stopped."""
         self._give_away()
-        await self._until(lambda: self._is_closed or (self._is_planned and self._is_news()))
+        await self._until(lambda: self._is_over or (self._is_planned and self._is_news()))
+        self._check_alive()
         if self._is_closed:
             raise StopAsyncIteration
         self._shown = self.allocation
@@ -131,6 +134,10 @@ class Partitioner(Service):
         is_settled = self._is_member and self._wanted == set(self._held) and not self._revoked
         return Allocation(dict(self._held), frozenset(self._revoked), is_settled)
 
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed or self._failure is not None
+
     def _is_news(self) -> bool:
         return self._shown is None or self._shown != self.allocation
 
@@ -138,6 +145,7 @@ class Partitioner(Service):
         members = child(self.path, "members")
         me = (await new_prefix(self._zk)).removeprefix("_c_") + "member"
         node = PersistentNode(self._zk, child(members, me), self.identifier.encode())
+        node._on_failure = self._fail
         try:
             async with node, Wakeups(self._zk, members) as self._wakeups:
                 await node.ready()
@@ -145,6 +153,9 @@ class Partitioner(Service):
                     names = await self._settled(members)
                     self._plan(names, me)
                     await self._wakeups.next()
+        except Exception as error:
+            self._failure = error
+            raise
         finally:
             self._wakeups = None
             await self._release_all()
@@ -194,7 +205,10 @@ class Partitioner(Service):
         """End the work because of an error in one of its parts."""
         if self._task is not None and self._failure is None:
             self._failure = error
+            if not isinstance(error, ClosedError):
+                logger.error("%s has ended: %s", self, error)
             self._task.cancel()
+            self._tell()
 
     def _on_loss(self, name: str, held: Held) -> None:
         if self._held.get(name) is held:
@@ -231,4 +245,8 @@ class Partitioner(Service):
         finally:
             held = [*self._held.values(), *self._revoked.values()]
             self._held, self._revoked = {}, {}
+            self._is_member = False
+            if self._failure is not None:
+                for each in held:  # nobody has said that work on it has stopped
+                    each._lose(f"{self} has ended: {self._failure}")
             await finish(*(each.release() for each in held))

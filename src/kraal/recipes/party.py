@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from kraal.client import Acl, Client, NoNodeError
+from kraal.client.client import check_creation
 from kraal.recipes._arguments import check_data, check_name, check_place, checked_identifier
 from kraal.recipes._background import patiently
 from kraal.recipes._claim import new_prefix
@@ -52,7 +53,8 @@ class _Member:
         await self.leave()
 
     async def _join(self, name: str, data: bytes) -> None:
-        if self._node is not None:
+        if self._node is not None and self._node.is_running:
+            await self._node.ready()
             return
         node = PersistentNode(self._zk, child(self.path, name), data, acl=self._acl)
         await node.start()
@@ -165,8 +167,12 @@ class GroupMember(_Member):
         await self._join(self.identifier, self._data)
 
     async def set_data(self, data: bytes) -> None:
-        """Show other data from now on, now or when the member joins."""
+        """Show other data from now on, now or when the member joins.
+
+        Raises BadArgumentsError, and changes nothing, for what is too long for one request.
+        """
         check_data(data)
+        check_creation(self._zk, child(self.path, self.identifier), data, self._acl)
         self._data = data
         if self._node is not None:
             await self._node.set_data(data)

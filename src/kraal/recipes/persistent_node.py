@@ -19,6 +19,7 @@ from kraal.client import (
     SessionExpiredError,
     SessionState,
 )
+from kraal.client.client import check_creation
 from kraal.model.create_mode import CONTAINER_OWNER
 from kraal.recipes._arguments import check_data, check_place
 from kraal.recipes._background import (
@@ -56,6 +57,8 @@ class PersistentNode(Service):
     RecipeError, as both would have the same session and overwrite each other's data.
 
     The path is ours for certain only while `is_present` is true and the client is connected.
+
+    Raises BadArgumentsError for data that is too long for one request, as `set_data` does.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class PersistentNode(Service):
     ) -> None:
         super().__init__()
         check_place(zk, path)
-        check_data(data)
         self._zk = zk
         self.path = path
-        self._data = data
         self._acl = acl
+        self._check_data(data)
+        self._data = data
         self._owner = 0
         """The session that the znode was last seen to belong to, if that was ours."""
         self._written: bytes | None = None
@@ -117,13 +120,19 @@ class PersistentNode(Service):
     async def set_data(self, data: bytes) -> None:
         """Let the znode hold something else from now on, and wait until it does.
 
-        If the wait is cancelled the new data is written all the same.
+        If the wait is cancelled the new data is written all the same. What is too long for one
+        request (BadArgumentsError) changes nothing.
         """
-        check_data(data)
+        self._check_data(data)
         self._check()
         self._data = data
         self._wake()
         await self._until(lambda: self.is_present and self._written == self._data)
+
+    def _check_data(self, data: bytes) -> None:
+        """What is written now must fit as well when the znode is created again."""
+        check_data(data)
+        check_creation(self._zk, self.path, data, self._acl)
 
     async def _run(self) -> None:
         try:

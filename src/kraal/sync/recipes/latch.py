@@ -41,26 +41,6 @@ class LeaderLatch(Facade[aio.LeaderLatch]):
             )
         )
 
-    def start(self) -> None:
-        """Begin to take part. Raises NotRunningError the second time."""
-        self._portal.run(self._async.start())
-
-    def close(self) -> None:
-        """Stop taking part, and give up leadership."""
-        self._portal.end(self._async.close())
-
-    def __enter__(self) -> Self:
-        self._portal.run(self._async.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal.leave(self._async.__aexit__(kind, error, traceback))
-
     @property
     def leadership(self) -> Held | None:
         """The leadership of this client, with its token and whether it is sure, if it leads."""
@@ -93,3 +73,27 @@ class LeaderLatch(Facade[aio.LeaderLatch]):
     def leader(self) -> str | None:
         """The identifier of the leader, whoever that is; None if nobody takes part."""
         return self._portal.run(self._async.leader())
+
+    def start(self) -> None:
+        """Begin to work; does not wait for anything. Raises NotRunningError the second time."""
+        self._portal.run(self._async.start())
+
+    def close(self) -> None:
+        """End the work; nothing remains of it on the servers. Closing twice is no error."""
+        self._portal.end(self._async.close())
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._async.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal.leave(self._async.__aexit__(kind, error, traceback))
+
+    @property
+    def is_running(self) -> bool:
+        return self._async.is_running
