@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
+from kraal.errors import StorageError
 from kraal.model.config import SnapshotCodec, StorageConfig
 from kraal.model.zxid import make, show
 from kraal.storage.data_dir import lock
@@ -432,6 +434,26 @@ def test_doctor_says_whom_it_could_not_ask() -> None:
     without_port = kraal("doctor", "127.0.0.1")
     assert without_port.exit_code == USAGE
     assert "host:port, as 127.0.0.1:2181" in without_port.stderr
+
+
+@pytest.mark.parametrize("name", ["log.200000016", "log.300000001", "snapshot.300000001"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_named_and_never_opened(
+    written: Written, tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    other = written.version_2 / name
+    other.unlink(missing_ok=True)
+    make(other)
+    told = kraal("doctor", written.path)
+    assert (told.exit_code, "[no-file]" in told.stdout) == (DAMAGED, True)
+    assert "what to do: move it away" in told.stdout
+    tool = name.partition(".")[0]
+    assert "[no-file]" in kraal(tool, "verify", written.path).stdout
+    refused = kraal("backup", written.path, "--to", tmp_path / "backup")
+    assert refused.exit_code == DAMAGED
+    assert f"{other} failed: it is a directory, a pipe or a device" in refused.stderr
+    with pytest.raises(StorageError, match="and no file: move it away"):
+        written.recovered()
 
 
 # Purge, backup, restore

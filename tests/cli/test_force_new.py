@@ -94,7 +94,11 @@ def test_who_is_no_voter_cannot_be_the_survivor(tmp_path: Path) -> None:
     survivor = Survivor(tmp_path)
     wrong = force_new("--config", survivor.zoo_cfg, "--server-id", 7, "--yes")
     assert wrong.exit_code == 2
-    assert "is not among the members" in wrong.stderr
+    assert "myid says that this is 2" in wrong.stderr
+    (survivor.data / "myid").unlink()
+    wrong = force_new("--config", survivor.zoo_cfg, "--server-id", 7, "--yes")
+    assert wrong.exit_code == 2
+    assert "My id 7 not in the peer list" in wrong.stderr
     assert force_new("--yes").exit_code == 2
     assert force_new("--data-dir", survivor.data, "--yes").exit_code == 0
     assert recover(FS, survivor.config, extended_types=True).tree.last_zxid == make(3, 0)
@@ -116,6 +120,7 @@ def test_the_id_may_be_given_where_myid_is_missing(tmp_path: Path, server_id: in
 
 def test_the_id_that_is_given_counts_also_where_it_is_zero(tmp_path: Path) -> None:
     survivor = Survivor(tmp_path, MEMBERS.replace("server.1", "server.0"))
+    (survivor.data / "myid").write_text("0\n")
     done = force_new("--config", survivor.zoo_cfg, "--server-id", 0, "--dry-run")
     assert "server.0=" in done.stdout
 

@@ -114,6 +114,10 @@ def serve(
     if parent_pid is not None:
         from kraal.local.parent import end_with  # noqa: PLC0415 - brings threads and ctypes
 
+        if os.getppid() != parent_pid:
+            gone = "this process did not start the server, or it is gone"
+            click.echo(f"--parent-pid {parent_pid}: {gone}", err=True)
+            raise SystemExit(INVALID_CONFIG)
         end_with(parent_pid)
     overrides = {
         key: value for option, key in _OVERRIDES.items() if (value := options[option]) is not None

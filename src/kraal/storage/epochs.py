@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import NamedTuple
 
-from kraal.errors import CorruptError, StorageError
+from kraal.errors import CorruptError, DataDirError
 from kraal.model.config import StorageConfig
 from kraal.model.setting import decimal
 from kraal.model.zxid import epoch
@@ -45,7 +45,7 @@ def load(fs: FileSystem, config: StorageConfig, last_zxid: int) -> Epochs:
     transaction is the one that the leader of its epoch had, so a vote with that epoch claims
     nothing that is not there.
 
-    Raises CorruptError for a file that is no number and StorageError when the accepted epoch is
+    Raises CorruptError for a file that is no number and DataDirError when the accepted epoch is
     less than the current one: a promise was lost.
     """
     directory = Layout.of(config).snapshots
@@ -58,7 +58,7 @@ def load(fs: FileSystem, config: StorageConfig, last_zxid: int) -> Epochs:
         saved = _interrupted(fs, directory)
         current = saved if saved is not None and of_last <= saved <= accepted else of_last
     if accepted < current:
-        raise StorageError(
+        raise DataDirError(
             f"The accepted epoch, {accepted:x} is less than the current epoch, {current:x}"
             f" ({directory / ACCEPTED_NAME})"
         )

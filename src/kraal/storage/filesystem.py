@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 from pathlib import Path, PurePath
+
+from kraal.storage.interface import NO_FILE
 
 _DSYNC: int = getattr(os, "RWF_DSYNC", 0)
 """Linux: one call writes and flushes, so the disk thread asks for the interpreter once."""
@@ -73,17 +76,23 @@ class OsFileSystem:
         return OsFile(fd)
 
     def open(self, path: PurePath) -> OsFile:
-        return OsFile(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        return OsFile(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def read(self, path: PurePath, offset: int = 0, size: int | None = None) -> bytes:
-        with Path(path).open("rb", buffering=0) as file:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, NO_FILE, str(path))
             if size is None:
-                size = max(0, os.fstat(file.fileno()).st_size - offset)
+                size = max(0, found.st_size - offset)
             pieces = []
-            while size > 0 and (piece := os.pread(file.fileno(), size, offset)):
+            while size > 0 and (piece := os.pread(fd, size, offset)):
                 pieces.append(piece)
                 offset += len(piece)
                 size -= len(piece)
+        finally:
+            os.close(fd)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def size(self, path: PurePath) -> int:
@@ -102,6 +111,9 @@ class OsFileSystem:
     def identity(self, path: PurePath) -> object:
         found = Path(path).stat()
         return found.st_dev, found.st_ino
+
+    def is_file(self, path: PurePath) -> bool:
+        return stat.S_ISREG(Path(path).stat().st_mode)
 
     def exists(self, path: PurePath) -> bool:
         return Path(path).exists()

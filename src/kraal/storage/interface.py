@@ -15,6 +15,8 @@ from typing import Protocol
 
 from kraal.errors import StorageError
 
+NO_FILE = "it is a directory, a pipe or a device, and no file: move it away"
+
 
 class File(Protocol):
     """A file open for writing."""
@@ -45,7 +47,10 @@ class FileSystem(Protocol):
         """Open an existing file for writing in place."""
 
     def read(self, path: PurePath, offset: int = 0, size: int | None = None) -> bytes:
-        """Up to `size` bytes from an offset; fewer only at the end of the file."""
+        """Up to `size` bytes from an offset; fewer only at the end of the file.
+
+        What is no file is refused, and never waited for.
+        """
 
     def size(self, path: PurePath) -> int: ...
 
@@ -60,6 +65,9 @@ class FileSystem(Protocol):
 
     def identity(self, path: PurePath) -> object:
         """What tells a file or directory from every other, whatever its name is."""
+
+    def is_file(self, path: PurePath) -> bool:
+        """Whether what is there is a file, and no directory, pipe or device."""
 
     def exists(self, path: PurePath) -> bool: ...
 

@@ -265,6 +265,12 @@ class MemoryFileSystem:
     def identity(self, path: PurePath) -> object:
         return self.directories.get(path) or self._inode(path)
 
+    def is_file(self, path: PurePath) -> bool:
+        if path in self.directories:
+            return False
+        self._inode(path)
+        return True
+
     def exists(self, path: PurePath) -> bool:
         directory = self.directories.get(path.parent)
         return path in self.directories or (

@@ -7,6 +7,7 @@ Rules: reference/storage-formats.md sections 4.3 to 4.5.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
@@ -15,7 +16,7 @@ from zlib import adler32
 from kraal.errors import DecodeError, StorageError
 from kraal.model.config import SnapshotCodec, StorageConfig
 from kraal.storage.data_dir import Layout
-from kraal.storage.interface import FileSystem, failing
+from kraal.storage.interface import NO_FILE, FileSystem, failing
 from kraal.storage.names import SNAPSHOT, UNFINISHED, Named, pick, snapshot_name
 from kraal.storage.snapshot_codec import GZIP_MAGIC, SNAPPY_MAGIC, decoded, encoder
 from kraal.tree import snapshot
@@ -172,6 +173,8 @@ class SnapshotStore:
         """Whether its two ends are those of a snapshot (section 4.4)."""
         path = self.directory / found.name
         with failing("reading", path):
+            if not self._fs.is_file(path):
+                raise OSError(errno.EINVAL, NO_FILE, str(path))
             if found.codec is SnapshotCodec.GZIP:
                 return self._fs.read(path, 0, len(GZIP_MAGIC)) == GZIP_MAGIC
             if found.codec is SnapshotCodec.SNAPPY:

@@ -48,6 +48,9 @@ class SlowDisk:
     def identity(self, path: PurePath) -> object:
         return self._fs.identity(path)
 
+    def is_file(self, path: PurePath) -> bool:
+        return self._fs.is_file(path)
+
     def exists(self, path: PurePath) -> bool:
         return self._fs.exists(path)
 

@@ -190,6 +190,11 @@ def force_new(
         config = directory_of(data_dir)
     else:
         raise click.UsageError("give --config zoo.cfg, or --data-dir DIR")
+    known = server.server_id if server is not None else None
+    if server_id is not None and known is not None and server_id != known:
+        raise click.UsageError(
+            f"--server-id {server_id}: {Path(config.data_dir) / 'myid'} says that this is {known}"
+        )
     settings = server.ensemble if server is not None else None
     member: EnsembleConfig | None = None
     if server is not None and settings is not None:

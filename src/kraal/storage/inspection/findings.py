@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import PurePath
 
+from kraal.storage.interface import NO_FILE, FileSystem, failing
+
 
 class Severity(IntEnum):
     """The exit code of the tools is that of the worst finding."""
@@ -73,6 +75,16 @@ class Report:
         mend: Mend | None = None,
     ) -> None:
         self.findings.append(Finding(kind, severity, text, path, offset, remedy, mend))
+
+    def has_no_file(self, fs: FileSystem, path: PurePath) -> bool:
+        """Whether what is there is no file, which is told of. Raises StorageError."""
+        with failing("reading", path):
+            if fs.is_file(path):
+                return False
+        what, _, remedy = NO_FILE.partition(": ")
+        text = f"{what}, although its name is one of version-2: a start is refused"
+        self.add("no-file", Severity.ERROR, text, path, remedy=remedy)
+        return True
 
     @property
     def severity(self) -> Severity:

@@ -116,6 +116,9 @@ class LogChecker:
         walk = LogWalk(self._fs, path, self._config.max_record_bytes)
         summary = LogSummary(path)
         self.found.logs.append(summary)
+        if self._report.has_no_file(self._fs, path):
+            self._is_broken = True
+            return summary
         seen = 0
         is_named_by_first = True
         for entry in walk:

@@ -112,6 +112,12 @@ class Overlay:
     def identity(self, path: PurePath) -> object:
         return self._node(path) if path in self._nodes else self._base.identity(path)
 
+    def is_file(self, path: PurePath) -> bool:
+        node = self._nodes.get(path)
+        if node is not None and node.own is not None:
+            return True
+        return self._base.is_file(self._node(path).base or path)
+
     def exists(self, path: PurePath) -> bool:
         if path in self._nodes:
             return self._nodes[path] is not None

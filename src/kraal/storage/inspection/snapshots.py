@@ -88,6 +88,8 @@ def check(
     sound: list[Named] = []
     for found in store.named():
         path = store.directory / found.name
+        if report.has_no_file(fs, path):
+            continue
         with failing("reading", path):
             size = fs.size(path)
         progress(str(path), size)
@@ -111,7 +113,7 @@ def _mend_damaged(report: Report, sound: list[Named]) -> None:
     newest = sound[0].zxid if sound else -1
     for at, finding in enumerate(report.findings):
         zxid = zxid_of(finding.path.name, SNAPSHOT) if finding.path is not None else None
-        if finding.kind == "copied-snapshot" or zxid is None or finding.path is None:
+        if finding.kind not in DAMAGED_KINDS or zxid is None or finding.path is None:
             continue
         mend, remedy = None, ""
         if zxid < newest:
@@ -277,7 +279,8 @@ def _changed(before: Znode, after: Znode) -> Iterator[str]:
 
 def newest_sound(fs: FileSystem, config: StorageConfig) -> Named | None:
     store = SnapshotStore(fs, config)
-    return next((one for one in store.valid() if store.verify(one)), None)
+    files = (one for one in store.named() if fs.is_file(store.directory / one.name))
+    return next((one for one in files if store.looks_valid(one) and store.verify(one)), None)
 
 
 def subtree_sums(tree: DataTree) -> dict[bytes, tuple[int, int]]:
