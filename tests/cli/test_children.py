@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,21 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
 
 def kraal(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["children", *map(str, arguments)], prog_name="kraal")
+
+
+def test_who_is_waited_for_is_said() -> None:
+    with socket.create_server((HOST, 0)) as mute:
+        address = f"{HOST}:{mute.getsockname()[1]}"
+        command = [sys.executable, "-m", "kraal", "children", address, "/"]
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **KRAAL_PATH}
+        ) as process:
+            connection, _ = mute.accept()
+            assert process.stderr is not None
+            with connection:
+                assert f"waiting for {address}, 60 s at most" in process.stderr.readline()
+            assert f"{address} does not answer" in process.stderr.read()
+        assert process.returncode == 2
 
 
 def shell(port: int | str, *words: str, lines: str = "") -> subprocess.CompletedProcess[str]:

@@ -129,6 +129,26 @@ def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
     assert kraal(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_data_directory_that_cannot_be_used_ends_with_3(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    version_2 = tmp_path / "data" / "version-2"
+    version_2.mkdir(parents=True)
+    make(version_2 / "log.7")
+    server = servers.kraal(tmp_path)
+    assert server.launch().wait(30) == 3
+    assert f"{version_2 / 'log.7'} failed: it is a directory, a pipe" in server.log_path.read_text()
+    (version_2 / "log.7").rename(tmp_path / "away")
+    (version_2 / "acceptedEpoch").write_text("1")
+    (version_2 / "currentEpoch").write_text("2")
+    members = {f"server.{n}": f"{HOST}:{servers.free_port()}:{servers.free_port()}" for n in (1, 2)}
+    (tmp_path / "data" / "myid").write_text("1")
+    server = servers.kraal(tmp_path, settings={"initLimit": 5, "syncLimit": 5, **members})
+    assert server.launch().wait(30) == 3
+    assert "is less than the current epoch" in server.log_path.read_text()
+
+
 def test_a_taken_client_port_is_named(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]

@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic_ns, time, time_ns
 from typing import TypeVar
 
-from kraal.errors import ConfigError, DataDirError, KraalError, StorageError
+from kraal.errors import ConfigError, KraalError, StorageError
 from kraal.model.config import ServerConfig
 from kraal.model.ensemble import Address
 from kraal.model.session_id import first_session_id
@@ -73,7 +73,7 @@ def _exit_code(error: Exception) -> int:
     for kind, code in (
         (ElectionPortError, EXIT_ELECTION_PORT),
         (ConfigError, EXIT_CONFIG),
-        (DataDirError, EXIT_DATA_DIR),
+        (StorageError, EXIT_DATA_DIR),
     ):
         if isinstance(error, kind):
             return code

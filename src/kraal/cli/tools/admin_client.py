@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import ssl
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
+from threading import Timer
 from typing import IO
 from urllib.parse import urlsplit
 
 from kraal.cli.tools.terminal import FailedError, NobodyError
 
+logger = logging.getLogger("kraal.cli")
+
 LIMIT_SECONDS = 60.0
+PATIENCE_SECONDS = 3.0
 COMMANDS = "/commands"
 _ANSWER_MAX_BYTES = 16 << 20
 _WRONGLY_ASKED = (401, 403)
@@ -29,6 +34,19 @@ _UNSENDABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]")
 
 class UnknownCommandError(FailedError):
     """The server is one that has no such command."""
+
+
+@contextmanager
+def _waiting(name: str) -> Iterator[None]:
+    """Say whom it waits for, if it does so for long."""
+    limit = f"{LIMIT_SECONDS:.0f} s at most without a word"
+    timer = Timer(PATIENCE_SECONDS, logger.warning, ("waiting for %s, %s", name, limit))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +107,9 @@ class AdminClient:
         try:
             try:
                 method = "GET" if body is None else "POST"
-                connection.request(method, f"{self._path}/{command}", body, headers)
-                response = connection.getresponse()
+                with _waiting(self.name):
+                    connection.request(method, f"{self._path}/{command}", body, headers)
+                    response = connection.getresponse()
             except (OSError, HTTPException, UnicodeError) as error:
                 raise NobodyError(f"{self.name} does not answer: {self._hinted(error)}") from error
             yield response
