@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
@@ -507,6 +508,14 @@ class TestIdentityAndAddress:
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "myid").write_text(text)
         assert config(tmp_path, "").server_id == server_id
+
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+    def test_a_myid_that_is_no_file_names_nobody(
+        self, tmp_path: Path, make: Callable[[Path], None]
+    ) -> None:
+        (tmp_path / "data").mkdir()
+        make(tmp_path / "data" / "myid")
+        assert config(tmp_path, "").server_id == 1
 
     @pytest.mark.parametrize(("text", "shown"), [(" 1", " 1"), ("one", "one"), ("", "null")])
     def test_myid_must_be_a_bare_number(self, tmp_path: Path, text: str, shown: str) -> None:

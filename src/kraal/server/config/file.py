@@ -508,12 +508,15 @@ def _ensemble(
 
 def _read_myid(data_dir: Path) -> int | None:
     """The first line of `<dataDir>/myid` as a bare decimal number (section 1.6)."""
+    path = data_dir / "myid"
     try:
-        lines = (data_dir / "myid").read_text(encoding="latin-1").splitlines()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return None
+        lines = path.read_text(encoding="latin-1").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ConfigError(f"{data_dir / 'myid'}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}") from error
     server_id = decimal(lines[0], bits=64) if lines else None
     if server_id is None:
         raise ConfigError(f"serverid {lines[0] if lines else 'null'} is not a number")
