@@ -11,6 +11,7 @@ import pytest
 from kraal.errors import CorruptError, CutError, RequestError
 from kraal.model.zxid import counter, epoch, make
 from kraal.storage.history import proposals_since
+from kraal.storage.inspection.doctor import examine
 from kraal.storage.memory import MemoryFileSystem
 from kraal.storage.recovery import Recovered, recover, save_initial
 from kraal.storage.resync import adopt_snapshot, cut_log
@@ -224,9 +225,28 @@ def test_a_damaged_snapshot_between_two_epochs_stands_for_nothing() -> None:
     with pytest.raises(
         CorruptError,
         match=r"log\.200000001 continues with 0x200000001 at offset 16 behind 0x100000003, but "
-        r"snapshot\.200000000 lies between and is damaged",
+        r"snapshot\.200000000 is damaged and lies between",
     ):
         recover(member.fs, member.config, extended_types=True)
+
+
+def test_a_leaders_snapshot_with_a_later_name_is_missed_between_two_epochs() -> None:
+    member = Member()
+    member.propose(3, new_epoch=1)
+    member.history.tree.last_zxid = make(2, 0)
+    member.snapshot()
+    member.propose(9)
+    old, new = SNAPSHOT_DIR / "snapshot.200000000", SNAPSHOT_DIR / "snapshot.200000004"
+    member.fs.rename(old, new)
+    refused = r"0x100000003, but snapshot\.200000004 holds .* 0x200000000 only, .* and lies between"
+    with pytest.raises(CorruptError, match=refused):
+        recover(member.fs, member.config, extended_types=True)
+    found = examine(member.fs, member.config)
+    assert found.report.mends == []
+    [remedy] = [one.remedy for one in found.report.findings if one.kind == "misnamed-snapshot"]
+    assert "what it holds is nowhere else" in remedy
+    member.fs.rename(new, old)
+    member.restart(member.fs)
 
 
 # Random lives

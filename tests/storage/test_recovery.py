@@ -112,7 +112,7 @@ def test_older_snapshots_serve_when_newer_ones_are_damaged(disk: Disk, broken: i
         disk.break_snapshot(name)
     recovered = disk.recover()
     assert recovered.tree.last_zxid == 30
-    assert recovered.damaged_snapshots == names[:broken]
+    assert [one.found.name for one in recovered.passed_over] == names[:broken]
     assert recovered.snapshot is not None
     assert recovered.snapshot.name == names[broken]
     assert "snapshot.14 is damaged and passed over: the checksum" in recovered.warnings[0]
@@ -132,7 +132,7 @@ def test_a_fallback_needs_its_logs(disk: Disk) -> None:
     disk.remove("log.b")
     disk.refuses(
         r"log\.15 continues with 0x15 .*, but snapshot\.a ends at 0xa "
-        r"\(newer but damaged: snapshot\.14\): 0xb to 0x14 are missing\. Put the missing files"
+        r"\(snapshot\.14 is damaged\): 0xb to 0x14 are missing\. Put the missing files"
     )
 
 
@@ -145,7 +145,7 @@ def test_a_fallback_may_not_end_before_the_damaged_snapshot(disk: Disk) -> None:
 def test_no_readable_snapshot_is_refused(disk: Disk) -> None:
     for name in ("snapshot.14", "snapshot.a", "snapshot.0"):
         disk.break_snapshot(name)
-    disk.refuses("no snapshot can be read")
+    disk.refuses("no snapshot can be used")
 
 
 def test_an_incomplete_snapshot_is_passed_over_and_still_proves_its_zxid(disk: Disk) -> None:
@@ -220,7 +220,7 @@ def test_a_hole_that_a_leaders_snapshot_covers(disk: Disk) -> None:
     assert recovered.warnings == []
     disk.break_snapshot("snapshot.200000004")
     disk.refuses(
-        r"the record before it is 0x1e \(newer but damaged: snapshot\.200000004\): "
+        r"the record before it is 0x1e \(snapshot\.200000004 is damaged\): "
         r"0x200000001 to 0x200000004 are missing"
     )
 
@@ -383,7 +383,32 @@ def test_a_log_that_ends_before_the_snapshots_digest() -> None:
     assert recovered.digest_mismatches == 0
     assert recovered.pending_digest is not None
     assert recovered.pending_digest.zxid == 36
-    assert "before the snapshot's digest at 0x24" in recovered.warnings[0]
+    assert recovered.is_cut_short
+    assert "the log ends at 0x21, although snapshot.1e held 0x24" in recovered.warnings[0]
+
+
+def test_without_digests_the_last_section_tells_that_the_log_ends_too_early() -> None:
+    disk = Disk(digest_enabled=False)
+    disk.history.tree.digests = False
+    fuzzy_snapshot(disk, 3, 6)
+    recovered = recover(disk.fs, disk.config, extended_types=True)
+    assert recovered.pending_digest is None
+    assert "the log ends at 0x21, although snapshot.1e held 0x24" in recovered.warnings[0]
+
+
+def test_an_epoch_that_began_while_a_snapshot_was_written_is_in_no_log(disk: Disk) -> None:
+    tree = disk.history.tree
+    stream = snapshot.encode(tree)
+    writer = SnapshotStore(disk.fs, disk.config).create(tree.last_zxid)
+    writer.write(next(stream))
+    tree.last_zxid = 1 << 32
+    for piece in stream:
+        writer.write(piece)
+    writer.commit()
+    recovered = disk.recover()
+    assert recovered.tree.last_zxid == 30
+    assert not recovered.is_cut_short
+    assert recovered.warnings == []
 
 
 def test_digests_switched_off(disk: Disk) -> None:

@@ -302,7 +302,7 @@ def test_a_cut_that_is_refused_changes_nothing() -> None:
     member.fs.unlink(LOG_DIR / "log.15")
     refuses(member, 25, r"snapshot\.a and the log lead to 0x14, and 0x1f follows")
     member.fs.corrupt(SNAPSHOT_DIR / "snapshot.a", 60)
-    refuses(member, 15, "no snapshot can be read")
+    refuses(member, 15, "no snapshot can be used")
     assert described(member.restart().tree) == member.states[35]
 
 

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from kraal.errors import StorageError
+from kraal.model.config import StorageConfig
 from kraal.storage.memory import MemoryFileSystem
 from kraal.storage.recovery import recover
 from kraal.storage.retention import carry_out, plan, purge
@@ -31,13 +32,13 @@ class Disk:
     The record that trips the threshold stays in the old file (section 4.5), and one more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: StorageConfig = CONFIG) -> None:
         self.fs = MemoryFileSystem(Random(1))
-        self.history = History(Random(2), recover(self.fs, CONFIG, extended_types=True).tree)
+        self.history = History(Random(2), recover(self.fs, config, extended_types=True).tree)
         txns = []
         for zxid in range(56):
             if zxid % 10 == 0:
-                write_snapshot(self.fs, CONFIG, self.history.tree)
+                write_snapshot(self.fs, config, self.history.tree)
             txns.append(self.history.next())
             if zxid % 10 == 1 and zxid > 1:
                 write_log(self.fs, CONFIG, txns)
@@ -98,6 +99,17 @@ def test_damaged_snapshots_do_not_count(disk: Disk) -> None:
     assert purged.oldest_zxid == 10
     assert disk.snapshots() == [10, 20, 30, 40, 50]
     assert disk.logs() == [1, 13, 23, 33, 43, 53]
+
+
+@pytest.mark.parametrize("last_zxid_section", [True, False])
+def test_snapshots_whose_names_are_not_theirs_do_not_count(last_zxid_section: bool) -> None:
+    config = configured(serialize_last_processed_zxid=last_zxid_section)
+    disk = Disk(config)
+    for name in ("snapshot.37", "snapshot.36"):
+        disk.put(SNAPSHOT_DIR / name, disk.fs.read(SNAPSHOT_DIR / "snapshot.a"))
+    assert purge(disk.fs, config).oldest_zxid == 30
+    assert disk.snapshots() == [30, 40, 50, 54, 55]
+    assert disk.logs() == [23, 33, 43, 53]
 
 
 def test_with_too_few_sound_snapshots_everything_stays(disk: Disk) -> None:

@@ -82,10 +82,11 @@ def test_round_trip(codec: SnapshotCodec) -> None:
     assert name == snapshot_name(60, codec)
     [found] = store.valid()
     assert found == Named(60, name)
-    again, carried = store.read(found)
+    again, ending = store.read(found)
     again.last_zxid = 60
     assert described(again) == described(tree)
-    assert carried is not None
+    assert ending == store.ending(found)
+    assert ending.zxids == [60, 60]
     assert store.verify(found)
     assert b"".join(store.stream(found)) == b"".join(snapshot.encode(tree))
 

@@ -28,7 +28,8 @@ from tests.storage.support import History, described, golden
 
 def decode(stream: bytes, piece: int = 1 << 20) -> tuple[DataTree, SnapshotDigest | None]:
     pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
-    return snapshot.decode(pieces, extended_types=True, digests=True)
+    tree, ending = snapshot.decode(pieces, extended_types=True, digests=True)
+    return tree, ending.digest
 
 
 def encode(tree: DataTree) -> bytes:
@@ -136,6 +137,29 @@ def test_the_sections_at_the_end_speak_for_themselves() -> None:
             assert len(tree.nodes) == len(history.tree.nodes)
             off, _ = snapshot.decode(stream, extended_types=True, digests=False)
             assert (off.digests, off.digest) == (False, 0)
+
+
+@given(st.integers(1, 60), st.booleans(), st.booleans(), st.sampled_from((1, 13, 70, 1 << 20)))
+def test_the_last_sections_are_read_without_the_rest(
+    steps: int, digests: bool, last_zxid_section: bool, piece: int
+) -> None:
+    tree = grown(7, steps).tree
+    tree.digests = digests
+    stream = b"".join(snapshot.encode(tree, last_zxid_section=last_zxid_section))
+    tree.digests = True
+    pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+    expected = snapshot.Ending(
+        SnapshotDigest(tree.last_zxid, tree.digest) if digests else None,
+        tree.last_zxid if last_zxid_section else None,
+    )
+    assert snapshot.ending(pieces) == expected
+    assert snapshot.decode(stream, extended_types=True, digests=True)[1] == expected
+    for at in (0, 30, len(stream) - 30, len(stream) - 1):
+        damaged = bytearray(stream)
+        damaged[at] ^= 4
+        assert snapshot.ending([bytes(damaged)]) is None
+    assert snapshot.ending([stream[:-1]]) is None
+    assert snapshot.ending([]) is None
 
 
 def test_a_mixture_is_written_without_a_digest() -> None:

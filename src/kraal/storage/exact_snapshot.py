@@ -43,9 +43,10 @@ def read(
 
     try:
         stream = decoded(iter(pieces, b""), codec_of(first))
-        return snapshot.decode(stream, extended_types=extended_types, digests=digests)
+        tree, ending = snapshot.decode(stream, extended_types=extended_types, digests=digests)
     except DecodeError as error:
         raise CorruptError(f"this is no sound snapshot: {error}") from error
+    return tree, ending.digest
 
 
 def is_mixture(tree: DataTree, carried: SnapshotDigest | None) -> bool:

@@ -2,9 +2,10 @@
 
 The order of steps and what each kind of damage leads to: reference/storage-formats.md
 sections 2.5, 5 and 6. Stricter than the reference where it would start with a silently wrong
-tree: every attempt at a snapshot begins with an empty tree, the log must follow the snapshot
-without a hole, and the result may not end before a snapshot that was given up as damaged.
-What was read is synced before it is believed: it may still be in the page cache only.
+tree: every attempt at a snapshot begins with an empty tree, one that holds less than its name
+says is given up like a damaged one, the log must follow the snapshot without a hole, and the
+result may not end before a snapshot that was given up. What was read is synced before it is
+believed: it may still be in the page cache only.
 
 A member of an ensemble finds its last proposals applied, committed or not, and the ephemerals
 of all sessions: `drop_orphans` is not for it.
@@ -29,13 +30,13 @@ from kraal.storage import replacement
 from kraal.storage.data_dir import Layout, prepare
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_reader import LogRecord, drop_empty_newest, list_logs, records
-from kraal.storage.names import SNAPSHOT, Named, needed_logs, zxid_of
-from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.names import Named, needed_logs
+from kraal.storage.snapshot_store import SnapshotStore, held_instead, is_doubtful, wrong_name
 from kraal.tree import snapshot
 from kraal.tree.apply import apply, digest_matches
 from kraal.tree.data_tree import DataTree
 from kraal.tree.digest import signed
-from kraal.tree.snapshot import SnapshotDigest
+from kraal.tree.snapshot import Ending, SnapshotDigest
 from kraal.wire.opcodes import OpCode
 from kraal.wire.records.txn import CloseSessionTxn, Txn
 
@@ -47,6 +48,25 @@ _NEXT_STEP = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A newer snapshot that was given up."""
+
+    found: Named
+    held: int | None = None
+    """The last transaction of one whose name is wrong; None: it is damaged."""
+
+    @property
+    def proven(self) -> int:
+        """The zxid that was reached when it was written."""
+        return self.found.zxid if self.held is None else self.held
+
+    def __str__(self) -> str:
+        if self.held is None:
+            return f"{self.found.name} is damaged"
+        return f"{self.found.name} {wrong_name(self.found, self.held)}"
+
+
 @dataclass(slots=True)
 class Recovered:
     """What a data directory holds, and what the operator should know about it."""
@@ -55,8 +75,11 @@ class Recovered:
     """With `last_zxid` set; its sessions are the live ones. -1 is an untrusted empty one."""
     snapshot: Named | None = None
     """The snapshot that was loaded."""
-    damaged_snapshots: list[str] = field(default_factory=list)
-    """Newer ones that were given up."""
+    passed_over: list[PassedOver] = field(default_factory=list)
+    proven: int = 0
+    """The last transaction that the snapshot held when it was complete, if it says so."""
+    epochs_begun: list[tuple[int, int]] = field(default_factory=list)
+    """Where the log goes on in another epoch: the zxid before, and the first one."""
     replayed: int = 0
     snapshot_ms: int = 0
     """How long loading the snapshot took, and then replaying the log."""
@@ -75,6 +98,11 @@ class Recovered:
     fuzzy_snapshots: list[Named] = field(default_factory=list)
     """Of `recover_until`: snapshots of earlier names that hold later transactions, too."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the log ends before a transaction that the snapshot held."""
+        return self.proven > self.tree.last_zxid
 
 
 def recover(
@@ -218,42 +246,69 @@ def _load_snapshot(
 ) -> Recovered:
     """The newest snapshot that can be read; an empty tree when there is none at all."""
     store = SnapshotStore(fs, config, extended_types=extended_types)
-    damaged: list[str] = []
-    incomplete: list[str] = []
+    damaged: list[PassedOver] = []
+    incomplete: list[PassedOver] = []
     fuzzy: list[Named] = []
     warnings: list[str] = []
     for found in store.named():
         if until is not None and found.zxid > until:
             continue
+        path = store.directory / found.name
         if not store.looks_valid(found):
-            incomplete.append(found.name)
-            warnings.append(f"{store.directory / found.name} is incomplete and passed over")
+            incomplete.append(PassedOver(found))
+            warnings.append(f"{path} is incomplete and passed over")
             continue
         try:
-            tree, carried = store.read(found)
+            tree, ending = store.read(found)
         except DecodeError as error:
-            damaged.append(found.name)
-            warnings.append(f"{store.directory / found.name} is damaged and passed over: {error}")
+            damaged.append(PassedOver(found))
+            warnings.append(f"{path} is damaged and passed over: {error}")
+            continue
+        held = held_instead(found, ending)
+        if held is not None:
+            damaged.append(PassedOver(found, held))
+            warnings.append(f"{path} is passed over: it {wrong_name(found, held)}")
             continue
         # What the last sections say is when it was complete; what is missing there is unknown.
-        reached = max(tree.last_zxid, carried.zxid if carried is not None else 0)
-        if until is not None and reached > until:
+        if until is not None and max(ending.zxids, default=0) > until:
             fuzzy.append(found)
             continue
         tree.last_zxid = found.zxid
         recovered = Recovered(tree, found, damaged + incomplete, warnings=warnings)
         recovered.fuzzy_snapshots = fuzzy
-        if carried is None:
-            recovered.is_mixture = found.zxid > 0
-        elif carried.zxid >= found.zxid:
-            recovered.pending_digest = carried
+        _use_ending(recovered, found, ending)
         return recovered
     if damaged:
         raise CorruptError(
-            f"{store.directory}: no snapshot can be read. {'; '.join(warnings)}. {_NEXT_STEP}"
+            f"{store.directory}: no snapshot can be used. {'; '.join(warnings)}. "
+            f"{_next_step(damaged)}"
         )
     tree = DataTree.pristine(extended_types=extended_types, digests=config.digest_enabled)
     return Recovered(tree, warnings=warnings)
+
+
+def _use_ending(recovered: Recovered, found: Named, ending: Ending) -> None:
+    """What the snapshot says of the time when it was complete."""
+    carried = ending.digest
+    last = ending.last_zxid if carried is None else carried.zxid
+    if last is not None and counter(last):  # the zxid that an epoch begins with is in no log
+        recovered.proven = last
+    if carried is None:
+        recovered.is_mixture = found.zxid > 0
+    elif carried.zxid >= found.zxid:
+        recovered.pending_digest = carried
+    elif is_doubtful(found, ending):
+        recovered.warnings.append(
+            f"{found.name} may have been renamed or copied: its digest is that of "
+            f"{show(carried.zxid)}, and nothing else in it says how far it leads"
+        )
+
+
+def _next_step(passed_over: list[PassedOver]) -> str:
+    renamed = [one.found.name for one in passed_over if one.held is not None]
+    if not renamed:
+        return _NEXT_STEP
+    return f"If {', '.join(renamed)} was renamed, give it back the name that it had. {_NEXT_STEP}"
 
 
 def _start_empty(
@@ -326,13 +381,14 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
         # The reference lets an epoch begin anywhere. A member that got a snapshot from its
         # leader has such a hole in its log, and only that snapshot makes up for it.
         if counter(zxid) <= 1:
-            lost = [name for name in recovered.damaged_snapshots if last < _named(name) < zxid]
+            lost = [one for one in recovered.passed_over if last < one.proven < zxid]
             if not lost:
+                recovered.epochs_begun.append((last, zxid))
                 return True
             raise CorruptError(
                 f"{record.file} continues with {show(zxid)} at offset {record.offset} behind "
-                f"{show(last)}, but {lost[0]} lies between and is damaged: it may have been a "
-                f"leader's and hold what the log lacks. {_NEXT_STEP}"
+                f"{show(last)}, but {lost[0]} and lies between: it may have been a leader's and "
+                f"hold what the log lacks. {_next_step(lost)}"
             )
         first = make(epoch(zxid), 1)
     loaded = recovered.snapshot
@@ -340,36 +396,36 @@ def _may_follow(recovered: Recovered, record: LogRecord) -> bool:
         behind = f"the record before it is {show(last)}"
     else:
         behind = f"{loaded.name} ends at {show(last)}"
-    if recovered.damaged_snapshots:
-        behind += f" (newer but damaged: {', '.join(recovered.damaged_snapshots)})"
+    if recovered.passed_over:
+        behind += f" ({'; '.join(map(str, recovered.passed_over))})"
     raise CorruptError(
         f"{record.file} continues with {show(zxid)} at offset {record.offset}, but {behind}: "
-        f"{show(first)} to {show(zxid - 1)} are missing. {_NEXT_STEP}"
+        f"{show(first)} to {show(zxid - 1)} are missing. {_next_step(recovered.passed_over)}"
     )
 
 
-def _named(snapshot_name: str) -> int:
-    zxid = zxid_of(snapshot_name, SNAPSHOT)
-    assert zxid is not None
-    return zxid
-
-
 def _check_end(recovered: Recovered) -> None:
-    """A snapshot that cannot be read proves that its zxid was reached."""
+    """A snapshot that cannot be used says by its name that its zxid was reached."""
     last = recovered.tree.last_zxid
-    for name in recovered.damaged_snapshots:
-        zxid = _named(name)
-        if zxid > last:
-            loaded = recovered.snapshot.name if recovered.snapshot else "nothing"
+    loaded = recovered.snapshot.name if recovered.snapshot else "nothing"
+    for one in recovered.passed_over:
+        if one.proven > last:
             raise CorruptError(
-                f"{name} is damaged, and {loaded} with the logs behind it leads to {show(last)} "
-                f"only: {show(last + 1)} to {show(zxid)} are missing. {_NEXT_STEP}"
+                f"{one}, and {loaded} with the logs behind it leads to {show(last)} only: "
+                f"{show(last + 1)} to {show(one.proven)} are missing. {_next_step([one])}"
             )
-    pending = recovered.pending_digest
-    if pending is not None:
+        if one.found.zxid > last:
+            name = one.found.name
+            raise CorruptError(
+                f"{one}, and {loaded} with the logs behind it leads to {show(last)}. A start comes "
+                f"to that once {name} is moved out of version-2, or has the name that it had"
+            )
+    if recovered.pending_digest is not None:
         recovered.tree.digest_history.clear()
+    if recovered.is_cut_short:
         recovered.warnings.append(
-            f"the log ends at {show(last)}, before the snapshot's digest at {show(pending.zxid)}"
+            f"the log ends at {show(last)}, although {loaded} held {show(recovered.proven)} when "
+            "it was complete"
         )
 
 

@@ -1,10 +1,10 @@
 """Deleting the snapshots and logs that nothing needs any more.
 
 As the reference's purge (reference/storage-formats.md section 4.7) with differences: a snapshot
-counts as retained only when its last seal holds, nothing is deleted before the retained ones
-are synced, and names without a zxid are left alone, where the reference deletes them. What a
-leader's history took the place of goes with what is as old. Beyond the reference, age and size
-decide as well as the count.
+counts as retained only when its last seal holds and its name is not in doubt, nothing is
+deleted before the retained ones are synced, and names without a zxid are left alone, where the
+reference deletes them. What a leader's history took the place of goes with what is as old.
+Beyond the reference, age and size decide as well as the count.
 
 `plan` reads whole snapshots and may take long; `carry_out` is short.
 """
@@ -21,7 +21,7 @@ from kraal.storage.data_dir import Layout
 from kraal.storage.interface import FileSystem, failing, sync_file
 from kraal.storage.log_reader import list_logs
 from kraal.storage.names import LOG, REPLACED, SNAPSHOT, Named, needed_logs, zxid_of
-from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.snapshot_store import SnapshotStore, held_instead, is_doubtful
 
 SECONDS_PER_HOUR = 3600
 
@@ -81,7 +81,9 @@ def plan(
         return believed or PurgePlan(named, missing=count - len(named))
 
     def is_sound(found: Named) -> bool:
-        return store.looks_valid(found) and store.verify(found)
+        if not store.looks_valid(found) or (ending := store.ending(found)) is None:
+            return False
+        return held_instead(found, ending) is None and not is_doubtful(found, ending)
 
     chosen = _chosen(fs, config, named, logs, count, now_s, is_sound)
     if chosen is None:

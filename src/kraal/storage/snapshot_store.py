@@ -11,17 +11,17 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
-from zlib import adler32
 
 from kraal.errors import DecodeError, StorageError
 from kraal.model.config import SnapshotCodec, StorageConfig
+from kraal.model.zxid import counter, epoch, show
 from kraal.storage.data_dir import Layout
 from kraal.storage.interface import NO_FILE, FileSystem, failing
 from kraal.storage.names import SNAPSHOT, UNFINISHED, Named, pick, snapshot_name
 from kraal.storage.snapshot_codec import GZIP_MAGIC, SNAPPY_MAGIC, decoded, encoder
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
-from kraal.tree.snapshot import SnapshotDigest
+from kraal.tree.snapshot import Ending
 
 PIECE_BYTES = 128 << 10
 """Read and written at once; slices are joined to so much at least. Joining more holds up the other
@@ -30,8 +30,37 @@ SYNC_EVERY_BYTES = 2 << 20
 """A snapshot is synced as it grows: a large flush would hold up the log's, which share its disk."""
 _END = b"\x00\x00\x00\x01/"
 _MIN_BYTES = 10
-_SEAL_BYTES = 8 + len(_END)
 _CANDIDATES = 100
+
+
+def held_instead(found: Named, ending: Ending) -> int | None:
+    """The last transaction of a file that proves its own name wrong; else None.
+
+    The name is taken from the tree before the first znode, the last section from the same
+    tree behind the last one, so it is never below the name (sections 4.1 and 4.5).
+    """
+    last = ending.last_zxid
+    return last if last is not None and last < found.zxid else None
+
+
+def wrong_name(found: Named, held: int) -> str:
+    """What to say of a file that holds no more than `held`."""
+    return (
+        f"holds the state of {show(held)} only, not of {show(found.zxid)} as its name says (it was "
+        "renamed or copied)"
+    )
+
+
+def is_doubtful(found: Named, ending: Ending) -> bool:
+    """Whether a file that lacks the last section has a digest of before its name.
+
+    The digest is that of the last transaction that was applied, of an earlier epoch while a
+    leader has proposed nothing yet. The reference ignores such a digest, so this is no proof.
+    """
+    digest = ending.digest
+    if ending.last_zxid is not None or digest is None or digest.zxid >= found.zxid:
+        return False
+    return counter(found.zxid) > 0 or epoch(digest.zxid) >= epoch(found.zxid)
 
 
 class SnapshotWriter:
@@ -139,7 +168,7 @@ class SnapshotStore:
         """What the reference takes for valid, newest first: a look at the ends only."""
         return [found for found in self.named() if self.looks_valid(found)][:_CANDIDATES]
 
-    def read(self, found: Named) -> tuple[DataTree, SnapshotDigest | None]:
+    def read(self, found: Named) -> tuple[DataTree, Ending]:
         """A fresh tree. Raises DecodeError when damaged, StorageError when unreadable."""
         return snapshot.decode(
             self.stream(found),
@@ -148,18 +177,16 @@ class SnapshotStore:
         )
 
     def verify(self, found: Named) -> bool:
-        """Whether the last seal holds, which covers the whole stream before it."""
-        checksum = 1
-        tail = b""
+        """Whether it is whole, and what its name says."""
+        ending = self.ending(found)
+        return ending is not None and held_instead(found, ending) is None
+
+    def ending(self, found: Named) -> Ending | None:
+        """Its last sections; None: its last seal does not hold. Raises StorageError."""
         try:
-            for piece in self.stream(found):
-                tail += piece
-                checksum = adler32(tail[:-_SEAL_BYTES], checksum)
-                tail = tail[-_SEAL_BYTES:]
+            return snapshot.ending(self.stream(found))
         except DecodeError:
-            return False
-        seal = int.from_bytes(tail[:8], "big")
-        return len(tail) == _SEAL_BYTES and tail[8:] == _END and seal == checksum
+            return None
 
     def stream(self, found: Named) -> Iterator[bytes]:
         """The uncompressed bytes, piece by piece."""

@@ -58,8 +58,11 @@ _unpack_counts = struct.Struct(">36xi16xi8x").unpack
 _DIGEST = struct.Struct(">qiq")
 _END = b"\x00\x00\x00\x01/"
 _SIGNATURE = write_text("BenWasHere")
-_LAST_ZXID_BYTES = 8 + 8 + len(_END)
-"""The last section with its seal."""
+_SEAL_BYTES = 8 + len(_END)
+_DIGEST_BYTES = _DIGEST.size + _SEAL_BYTES
+_LAST_ZXID_BYTES = 8 + _SEAL_BYTES
+"""Each of the last two sections with its seal."""
+_ENDING_BYTES = _SEAL_BYTES + _DIGEST_BYTES + _LAST_ZXID_BYTES
 _ZERO = bytes(4)
 _SLASH = ROOT[0]
 _UNCOUNTED = SYSTEM + b"/"
@@ -77,6 +80,22 @@ class SnapshotDigest:
 
     zxid: int
     digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the last sections of a file say, of when its last znode was written."""
+
+    digest: SnapshotDigest | None = None
+    """None: the section is missing, empty, or of another version."""
+    last_zxid: int | None = None
+    """The last transaction that the tree held; None: the section is missing."""
+
+    @property
+    def zxids(self) -> list[int]:
+        """What the tree held by then."""
+        found = [] if self.last_zxid is None else [self.last_zxid]
+        return found if self.digest is None else [*found, self.digest.zxid]
 
 
 def encode(
@@ -189,7 +208,7 @@ def _slice(tree: DataTree, below: list[bytes], newest: bytes, known: set[int]) -
 
 def decode(
     stream: bytes | Iterable[bytes], *, extended_types: bool, digests: bool
-) -> tuple[DataTree, SnapshotDigest | None]:
+) -> tuple[DataTree, Ending]:
     """Read and verify a file's stream, whole or in pieces.
 
     Which of the last two sections are there shows in what is left, so no setting has to agree
@@ -199,7 +218,7 @@ def decode(
     """
     source = _Source(limit=None, sealed=True)
     parser = _parse_file(source, extended_types, digests)
-    result: tuple[DataTree, SnapshotDigest | None] | None = None
+    result: tuple[DataTree, Ending] | None = None
     next(parser)
     # To the last piece, although the end may show before: a codec checks itself there.
     for piece in chain((stream,) if isinstance(stream, bytes) else stream, (None,)):
@@ -207,6 +226,40 @@ def decode(
             result = _push(parser, piece)
     assert result is not None, "a parser that waits at the end"
     return result
+
+
+def ending(stream: Iterable[bytes]) -> Ending | None:
+    """The last sections of a file's stream, of which nothing else is read.
+
+    None: the last seal does not hold, which covers the whole stream before it.
+    """
+    checksum, tail = 1, b""
+    for piece in stream:
+        tail += piece
+        done = max(0, len(tail) - _ENDING_BYTES)
+        checksum = adler32(memoryview(tail)[:done], checksum)
+        tail = tail[done:]
+
+    def is_sealed(end: int) -> bool:
+        at = end - _SEAL_BYTES
+        return at >= 0 and tail[at:end] == _LONG.pack(adler32(tail[:at], checksum)) + _END
+
+    end = len(tail)
+    if not is_sealed(end):
+        return None
+    last_zxid = None
+    if is_sealed(end - _LAST_ZXID_BYTES):
+        end -= _LAST_ZXID_BYTES
+        (last_zxid,) = _LONG.unpack_from(tail, end)
+    digest = None
+    if is_sealed(end - _DIGEST_BYTES):
+        digest = _carried(tail[end - _DIGEST_BYTES : end - _SEAL_BYTES])
+    return Ending(digest, last_zxid)
+
+
+def _carried(section: bytes) -> SnapshotDigest | None:
+    zxid, version, value = _DIGEST.unpack(section)
+    return SnapshotDigest(zxid, value) if version == DIGEST_VERSION and zxid else None
 
 
 class StreamDecoder:
@@ -317,23 +370,22 @@ class _Source:
 
 def _parse_file(
     source: _Source, extended_types: bool, digests: bool
-) -> Parser[tuple[DataTree, SnapshotDigest | None]]:
+) -> Parser[tuple[DataTree, Ending]]:
     magic, _, _ = _FILE_HEADER.unpack((yield from source.take(_FILE_HEADER.size)))
     if magic != MAGIC:
         raise DecodeError("not a snapshot")
     tree, digest = yield from _parse_contents(source, extended_types, digests)
     yield from source.check_seal()
-    carried = None
+    carried = last_zxid = None
     if (yield from source.left(_LAST_ZXID_BYTES + 1)) not in (0, _LAST_ZXID_BYTES):
-        zxid, version, value = _DIGEST.unpack((yield from source.take(_DIGEST.size)))
+        carried = _carried((yield from source.take(_DIGEST.size)))
         yield from source.check_seal()
-        if version == DIGEST_VERSION and zxid:
-            carried = SnapshotDigest(zxid, value)
     if (yield from source.left(1)):
-        (tree.last_zxid,) = _LONG.unpack((yield from source.take(_LONG.size)))
+        (last_zxid,) = _LONG.unpack((yield from source.take(_LONG.size)))
+        tree.last_zxid = last_zxid
         yield from source.check_seal()
     _complete(tree, digest if digests else None)
-    return tree, carried
+    return tree, Ending(carried, last_zxid)
 
 
 def _parse_stream(source: _Source, extended_types: bool, digests: bool) -> Parser[DataTree]:

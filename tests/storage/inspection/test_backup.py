@@ -25,7 +25,7 @@ from tests.storage.inspection.support import (
     Disk,
     build,
 )
-from tests.storage.support import History, described, write_log
+from tests.storage.support import SNAPSHOT_DIR, History, described, write_log
 
 EMPTY, REFUSED = 0, -1
 BACKUP = PurePath("/backup")
@@ -92,6 +92,14 @@ def build_on(fs: MemoryFileSystem, epoch: int) -> None:
     config = StorageConfig(data_dir=BACKUP, data_log_dir=BACKUP)
     history = History(Random(epoch), recover(fs, config, extended_types=True).tree)
     write_log(fs, config, [history.next(epoch=epoch) for _ in range(3)])
+
+
+def test_a_snapshot_whose_name_is_not_its_own_is_left_out() -> None:
+    disk = Disk()
+    disk.put(SNAPSHOT_DIR / "snapshot.20000001e", disk.content(MIDDLE_SNAPSHOT))
+    made = backup.create(disk.fs, CONFIG, BACKUP, created="now")
+    assert (made.snapshot, made.last) == (NEWEST_SNAPSHOT.name, LAST_ZXID)
+    assert described(backup.state(backup.verify(disk.fs, BACKUP))) == disk.whole
 
 
 @pytest.mark.parametrize("which", [MIDDLE_LOG, NEWEST_LOG], ids=["middle", "newest"])

@@ -20,10 +20,13 @@ from kraal.storage import epochs
 from kraal.storage.inspection import repair
 from kraal.storage.inspection.doctor import examine
 from kraal.storage.inspection.findings import Severity
+from kraal.storage.inspection.overlay import Overlay
 from kraal.storage.log_format import FRAME, frame
-from kraal.storage.names import BEFORE_REPAIR
-from kraal.storage.recovery import recover
-from kraal.wire.records.txn import HEADER
+from kraal.storage.names import BEFORE_REPAIR, SNAPSHOT, zxid_of
+from kraal.storage.recovery import recover, recover_until
+from kraal.tree.apply import apply
+from kraal.tree.snapshot import encode
+from kraal.wire.records.txn import HEADER, Txn
 from tests.storage.inspection.support import (
     CONFIG,
     FIRST_LOG,
@@ -275,8 +278,62 @@ def tmp_snapshot(disk: Disk) -> None:
     disk.put(SNAPSHOT_DIR / f"{NEWEST_SNAPSHOT.name}.tmp", disk.content(NEWEST_SNAPSHOT))
 
 
-def snapshot_with_a_high_name(disk: Disk) -> None:
+def renamed_snapshot(disk: Disk) -> None:
     disk.fs.rename(NEWEST_SNAPSHOT, SNAPSHOT_DIR / "snapshot.200000018")
+
+
+def renamed_beyond_the_logs(disk: Disk) -> None:
+    disk.fs.rename(NEWEST_SNAPSHOT, SNAPSHOT_DIR / "snapshot.7fffffffff")
+
+
+def copied_beyond_the_logs(disk: Disk) -> None:
+    disk.put(SNAPSHOT_DIR / "snapshot.200000023", disk.content(MIDDLE_SNAPSHOT))
+
+
+def copied_among_older_ones(disk: Disk) -> None:
+    disk.put(SNAPSHOT_DIR / "snapshot.200000010", disk.content(SNAPSHOT_DIR / "snapshot.0"))
+
+
+def renamed_and_needed(disk: Disk) -> None:
+    """The logs below it were purged."""
+    renamed_snapshot(disk)
+    disk.fs.unlink(MIDDLE_LOG)
+
+
+def renamed_and_alone(disk: Disk) -> None:
+    renamed_snapshot(disk)
+    for name in ("snapshot.0", "snapshot.10000000f", MIDDLE_SNAPSHOT.name):
+        disk.fs.unlink(SNAPSHOT_DIR / name)
+
+
+def renamed_and_not_provably(disk: Disk) -> None:
+    """As before 3.9, nothing but the digest tells."""
+    write_newest_snapshot(disk, 0, last_zxid_section=False)
+    renamed_snapshot(disk)
+
+
+def write_newest_snapshot(disk: Disk, ahead: int, *, last_zxid_section: bool = True) -> None:
+    """The newest snapshot anew; meanwhile `ahead` more transactions are applied."""
+    zxid = zxid_of(NEWEST_SNAPSHOT.name, SNAPSHOT)
+    assert zxid is not None
+    tree = recover_until(Overlay(disk.fs), CONFIG, zxid, extended_types=True, recent_max=1).tree
+    slices = encode(tree, last_zxid_section=last_zxid_section)
+    content = next(slices)
+    for txn in disk.txns:
+        if zxid < txn.zxid <= zxid + ahead:
+            apply(tree, Txn.decode(txn.payload))
+    disk.put(NEWEST_SNAPSHOT, content + b"".join(slices))
+
+
+def missing_last_log(disk: Disk) -> None:
+    write_newest_snapshot(disk, 4)
+    disk.fs.unlink(NEWEST_LOG)
+
+
+def missing_last_log_of_one_that_is_alone(disk: Disk) -> None:
+    missing_last_log(disk)
+    for name in (epochs.ACCEPTED_NAME, epochs.CURRENT_NAME):
+        disk.fs.unlink(SNAPSHOT_DIR / name)
 
 
 def damaged_beyond_the_logs(disk: Disk) -> None:
@@ -401,6 +458,8 @@ DAMAGES = [
     D("a missing log", missing_log, "hole", E, R, TOLD),
     D("a missing old log", missing_old_log, "covered-hole", A, W, FINE),
     D("a missing record", missing_record, "hole", E, R, TOLD),
+    D("a member's missing last log", missing_last_log, "missing-end", A, SHORT, TOLD),
+    D("a missing last log", missing_last_log_of_one_that_is_alone, "missing-end", E, SHORT, TOLD),
     D("records in another order", swapped_records, "hole", E, R, TOLD),
     D("an epoch without its begin", epoch_without_its_begin, "hole", E, R, TOLD),
     D("records of another history", other_history, "repeated-records", A, W, FINE),
@@ -418,7 +477,13 @@ DAMAGES = [
     D("a torn gz snapshot", torn_gzip, "damaged-snapshot", A, W, FINE),
     D("a torn snappy snapshot", torn_snappy, "damaged-snapshot", A, W, FINE),
     D("a copy of a snapshot", tmp_snapshot, "copied-snapshot", A, W, MENDED),
-    D("a snapshot misnamed", snapshot_with_a_high_name, "digest-mismatch", A, WRONG, TOLD),
+    D("a renamed snapshot", renamed_snapshot, "misnamed-snapshot", E, W, MENDED),
+    D("renamed beyond the logs", renamed_beyond_the_logs, "misnamed-snapshot", E, R, MENDED),
+    D("copied beyond the logs", copied_beyond_the_logs, "misnamed-snapshot", E, R, MENDED),
+    D("copied among older ones", copied_among_older_ones, "misnamed-snapshot", A, W, MENDED),
+    D("a renamed one that is needed", renamed_and_needed, "misnamed-snapshot", E, R, TOLD),
+    D("a renamed one that is alone", renamed_and_alone, "misnamed-snapshot", E, R, TOLD),
+    D("a snapshot that may be renamed", renamed_and_not_provably, "doubtful-name", A, WRONG, TOLD),
     D("a damaged snapshot beyond the logs", damaged_beyond_the_logs, "start-refused", E, R, TOLD),
     D("no snapshot", no_snapshot, "start-refused", E, R, TOLD),
     D("no sound snapshot", all_snapshots_damaged, "damaged-snapshot", A, R, TOLD),

@@ -300,6 +300,15 @@ def test_behind_what_is_missing_the_next_snapshot_tells_what_became_of_it() -> N
     ]
 
 
+def test_a_snapshot_with_the_name_of_a_later_one_bridges_nothing() -> None:
+    disk = Disk()
+    before, _ = told(disk.fs, "/", recursive=True)
+    disk.put(SNAPSHOT_DIR / "snapshot.200000030", disk.content(NEWEST_SNAPSHOT))
+    after, [warning] = told(disk.fs, "/", recursive=True)
+    assert after == before
+    assert "passed over: it holds the state of 0x200000014 only, not of 0x200000030" in warning
+
+
 def test_a_damaged_snapshot_bridges_nothing() -> None:
     small = Small()
     small.create(b"/a")

@@ -176,17 +176,19 @@ def diff(old: Path, new: Path, below: str, is_json: bool) -> int:
 
 @failing
 def verify(path: Path, is_json: bool) -> int:
-    """Structure and seals of one snapshot, or the seals of all in a directory."""
+    """Structure, seals and name of one snapshot, or seals and names of all in a directory."""
     report = Report()
     sound: list[str] = []
     if path.is_dir():
         config = directory_of(path)
         with reading("verifying", size_of_directory(config)) as progress:
-            report, named = snapshots.check(FS, config, progress)
-        sound = [one.name for one in named]
+            checked = snapshots.check(FS, config, progress)
+        report, sound = checked.report, [one.name for one in checked.sound]
     else:
         try:
-            sound = [loaded(path).path.name]
+            found = loaded(path)
+            if not snapshots.is_misnamed(report, found):
+                sound = [found.path.name]
         except CorruptError as error:
             report.add("damaged-snapshot", Severity.ERROR, str(error))
         if sound and snapshots.is_named_otherwise(FS, PurePath(path)):

@@ -205,7 +205,7 @@ def create(
 def _copy_all(copier: _Copier, config: StorageConfig, directory: PurePath) -> Named:
     fs, layout, store = copier.fs, Layout.of(config), SnapshotStore(copier.fs, config)
     try:
-        snapshot = next((one for one in store.valid() if store.verify(one)), None)
+        snapshot = next(filter(store.verify, store.valid()), None)
         if snapshot is None:
             raise CorruptError(f"{layout.snapshots} holds no sound snapshot")
         source = store.directory / snapshot.name

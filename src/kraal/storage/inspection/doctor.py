@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from kraal.errors import ConfigError, StorageError
@@ -28,6 +28,7 @@ from kraal.storage.inspection.repair import Outcome, tried
 from kraal.storage.inspection.target import is_in_use
 from kraal.storage.interface import FileSystem, failing
 from kraal.storage.names import BEFORE_REPAIR, LOG, REPLACED, SNAPSHOT, UNFINISHED, zxid_of
+from kraal.storage.recovery import Recovered
 from kraal.tree.data_tree import DataTree
 
 _ATTEMPTS = 3
@@ -84,29 +85,63 @@ def _examined(
         report.findings += of_backup.findings
     _check_names(fs, config, report)
     _check_room(fs, config, report)
-    of_snapshots, sound = snapshots.check(fs, config, progress)
-    logs = LogChecker(fs, config, progress).directory(sound[0].zxid if sound else None)
-    report.findings += of_snapshots.findings + logs.report.findings
+    checked = snapshots.check(fs, config, progress)
+    newest = checked.sound[0].zxid if checked.sound else None
+    logs = LogChecker(fs, config, progress).directory(newest)
+    report.findings += checked.report.findings + logs.report.findings
     outcome = tried(fs, config)
     last = outcome.zxid if outcome.zxid is not None else logs.highest
     _check_epochs(fs, config, report, last if last is not None else 0)
     _check_myid(fs, config, report)
-    if outcome.recovered is None:
-        way_out = _without_damaged(fs, config, of_snapshots)
-        remedy = RESYNC if way_out is None else f"{RESYNC}; {way_out}"
-        report.add("start-refused", Severity.ERROR, outcome.error, remedy=remedy)
-    else:
-        _check_state(report, outcome, server, logs)
+    _mend_misnamed(fs, config, report, checked)
     mends = report.mends
     mended = tried(fs, config, mends) if mends else None
+    if outcome.recovered is None:
+        remedy = ""
+        if mended is None or mended.recovered is None:
+            way_out = _without_damaged(fs, config, report)
+            remedy = RESYNC if way_out is None else f"{RESYNC}; {way_out}"
+        report.add("start-refused", Severity.ERROR, outcome.error, remedy=remedy)
+    else:
+        _check_end(fs, config, report, outcome, server)
+        _check_state(report, outcome, server, logs)
     return Diagnosis(report, outcome, mended, in_use, logs)
 
 
-def _without_damaged(fs: FileSystem, config: StorageConfig, of_snapshots: Report) -> str | None:
-    """What a server that is alone can do, if snapshots that cannot be loaded are in the way."""
+def _mend_misnamed(
+    fs: FileSystem, config: StorageConfig, report: Report, checked: snapshots.SnapshotsChecked
+) -> None:
+    """A misnamed snapshot may go if all that it holds is there without it."""
+    mends = {
+        one.path: snapshots.moved_away(one.path)
+        for one in report.findings
+        if one.path in checked.misnamed and one.path is not None and one.mend is None
+    }
+    if not mends:
+        return
+    recovered = tried(fs, config, [*report.mends, *mends.values()]).recovered
+    for at, finding in enumerate(report.findings):
+        if finding.path is None or finding.path not in mends:
+            continue
+        held = checked.misnamed[finding.path]
+        if recovered is None or held > recovered.tree.last_zxid or _is_between(held, recovered):
+            remedy = "give it back the name that it had: what it holds is nowhere else"
+            report.findings[at] = replace(finding, remedy=remedy)
+        else:
+            report.findings[at] = replace(finding, remedy="", mend=mends[finding.path])
+
+
+def _is_between(zxid: int, recovered: Recovered) -> bool:
+    """Whether a snapshot of it may be a leader's, between two epochs of the log: nothing else
+    makes up for that."""
+    return any(last < zxid < first for last, first in recovered.epochs_begun)
+
+
+def _without_damaged(fs: FileSystem, config: StorageConfig, report: Report) -> str | None:
+    """What a server that is alone can do, if snapshots that cannot be used are in the way."""
     paths = [
         one.path
-        for one in of_snapshots.findings
+        for one in report.findings
         if one.path is not None and one.mend is None and one.kind in snapshots.DAMAGED_KINDS
     ]
     mends = [Mend("move it out of version-2", path, set_aside=True) for path in paths]
@@ -288,6 +323,44 @@ def _check_myid(fs: FileSystem, config: StorageConfig, report: Report) -> None:
             path,
             remedy="write the number of this server's server.N line into it, and nothing else",
         )
+
+
+def _check_end(
+    fs: FileSystem,
+    config: StorageConfig,
+    report: Report,
+    outcome: Outcome,
+    server: ServerConfig | None,
+) -> None:
+    """Whether the snapshot held more than the log has.
+
+    A member applies what is committed, in its own log or not. kraal's snapshots wait for their
+    log, those of Apache ZooKeeper do not, and a killed process leaves the snapshot without it.
+    """
+    recovered = outcome.recovered
+    if recovered is None or recovered.snapshot is None or not recovered.is_cut_short:
+        return
+    last, proven = recovered.tree.last_zxid, recovered.proven
+    directory = Layout.of(config).snapshots
+    if server is not None:
+        is_member = server.ensemble is not None
+    else:
+        with failing("reading", directory):
+            is_member = fs.exists(directory / CURRENT_NAME)
+    severity, otherwise = Severity.ERROR, "without it these transactions are lost"
+    if is_member:
+        severity, otherwise = (
+            Severity.WARNING,
+            "else the leader sends what is missing: a killed member of an Apache ensemble may "
+            "leave a snapshot of what its own log had not yet",
+        )
+    report.add(
+        "missing-end",
+        severity,
+        f"it held {show(proven)} when it was complete, and the logs end at {show(last)}",
+        directory / recovered.snapshot.name,
+        remedy=f"put the log back, if one was removed; {otherwise}",
+    )
 
 
 def _check_state(

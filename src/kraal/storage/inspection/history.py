@@ -30,7 +30,7 @@ from kraal.storage.interface import FileSystem
 from kraal.storage.log_reader import list_logs
 from kraal.storage.names import Named
 from kraal.storage.recovery import recover_until
-from kraal.storage.snapshot_store import SnapshotStore
+from kraal.storage.snapshot_store import SnapshotStore, held_instead, wrong_name
 from kraal.tree.apply import apply
 from kraal.tree.data_tree import DataTree
 from kraal.tree.znode import Znode
@@ -248,6 +248,10 @@ class History:
             loaded = snapshots.load(self._fs, path, self._progress)
         except CorruptError as error:
             self.warnings.append(str(error))
+            return
+        held = held_instead(found, loaded.ending)
+        if held is not None:
+            self.warnings.append(f"{path} is passed over: it {wrong_name(found, held)}")
             return
         is_bridge = self._last != _NOTHING and found.zxid > self._last
         if is_bridge:

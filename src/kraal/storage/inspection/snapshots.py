@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -19,10 +19,16 @@ from kraal.storage.inspection.txn_text import acl_json, data_json, iso_time, tex
 from kraal.storage.interface import FileSystem, failing
 from kraal.storage.names import SNAPSHOT, Named, kept_as, zxid_of
 from kraal.storage.snapshot_codec import decoded
-from kraal.storage.snapshot_store import SnapshotStore, pieces
+from kraal.storage.snapshot_store import (
+    SnapshotStore,
+    held_instead,
+    is_doubtful,
+    pieces,
+    wrong_name,
+)
 from kraal.tree import snapshot
 from kraal.tree.data_tree import DataTree
-from kraal.tree.snapshot import SnapshotDigest
+from kraal.tree.snapshot import Ending
 from kraal.tree.znode import Znode
 from kraal.wire.records.data import Stat
 
@@ -37,9 +43,14 @@ class LoadedSnapshot:
     zxid: int | None
     """What its name says, else its last section; None: neither does."""
     tree: DataTree
-    carried: SnapshotDigest | None
-    reached: int
-    """The last transaction that its last sections know of, or 0: when it was complete."""
+    ending: Ending
+    named: Named | None
+    """As its name says, or said before it was put aside."""
+
+    @property
+    def reached(self) -> int:
+        """The last transaction that its last sections know of, or 0: when it was complete."""
+        return max(self.ending.zxids, default=0)
 
 
 def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> LoadedSnapshot:
@@ -54,16 +65,15 @@ def load(fs: FileSystem, path: PurePath, progress: Progress = no_progress) -> Lo
             yield piece
 
     try:
-        tree, carried = snapshot.decode(content(), extended_types=True, digests=True)
+        tree, ending = snapshot.decode(content(), extended_types=True, digests=True)
     except DecodeError as error:
         raise CorruptError(f"{path} is damaged: {error}") from error
     reached, named = tree.last_zxid, zxid_of(kept_as(path.name), SNAPSHOT)
-    if named is not None:
-        tree.last_zxid = named
-        tree.is_mixture = tree.is_mixture or reached > named
-    zxid = named if named is not None else reached or None
-    reached = max(reached, carried.zxid if carried is not None else 0)
-    return LoadedSnapshot(path, zxid, tree, carried, reached)
+    if named is None:
+        return LoadedSnapshot(path, reached or None, tree, ending, None)
+    tree.last_zxid = named
+    tree.is_mixture = tree.is_mixture or reached > named
+    return LoadedSnapshot(path, named, tree, ending, Named(named, path.name))
 
 
 def is_named_otherwise(fs: FileSystem, path: PurePath) -> bool:
@@ -75,61 +85,119 @@ def is_named_otherwise(fs: FileSystem, path: PurePath) -> bool:
     return named is not None and Named(named, path.name).codec is not codec_of(head_of(fs, path))
 
 
-DAMAGED_KINDS = ("zero-length-snapshot", "damaged-snapshot", "torn-snapshot")
-"""Findings of snapshots that cannot be loaded."""
+MISNAMED = "misnamed-snapshot"
+DAMAGED_KINDS = ("zero-length-snapshot", "damaged-snapshot", "torn-snapshot", MISNAMED)
+"""Findings of snapshots that no start uses."""
+
+
+@dataclass(slots=True)
+class SnapshotsChecked:
+    """The snapshots of a directory, and what is wrong with them."""
+
+    report: Report = field(default_factory=Report)
+    sound: list[Named] = field(default_factory=list)
+    """Newest first."""
+    misnamed: dict[PurePath, int] = field(default_factory=dict)
+    """Those that hold less than their names say, each with its last zxid."""
 
 
 def check(
     fs: FileSystem, config: StorageConfig, progress: Progress = no_progress
-) -> tuple[Report, list[Named]]:
-    """All snapshots of a directory: what is wrong with them, and the sound ones, newest first."""
-    report = Report()
+) -> SnapshotsChecked:
+    """All snapshots of a directory."""
+    checked = SnapshotsChecked()
     store = SnapshotStore(fs, config)
-    sound: list[Named] = []
     for found in store.named():
         path = store.directory / found.name
-        if report.has_no_file(fs, path):
+        if checked.report.has_no_file(fs, path):
             continue
         with failing("reading", path):
             size = fs.size(path)
         progress(str(path), size)
-        if store.looks_valid(found) and store.verify(found):
-            sound.append(found)
-            _check_copy(fs, report, path, found)
+        looks_valid = store.looks_valid(found)
+        ending = store.ending(found) if looks_valid else None
+        if ending is not None:
+            is_newest = not checked.sound
+            held = check_name(checked.report, path, found, ending, is_newest=is_newest)
+            if held is None:
+                checked.sound.append(found)
+            else:
+                checked.misnamed[path] = held
             continue
         if not size:
             kind, what = "zero-length-snapshot", "the snapshot has 0 bytes"
-        elif store.looks_valid(found):
+        elif looks_valid:
             kind, what = "damaged-snapshot", "its checksum does not match its content"
         else:
             kind, what = "torn-snapshot", "the snapshot is incomplete"
-        report.add(kind, Severity.WARNING, f"{what}: no server can load it", path)
-    _mend_damaged(report, sound)
-    return report, sound
+        checked.report.add(kind, Severity.WARNING, f"{what}: no server can load it", path)
+    _mend_damaged(checked)
+    for found in checked.sound:
+        _check_copy(checked, store.directory / found.name, found)
+    return checked
 
 
-def _mend_damaged(report: Report, sound: list[Named]) -> None:
-    """Damaged ones may go when a sound one is newer: no start needs them any more."""
-    newest = sound[0].zxid if sound else -1
-    for at, finding in enumerate(report.findings):
-        zxid = zxid_of(finding.path.name, SNAPSHOT) if finding.path is not None else None
-        if finding.kind not in DAMAGED_KINDS or zxid is None or finding.path is None:
+def check_name(
+    report: Report, path: PurePath, found: Named, ending: Ending, *, is_newest: bool = True
+) -> int | None:
+    """Whether a whole snapshot holds what its name says; if not, the last zxid that it holds."""
+    held = held_instead(found, ending)
+    if held is not None:
+        report.add(
+            MISNAMED,
+            Severity.ERROR if is_newest else Severity.WARNING,
+            f"it {wrong_name(found, held)}: a start passes it over"
+            + (", where Apache ZooKeeper loads it and loses what lies between" * is_newest),
+            path,
+            remedy=_RENAMED,
+        )
+    elif is_doubtful(found, ending):
+        assert ending.digest is not None
+        report.add(
+            "doubtful-name",
+            Severity.WARNING,
+            f"its digest is that of {show(ending.digest.zxid)}, before {show(found.zxid)} in its "
+            "name, and nothing else in it says how far it leads",
+            path,
+            remedy=f"{_RENAMED}, if somebody renamed or copied it",
+        )
+    return held
+
+
+def is_misnamed(report: Report, loaded: LoadedSnapshot) -> bool:
+    """Whether one file, wherever it is, holds less than its name says; the report says so."""
+    if loaded.named is None:
+        return False
+    return check_name(report, loaded.path, loaded.named, loaded.ending) is not None
+
+
+_RENAMED = "give it back the name that it had, or move it out of version-2"
+
+
+def _mend_damaged(checked: SnapshotsChecked) -> None:
+    """What no start uses may go when a sound one is newer: no start needs it any more."""
+    newest = checked.sound[0].zxid if checked.sound else -1
+    findings = checked.report.findings
+    for at, finding in enumerate(findings):
+        if finding.path is None or finding.kind not in DAMAGED_KINDS:
             continue
-        mend, remedy = None, ""
-        if zxid < newest:
-            mend = Mend("move the damaged snapshot away", finding.path, set_aside=True)
-        elif not sound:
-            remedy = f"restore a backup, or {RESYNC}"
-        report.findings[at] = replace(finding, remedy=remedy, mend=mend)
+        zxid = zxid_of(finding.path.name, SNAPSHOT)
+        if zxid is not None and zxid < newest:
+            findings[at] = replace(finding, remedy="", mend=moved_away(finding.path))
+        elif not checked.sound and finding.kind != MISNAMED:
+            findings[at] = replace(finding, remedy=f"restore a backup, or {RESYNC}")
 
 
-def _check_copy(fs: FileSystem, report: Report, path: PurePath, found: Named) -> None:
+def moved_away(path: PurePath) -> Mend:
+    return Mend("move the snapshot away", path, set_aside=True)
+
+
+def _check_copy(checked: SnapshotsChecked, path: PurePath, found: Named) -> None:
     plain = f"{SNAPSHOT}.{found.zxid:x}"
     if found.name in (plain, f"{plain}.gz", f"{plain}.snappy"):
         return
-    with failing("reading", path.parent):
-        has_twin = fs.exists(path.with_name(plain))
-    report.add(
+    has_twin = Named(found.zxid, plain) in checked.sound
+    checked.report.add(
         "copied-snapshot",
         Severity.WARNING,
         "for both servers this is a snapshot like any other, whatever its ending",
@@ -145,7 +213,7 @@ def summary(loaded: LoadedSnapshot) -> dict[str, Any]:
     paths = [path for path in tree.nodes if path != ROOT]
     largest = max(paths, key=lambda path: len(tree.nodes[path].data or b""))
     busiest = max(paths, key=lambda path: len(tree.nodes[path].children or ()))
-    digest = loaded.carried
+    digest = loaded.ending.digest
     return {
         "file": str(loaded.path),
         "zxid": shown_zxid(loaded),
@@ -279,8 +347,7 @@ def _changed(before: Znode, after: Znode) -> Iterator[str]:
 
 def newest_sound(fs: FileSystem, config: StorageConfig) -> Named | None:
     store = SnapshotStore(fs, config)
-    files = (one for one in store.named() if fs.is_file(store.directory / one.name))
-    return next((one for one in files if store.looks_valid(one) and store.verify(one)), None)
+    return next(filter(store.verify, store.valid()), None)
 
 
 def subtree_sums(tree: DataTree) -> dict[bytes, tuple[int, int]]:
