@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from kraal.client import Client, ConnectionLossError
+from kraal.client import Client, ConnectionLossError, SessionState
 from kraal.recipes import DelayQueue, Item, ItemInDoubtError, LockingQueue, PriorityQueue, Queue
 from kraal.sim.scenarios.guard import Guard, created
 from kraal.sim.scenarios.workers import TOP, Workers
@@ -69,8 +69,16 @@ class Queues(Workers):
         """Those who have given up waiting at least once."""
         self.world.history.before.append(self._committing)
 
+    async def _work_with(self, app: Actor, zk: Client) -> None:
+        def learn(state: SessionState) -> None:
+            if state.is_connected:  # an item may be removed in a session that no call has ended in
+                self._sessions[zk.session_id] = app
+
+        learn(zk.state)
+        zk.on_state(learn)
+        await super()._work_with(app, zk)
+
     async def act(self, app: Actor, zk: Client) -> None:
-        self._sessions[zk.session_id] = app
         try:
             if app.random.random() < 0.5:
                 await self.put(app, zk)
@@ -114,7 +122,6 @@ class Queues(Workers):
         except TimeoutError:
             self._fickle.add(app)
             return
-        self._sessions[zk.session_id] = app
         self.things.came[data] += 1
         if data not in self.things.put:
             violated(TWICE, "%s gets %s, which nobody has put", app.name, data)
