@@ -28,7 +28,7 @@ FOUND = {
     "leave early": ("double-barrier", 1),
     "leave behind": ("lock", 2),
     "take without deleting": ("queue", 1),
-    "take for nobody": ("priority-queue", 6),
+    "take for nobody": ("queue", 3),
     "take any": ("priority-queue", 1),
     "take early": ("delay-queue", 1),
     "consume in words": ("locking-queue", 1),
