@@ -53,7 +53,8 @@ def test_a_seed_keeps_every_promise(recipe: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "seed"), [("party", 100), ("party", 534), ("queue", 80), ("queue", 427)]
+    ("recipe", "seed"),
+    [("party", 100), ("party", 534), ("queue", 80), ("queue", 427), ("delay-queue", 684)],
 )
 def test_a_seed_that_found_something_finds_nothing(recipe: str, seed: int) -> None:
     assert summarise(seed, Kind(recipe=recipe)).violation is None

@@ -24,7 +24,8 @@ EARLY = "no item comes too early"
 PATIENCE_S = 0.5
 """How long a consumer waits for an item."""
 SETTLING_US = 200_000
-"""What was on its way when the faults ended is done by then; its reply may be lost already."""
+"""What was on its way when the faults ended, or a connection, is done by then: its reply may be
+lost already."""
 REPEATED = 0.2
 """Share of items that are put again when the reply is lost."""
 
@@ -65,6 +66,8 @@ class Queues(Workers):
         """Znodes that were put back."""
         self._seen: set[bytes] = set()
         self._sessions: dict[int, Actor] = {}
+        self._lost_us: dict[Actor, int] = {}
+        """When an application last lost its connection."""
         self._fickle: set[Actor] = set()
         """Those who have given up waiting at least once."""
         self.world.history.before.append(self._committing)
@@ -73,6 +76,8 @@ class Queues(Workers):
         def learn(state: SessionState) -> None:
             if state.is_connected:  # an item may be removed in a session that no call has ended in
                 self._sessions[zk.session_id] = app
+            elif not state.is_final:
+                self._lost_us[app] = self.world.now_us
 
         learn(zk.state)
         zk.on_state(learn)
@@ -182,7 +187,8 @@ class Queues(Workers):
             violated(LOST, "%s is nowhere", data)
         # Who has given up puts it back, unless that is in doubt or the client is closed at once.
         is_open = session_id in self.world.history.tree.sessions
-        may_give_back = is_open and removed_us > self.calm_us + SETTLING_US
+        troubled_us = max(self.calm_us, self._lost_us.get(app, 0))
+        may_give_back = is_open and removed_us > troubled_us + SETTLING_US
         if app.is_up and (app not in self._fickle or may_give_back):
             violated(LOST, "%s was removed by %s, which does not have it", data, app.name)
 
