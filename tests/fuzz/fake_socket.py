@@ -6,14 +6,17 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import PurePath
+from random import Random
 from types import SimpleNamespace
 from typing import cast
 
 from kraal.model.config import StorageConfig
 from kraal.server.client_socket import ClientSocket
+from kraal.server.disk_watch import DiskWatch
 from kraal.server.listener import ClientListener
 from kraal.server.server import Server
 from kraal.server.status_source import ServerStatusSource
+from kraal.storage.memory import MemoryFileSystem
 from kraal.turns import Turns
 from tests.fuzz.world import World, small_config
 
@@ -45,6 +48,7 @@ class FakeSocket(asyncio.Transport):
             member=None,
             counters=self.world.replica.counters,
             config=config,
+            disk=DiskWatch(MemoryFileSystem(Random(1)), config.storage, got_little=lambda: None),
         )
         status = ServerStatusSource(cast(Server, server))
         server.listener = ClientListener(config, self.world.replica.counters, status)

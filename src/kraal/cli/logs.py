@@ -19,14 +19,15 @@ AUDIT_LOGGER = "kraal.audit"
 AUDIT_FILE_BYTES, AUDIT_FILES_KEPT = 10 << 20, 10
 LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
 LOGGERS = (
-    "kraal", "kraal.admin", "kraal.admin.streams", "kraal.audit", "kraal.cli.logs", "kraal.client",
-    "kraal.pipeline.limits", "kraal.recipes", "kraal.replica.following", "kraal.replica.leading",
-    "kraal.replica.learning", "kraal.replica.peer", "kraal.replica.tree_resync", "kraal.sasl",
-    "kraal.server", "kraal.server.admin", "kraal.server.client", "kraal.server.config",
-    "kraal.server.disk", "kraal.server.election", "kraal.server.http", "kraal.server.joining",
-    "kraal.server.listener", "kraal.server.member", "kraal.server.quorum", "kraal.server.snapshot",
-    "kraal.server.storage", "kraal.server.tls", "kraal.sync", "kraal.tls", "kraal.zab.election",
-    "kraal.zab.leader", "kraal.zab.learner", "kraal.zab.learner_master", "kraal.zab.reconfig",
+    "kraal", "kraal.admin", "kraal.admin.streams", "kraal.audit", "kraal.cli", "kraal.cli.logs",
+    "kraal.client", "kraal.pipeline.limits", "kraal.recipes", "kraal.replica.following",
+    "kraal.replica.leading", "kraal.replica.learning", "kraal.replica.peer",
+    "kraal.replica.tree_resync", "kraal.sasl", "kraal.server", "kraal.server.admin",
+    "kraal.server.client", "kraal.server.config", "kraal.server.disk", "kraal.server.election",
+    "kraal.server.http", "kraal.server.joining", "kraal.server.listener", "kraal.server.member",
+    "kraal.server.quorum", "kraal.server.snapshot", "kraal.server.storage", "kraal.server.tls",
+    "kraal.sync", "kraal.tls", "kraal.zab.election", "kraal.zab.leader", "kraal.zab.learner",
+    "kraal.zab.learner_master", "kraal.zab.reconfig",
 )  # fmt: skip
 """All of kraal's; many are made by modules that are not loaded when levels are read."""
 logger = logging.getLogger("kraal.cli.logs")
