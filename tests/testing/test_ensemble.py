@@ -231,7 +231,7 @@ def test_a_member_that_does_not_start_says_why(tmp_path: Path) -> None:
     data = tmp_path / "server-2" / "data"
     data.mkdir(parents=True)
     (data / "version-2").write_text("in the way")
-    expected = pytest.raises(StartError, match=r"server 2 has ended with code 1(?s:.*)version-2")
+    expected = pytest.raises(StartError, match=r"server 2 has ended with code 3(?s:.*)version-2")
     with expected, Ensemble(3, directory=tmp_path):
         pass
     assert threads() == before

@@ -6,6 +6,7 @@ A record of the log waits whether or not it is synced: test servers have `forceS
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import PurePath
 
 from kraal.storage.interface import File, FileSystem, Lock
@@ -21,6 +22,8 @@ class SlowDisk:
         self._fs = fs
         self._seconds = 0.0
         self._changed = threading.Event()
+        self.news: Callable[[], object] = lambda: None
+        """Called before every pause: may say how slow the disk is."""
 
     def slow(self, seconds: float) -> None:
         """How long a sync takes from now on; one that waits does so no longer."""
@@ -30,6 +33,7 @@ class SlowDisk:
 
     def pause(self) -> None:
         """Be as slow as a disk."""
+        self.news()
         if self._seconds > 0:
             self._changed.wait(self._seconds)
 

@@ -12,10 +12,12 @@ import asyncio
 import errno
 import logging
 import os
+import select
 import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kraal.errors import ConfigError
@@ -54,13 +56,39 @@ def main() -> int:
     pairs = (pair.split(":") for pair in arguments.doors.split(",") if pair)
     doors = {int(port): int(door) for port, door in pairs}
     disk = SlowDisk(OsFileSystem())
-    threading.Thread(target=_listen, args=(disk,), daemon=True).start()
+    threading.Thread(target=_Told(disk, sys.stdin.fileno()).listen, daemon=True).start()
     return run(loaded.config, fs=disk, new_loop=_dialling_through(doors))
 
 
-def _listen(disk: SlowDisk) -> None:
-    for line in sys.stdin:
-        disk.slow(float(line))
+class _Told:
+    """Lines that say how slow the disk is, from a pipe.
+
+    What was told before a write is asked for is in effect for it, so the disk looks as well: the
+    thread that waits for lines may come too late.
+    """
+
+    def __init__(self, disk: SlowDisk, descriptor: int) -> None:
+        self._disk = disk
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._unread = b""
+        os.set_blocking(descriptor, False)
+        disk.news = self._take
+
+    def listen(self) -> None:
+        """Take lines as they come, until the other end is closed."""
+        while self._take():
+            select.select([self._descriptor], [], [])
+
+    def _take(self) -> bool:
+        """Take what is there; False: there will be no more."""
+        with self._lock, suppress(BlockingIOError):
+            while piece := os.read(self._descriptor, 4096):
+                *lines, self._unread = (self._unread + piece).split(b"\n")
+                for line in lines:
+                    self._disk.slow(float(line))
+            return False
+        return True
 
 
 def _dialling_through(doors: Mapping[int, int]) -> LoopFactory:
